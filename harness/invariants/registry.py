@@ -1,0 +1,58 @@
+"""The invariants by id. A user's own are registered with the same decorator as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.model import Books, Finding, History, Policy, UsageError, nearest
+
+Check = Callable[[History, Books, Policy], Sequence[Finding]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invariant:
+    """A named rule. ``tables`` are the canonical tables without which it has nothing to say."""
+
+    id: str
+    summary: str
+    tables: tuple[str, ...]
+    check: Check
+
+
+REGISTRY: dict[str, Invariant] = {}
+
+
+def invariant(id: str, *, tables: Iterable[str] = ()) -> Callable[[Check], Check]:
+    """Register a pure function of history, books and policy as the invariant ``id``.
+
+    The first line of its docstring becomes its summary.
+
+    Raises:
+        UsageError: the id is taken, or the function has no docstring.
+    """
+
+    def register(check: Check) -> Check:
+        if id in REGISTRY:
+            raise UsageError(
+                f"invariant {id} is defined twice: by {_where(REGISTRY[id].check)} and by {_where(check)}; rename one"
+            )
+        summary = (check.__doc__ or "").strip().split("\n")[0]
+        if not summary:
+            raise UsageError(f"invariant {id} ({_where(check)}) needs a docstring: its first line is shown to users")
+        REGISTRY[id] = Invariant(id=id, summary=summary, tables=tuple(tables), check=check)
+        return check
+
+    return register
+
+
+def named(id: str) -> Invariant:
+    """Return the invariant with this id. Raises UsageError with the nearest name if there is none."""
+    try:
+        return REGISTRY[id]
+    except KeyError:
+        raise UsageError(f"no invariant is called {id!r}{nearest(id, REGISTRY)}; see: racegate list invariants") from None
+
+
+def _where(check: Check) -> str:
+    return f"{getattr(check, '__module__', '?')}.{getattr(check, '__qualname__', '?')}"
