@@ -1,0 +1,1 @@
+"""Who decides the order in which clients act: stress (full speed), explore (chosen), load (users over time)."""

@@ -58,20 +58,20 @@ class Operation:
 class Fault:
     """Something done on purpose while an operation runs.
 
-    ``kind`` is what is done (``vanish``: the client's connection is cut and the client gives up; ``kill``: its process
-    is killed; ``refuse``: the business says no), ``point`` the named point in the target at which it is done.
+    ``kind`` is what is done: ``refuse``, the business says no; ``vanish``, the client's connection is cut and the client
+    gives up; ``kill``, its process is killed; ``lose_reply``, the operation completes and its client never hears of it.
+    ``point`` is the named point in the target at which it is done (a lost reply needs none).
     """
 
     kind: str
-    point: str
+    point: str = "replied"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """What a scenario asks a client to do next: the operation before it has an outcome.
 
-    ``think`` is a pause in seconds before the call. ``client_timeout`` (seconds) makes the client give up and record
-    ``info`` while the target may still be working.
+    ``think`` is a pause in seconds before the call.
     """
 
     f: str
@@ -79,4 +79,3 @@ class Call:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
     think: float = 0.0
-    client_timeout: float | None = None

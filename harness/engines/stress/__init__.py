@@ -1,0 +1,5 @@
+"""The stress engine: many operating-system processes, many clients in each, full speed."""
+
+from harness.engines.stress.engine import Progress, StressEngine, StressOutcome, StressPlan
+
+__all__ = ["Progress", "StressEngine", "StressOutcome", "StressPlan"]

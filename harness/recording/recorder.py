@@ -1,0 +1,99 @@
+"""Appends one process's events to its history file as they happen.
+
+Each event is one ``write`` of one whole line in append mode, without a buffer of ours: once the call returns the line is
+in the kernel, so neither the death of this process nor of its parent loses it. (A power cut would; the store on the
+same machine would not survive that either.)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.model.errors import EnvironmentProblem
+from harness.model.operation import Failure, Outcome
+from harness.recording import format as lines
+
+now = time.monotonic_ns
+"""The machine-wide monotonic clock, in nanoseconds."""
+
+
+class Recorder:
+    """Writes one file of events. Safe to use from several threads: a line is one ``write``.
+
+    Raises:
+        EnvironmentProblem: the file cannot be made or written, for example because the disk is full.
+    """
+
+    def __init__(self, path: Path, *, worker: int) -> None:
+        self._path = path
+        self._events = 0
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as e:
+            raise EnvironmentProblem(f"cannot write the history to {path}: {e.strerror}; choose another --out") from e
+        self._write(lines.header(worker=worker, pid=os.getpid(), opened=now()))
+
+    def invoke(self, *, process: int, client: int, f: str, token: str, arguments: Mapping[str, Any]) -> int:
+        """Record an invocation and return its time in ns. Call it before the operation starts."""
+        at = now()
+        self._events += 1
+        self._write(
+            lines.invocation(process=process, client=client, f=f, token=token, arguments=arguments, time=at)
+        )
+        return at
+
+    def complete(
+        self,
+        *,
+        process: int,
+        client: int,
+        f: str,
+        token: str,
+        outcome: Outcome,
+        at: int,
+        attempts: int = 1,
+        result: Mapping[str, Any] | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Record a completion that was seen at ``at`` ns. Call it after the operation returned."""
+        self._events += 1
+        self._write(
+            lines.completion(
+                process=process,
+                client=client,
+                f=f,
+                token=token,
+                outcome=outcome.value,
+                time=at,
+                attempts=attempts,
+                result=result,
+                failure=failure,
+            )
+        )
+
+    def close(self) -> None:
+        """Write the ending and close the file."""
+        if self._fd < 0:
+            return
+        self._write(lines.ending(events=self._events))
+        os.close(self._fd)
+        self._fd = -1
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._fd, line)
+        except OSError as e:
+            raise self._unwritable(e) from e
+        if written != len(line):
+            raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def _unwritable(self, e: OSError) -> EnvironmentProblem:
+        return EnvironmentProblem(
+            f"the history could not be written to {self._path}: {e.strerror}; what was recorded before is kept there. "
+            f"Free some space or choose another --out"
+        )
