@@ -88,6 +88,12 @@ TABLES: Mapping[str, Mapping[str, pl.DataType]] = {
         "token": pl.String(),
         "delivered": pl.Boolean(),
     },
+    "inexact": {  # amounts that were not whole minor units where they were read
+        "table": pl.String(),
+        "column": pl.String(),
+        "id": pl.String(),
+        "value": pl.String(),
+    },
     "indexes": {
         "table": pl.String(),
         "columns": pl.String(),  # unique index over these columns, comma separated

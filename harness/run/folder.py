@@ -1,0 +1,115 @@
+"""A run's folder: everything that the run knew and found, enough to judge and report it again elsewhere.
+
+::
+
+    runs/2026-11-20T10-00-00/
+      run.json          what was asked: scenario, target, settings, seed, policy, versions, the command that repeats it
+      history/          one file per process, as recorded
+      books/            one Parquet file per canonical table
+      findings/         one JSON file per finding, and its .schedule where an engine knows one
+      result.json       the verdict (schema racegate.result/1)
+      stores/           logs of servers that failed
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from harness.model.books import Books
+from harness.model.errors import EnvironmentProblem, UsageError
+
+
+class RunFolder:
+    """A run's folder on disk.
+
+    Raises:
+        EnvironmentProblem: it cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def make(cls, out: Path) -> RunFolder:
+        """Make a new folder below ``out``, named by the time, with a counter if that second is taken."""
+        stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+        for n in itertools.count(1):
+            path = out / (stamp if n == 1 else f"{stamp}-{n}")
+            try:
+                path.mkdir(parents=True)
+                for part in ("history", "books", "findings"):
+                    (path / part).mkdir()
+            except FileExistsError:
+                if out.exists() and not out.is_dir():
+                    raise EnvironmentProblem(f"--out {out} is a file; name a folder") from None
+                continue
+            except OSError as e:
+                raise EnvironmentProblem(f"cannot make the run folder {path}: {e.strerror}; choose another --out") from e
+            return cls(path)
+        raise AssertionError("unreachable: the counter has no end")
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return an existing run folder. Raises UsageError if there is none at ``path``."""
+        if not (path / "run.json").is_file():
+            raise UsageError(f"{path} is not a run folder: it has no run.json")
+        return cls(path)
+
+    @property
+    def history(self) -> Path:
+        """Where the processes write their history files."""
+        return self.path / "history"
+
+    def history_files(self) -> list[Path]:
+        """Return the history files in a stable order."""
+        return sorted(self.history.glob("*.jsonl"))
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write one JSON file of the run and return its path."""
+        return self._write(name, orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str) + b"\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read one JSON file of the run. Raises UsageError if it is missing or not JSON."""
+        try:
+            return orjson.loads((self.path / name).read_bytes())
+        except (OSError, orjson.JSONDecodeError) as e:
+            raise UsageError(f"{self.path / name} cannot be read: {e}") from e
+
+    def write_books(self, books: Books) -> None:
+        """Keep the books as Parquet files."""
+        for name, frame in books.tables.items():
+            try:
+                frame.write_parquet(self.path / "books" / f"{name}.parquet")
+            except OSError as e:
+                raise _unwritable(self.path, e) from e
+
+    def read_books(self) -> Books:
+        """Read the books back."""
+        files = sorted((self.path / "books").glob("*.parquet"))
+        return Books(tables={file.stem: pl.read_parquet(file) for file in files})
+
+    def write_findings(self, findings: list[Mapping[str, Any]]) -> None:
+        """Keep each finding in a file of its own, with its schedule beside it."""
+        for n, finding in enumerate(findings, start=1):
+            self.write_json(f"findings/{n}.json", finding)
+            if finding.get("schedule"):
+                self._write(f"findings/{n}.schedule", f"{finding['schedule']}\n".encode())
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self.path / name
+        try:
+            path.write_bytes(content)
+        except OSError as e:
+            raise _unwritable(path, e) from e
+        return path
+
+
+def _unwritable(path: Path, e: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(f"cannot write {path}: {e.strerror}; choose another --out")
