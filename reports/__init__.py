@@ -1,0 +1,1 @@
+"""What people and machines look at: each format renders run folders and nothing else."""

@@ -1,0 +1,57 @@
+"""What the commands that run something have in common."""
+
+from __future__ import annotations
+
+import sys
+
+from harness.cli.output import ProgressDisplay, colours, say, write_json
+from harness.model import UsageError
+from harness.run.execute import RunRequest, execute
+from harness.run.registry import reports
+from harness.run.result import RunResult, exit_status_of
+from harness.run.stores import Stores
+from harness.stores import StoreOptions
+from harness.stores.base import StoreKind
+
+SPARE_CONNECTIONS = 20
+"""Connections beyond the clients' own: control, books, and the target's second connections."""
+
+
+def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int, kind: str | None = None) -> Stores:
+    """Return the stores that a run may use, none of them started yet.
+
+    Raises:
+        UsageError: ``--disposable`` was given without a URL that it could belong to.
+    """
+    urls = [spec for spec in (postgres, mongo) if "://" in spec]
+    if disposable is not None and not urls:
+        raise UsageError("--disposable marks the database of a URL; give --postgres URL or --mongo URL with it")
+    del kind
+    return Stores(
+        {StoreKind.POSTGRES: postgres, StoreKind.MONGO: mongo},
+        StoreOptions(connections=2 * clients + SPARE_CONNECTIONS, disposable=disposable),
+    )
+
+
+def run_and_show(request: RunRequest, stores: Stores, *, json: str | None) -> int:
+    """Run, show the result, and return the exit status."""
+    result = run_with_progress(request, stores)
+    show(result, json=json)
+    return exit_status_of([result.verdict])
+
+
+def run_with_progress(request: RunRequest, stores: Stores) -> RunResult:
+    """Run with a progress display on standard error."""
+    title = f"{request.scenario.name} on {request.target.name}"
+    say(f"racegate: {title}: {request.clients} clients in {request.processes} processes, seed {request.seed}")
+    with ProgressDisplay(title=title, ops=request.ops, duration=request.duration) as display:
+        return execute(request, stores, display)
+
+
+def show(result: RunResult, *, json: str | None) -> None:
+    """Write the result where it was asked for: text on standard output, unless the JSON result goes there."""
+    if json is not None:
+        write_json(result.to_json(), json)
+    if json != "-" and result.folder is not None:
+        text = reports()["terminal"].render([result.folder], colours=colours(sys.stdout))
+        print(text, end="")

@@ -1,0 +1,114 @@
+"""The report on a terminal: verdict first, then what is wrong, then how to see it again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from harness.run.folder import RunFolder
+
+STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
+CLASS_STYLES = {"violation": "red", "liveness": "yellow", "indeterminate": "yellow", "cost": "cyan"}
+MOST_OPERATIONS = 6
+
+
+class Terminal:
+    """Renders runs as text of a given width, with colours if asked."""
+
+    name = "terminal"
+    filename = "report.txt"
+
+    def render(self, folders: Sequence[Path], *, colours: bool = False, width: int = 100) -> str:
+        """Return the report. Raises UsageError if a folder is not a run folder."""
+        buffer = io.StringIO()
+        console = Console(
+            file=buffer,
+            width=width,
+            force_terminal=colours,
+            no_color=not colours,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=False,
+        )
+        for folder in folders:
+            run(console, RunFolder.open(folder).read_json("result.json"))
+        return buffer.getvalue()
+
+
+def run(console: Console, result: Mapping[str, Any]) -> None:
+    """Print one run's result."""
+    verdict, operations, facts = result["verdict"], result["operations"], result.get("facts", {})
+    title = Text(f"{verdict.upper():<8}", style=STYLES[verdict])
+    title.append(f"{result['scenario']} on {result['target']}", style="bold")
+    console.print(title)
+    total = sum(operations.values())
+    where = ", ".join(
+        str(x) for x in (facts.get("store"), f"{facts.get('clients')} clients", f"seed {result['seed']}") if x
+    )
+    _indented(console, where)
+    _indented(
+        console,
+        f"{total} operations: {operations['ok']} ok, {operations['fail']} failed or refused, "
+        f"{operations['info']} unknown; {facts.get('operations_per_second') or 0:,.0f} per second",
+    )
+    if schedules := result.get("schedules"):
+        _indented(
+            console,
+            f"{schedules['explored']} schedules explored, coverage {schedules['coverage']}, "
+            f"{schedules['diverged']} diverged",
+        )
+    for finding in result["findings"]:
+        _finding(console, finding)
+    console.print()
+    _indented(console, f"checked: {', '.join(result.get('checked', [])) or 'nothing'}")
+    for invariant, why in result.get("skipped", {}).items():
+        _indented(console, f"not checked: {invariant} ({why})")
+    if command := result.get("command"):
+        _indented(console, f"again:   {command}")
+    if folder := result.get("folder"):
+        _indented(console, f"kept in: {folder}")
+
+
+def _finding(console: Console, finding: Mapping[str, Any]) -> None:
+    console.print()
+    head = Text(f"  {finding['invariant']:<13} ", style="bold")
+    head.append(finding["class"], style=CLASS_STYLES.get(finding["class"], ""))
+    if finding.get("total", 1) > 1:
+        head.append(f", {finding['total']:,} times")
+    console.print(head)
+    _indented(console, finding["message"], left=4)
+    operations = finding.get("evidence", {}).get("operations", [])
+    for operation in operations[:MOST_OPERATIONS]:
+        _indented(console, _operation_line(operation), left=6)
+    if len(operations) > MOST_OPERATIONS:
+        _indented(console, f"... and {len(operations) - MOST_OPERATIONS} more in findings/", left=6)
+
+
+def _operation_line(operation: Mapping[str, Any]) -> str:
+    """Say in one line what a client did and was told: ``client 3  +0.412 s  create c3.0-5 -> ok INV-00004``."""
+    parts = [f"client {operation.get('client')}"]
+    began, ended = operation.get("invoked"), operation.get("completed")
+    if began is not None:
+        parts.append(f"+{began:.6f} s" if ended is None else f"+{began:.6f} .. +{ended:.6f} s")
+    parts.append(f"{operation.get('f')} {operation.get('token')} -> {operation.get('outcome')}")
+    parts.extend(str(operation[k]) for k in ("text", "code") if operation.get(k))
+    return "  ".join(parts)
+
+
+def _indented(console: Console, text: str, left: int = 8) -> None:
+    console.print(Padding(Text(_printable(text)), (0, 0, 0, left)))
+
+
+def _printable(text: str) -> str:
+    """Everything from the system under test is untrusted: control characters never reach the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+FORMAT = Terminal()
