@@ -7,13 +7,14 @@ that names both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from harness.model.errors import UsageError, nearest
 from harness.model.scenario import Scenario
+from harness.run.reporting import ReportFormat
 from harness.targets.base import Target, TargetProvider
 
 
@@ -56,10 +57,15 @@ def providers() -> Mapping[str, TargetProvider]:
     return {name: cast(TargetProvider, provider) for name, (_, provider) in _load("racegate.targets").items()}
 
 
+def entries(group: str) -> dict[str, Any]:
+    """Return what the entry points of a group name, by entry point."""
+    return {name: value for name, (_, value) in _load(group).items()}
+
+
 @cache
-def reports() -> Mapping[str, Callable[..., Any]]:
+def reports() -> Mapping[str, ReportFormat]:
     """Return every report format by name."""
-    return {name: cast(Callable[..., Any], writer) for name, (_, writer) in _load("racegate.reports").items()}
+    return {name: cast(ReportFormat, value) for name, value in entries("racegate.reports").items()}
 
 
 def scenario_named(name: str) -> Scenario:

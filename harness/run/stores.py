@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ class Stores:
         self._specs = specs
         self._options = options
         self._open: dict[StoreKind, Store] = {}
+        self._opening = threading.Lock()
 
     def get(self, kind: str) -> Store:
         """Return the store of this kind, starting it if need be."""
@@ -29,9 +31,10 @@ class Stores:
             wanted = StoreKind(kind)
         except ValueError:
             raise UsageError(f"no store is of the kind {kind!r}; there are postgres and mongo") from None
-        if wanted not in self._open:
-            self._open[wanted] = open_store(wanted, self._specs.get(wanted, "embedded"), self._options)
-        return self._open[wanted]
+        with self._opening:
+            if wanted not in self._open:
+                self._open[wanted] = open_store(wanted, self._specs.get(wanted, "embedded"), self._options)
+            return self._open[wanted]
 
     def close(self) -> None:
         """Close every store that was opened."""

@@ -1,0 +1,105 @@
+"""The tables of `racegate catalogue` and `racegate demo`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from harness.cli.output import colours
+from harness.run.cases import CaseResult
+
+WIDTH_WITHOUT_TERMINAL = 120
+STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
+
+
+def print_matrix(results: Sequence[CaseResult]) -> None:
+    """Print expected against observed, one row a case; several seeds of a case share a row."""
+    from rich.table import Table  # noqa: PLC0415 - only where a table is printed
+
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ("case", "target", "scenario", "expected", "observed", "spoke", "operations", "seconds", ""):
+        table.add_column(heading, overflow="fold")
+    for _, group in groupby(results, key=lambda r: r.case.id):
+        runs = list(group)
+        case = runs[0].case
+        observed = sorted({r.result.verdict.value for r in runs})
+        met = sum(r.met for r in runs)
+        share = "" if len(runs) == 1 else f" {met}/{len(runs)}"
+        table.add_row(
+            case.id,
+            case.variant,
+            case.scenario,
+            case.expect,
+            ", ".join(observed),
+            ", ".join(sorted({i for r in runs for i in r.spoke})),
+            str(sum(sum(r.result.operations.values()) for r in runs)),
+            f"{sum(r.seconds for r in runs):.1f}",
+            ("as expected" if met == len(runs) else "DIFFERS") + share,
+            style=None if met == len(runs) else "bold red",
+        )
+    console().print(table)
+    differing = sorted({r.case.id for r in results if not r.met})
+    print(f"\n{len(results)} runs, {sum(r.met for r in results)} as expected" + (f"; differs: {', '.join(differing)}" if differing else ""))
+
+
+def console() -> Any:
+    """Return a console on standard output: no colours and a fixed width where it is not a terminal."""
+    from rich.console import Console  # noqa: PLC0415
+
+    wide = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    return Console(no_color=not colours(sys.stdout), width=wide, highlight=False, markup=False, emoji=False)
+
+
+def to_json(results: Sequence[CaseResult]) -> dict[str, Any]:
+    """Return the matrix as plain JSON values."""
+    return {
+        "schema": "racegate.catalogue/1",
+        "verdict": "pass" if all(r.met for r in results) else "fail",
+        "cases": [
+            {
+                "id": r.case.id,
+                "area": r.case.area,
+                "target": r.case.variant,
+                "scenario": r.case.scenario,
+                "settings": dict(r.case.settings),
+                "engine": r.case.engine,
+                "seed": r.seed,
+                "expected": r.case.expect,
+                "observed": r.result.verdict.value,
+                "spoke": r.spoke,
+                "met": r.met,
+                "first": r.first_sentence,
+                "operations": dict(r.result.operations),
+                "seconds": round(r.seconds, 3),
+                "folder": str(r.result.folder),
+            }
+            for r in results
+        ],
+    }
+
+
+def print_demo(files: Sequence[Any], results: Sequence[CaseResult]) -> None:
+    """Print a block for each case file: a row a stage, with what went wrong first."""
+    from rich.table import Table  # noqa: PLC0415
+
+    by_id = {r.case.id: r for r in results}
+    screen = console()
+    for file in files:
+        screen.print(f"\n{file.title}", style="bold")
+        table = Table(show_edge=False, pad_edge=False, show_header=False, box=None)
+        table.add_column(width=14)
+        table.add_column(width=9)
+        table.add_column(overflow="fold")
+        for stage in file.stages:
+            found = by_id[stage.id]
+            verdict = found.result.verdict.value
+            text = f"{stage.note}\n{found.first_sentence}".strip()
+            if not found.met:
+                text += f"\nDIFFERS: expected {stage.expect}, kept in {found.result.folder}"
+            table.add_row(stage.stage, verdict.upper(), text, style=None)
+            table.add_row("", "", f"racegate run {stage.scenario} --target {stage.variant}", style="dim")
+        screen.print(table)
+    met = sum(r.met for r in results)
+    print(f"\n{met} of {len(results)} as expected. Each run is kept; racegate report FOLDER shows it again.")

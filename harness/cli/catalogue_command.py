@@ -1,0 +1,66 @@
+"""racegate catalogue: every case, expected against observed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("catalogue")(catalogue)
+
+
+def catalogue(
+    area: Annotated[list[str] | None, typer.Option(help="only these areas: numbering, payments, orders, sales, audit")] = None,
+    store: Annotated[list[str] | None, typer.Option(help="only these stores: postgres, mongo")] = None,
+    id: Annotated[list[str] | None, typer.Option("--id", help="only cases whose id starts so: N01, P06")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="only these engines: stress, explore")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="run every case with this many seeds")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cases at a time")] = 2,
+    seed: options.Seed = None,
+    postgres: options.Postgres = "embedded",
+    mongo: options.Mongo = "embedded",
+    disposable: options.Disposable = None,
+    out: options.Out = Path("runs"),
+    json: options.Json = None,
+) -> int:
+    """Run the cases of the catalogue and hold what is observed against what is expected.
+
+    It proves that the harness finds what is there and is quiet where nothing is. Exit status 1 on any difference.
+    """
+    from harness.cli.cases_table import print_matrix, to_json  # noqa: PLC0415
+    from harness.cli.output import say, write_json  # noqa: PLC0415
+    from harness.cli.running import open_stores  # noqa: PLC0415
+    from harness.model import ExitStatus, UsageError  # noqa: PLC0415
+    from harness.run.cases import cases, run_cases  # noqa: PLC0415
+
+    known = cases()
+    chosen = [
+        case
+        for case in known
+        if (not area or case.area in area)
+        and (not store or case.store in store)
+        and (not id or any(case.id.startswith(prefix) for prefix in id))
+        and (not engine or case.engine in engine)
+    ]
+    if not chosen:
+        areas = ", ".join(sorted({c.area for c in known})) or "none"
+        raise UsageError(f"no case matches; the areas are: {areas}; see: racegate list cases")
+    first = options.some_seed(seed)
+    pairs = [(case, first + n) for case in chosen for n in range(seeds)]
+    say(f"racegate: {len(chosen)} cases, {seeds} seeds each from {first}, {jobs} at a time")
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=max(c.clients for c in chosen) * jobs) as stores:
+        results = []
+        for n, result in enumerate(run_cases(pairs, stores, out=out, jobs=jobs), start=1):
+            results.append(result)
+            say(f"[{n}/{len(pairs)}] {result.case.id}: {result.result.verdict} {'as expected' if result.met else 'DIFFERS'}")
+    if json is not None:
+        write_json(to_json(results), json)
+    if json != "-":
+        print_matrix(results)
+    return int(ExitStatus.PASS if all(r.met for r in results) else ExitStatus.FAIL)
