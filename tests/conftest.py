@@ -1,0 +1,41 @@
+"""Real servers, shared by a test session; each test gets a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.stores import Database, Store, StoreKind, StoreOptions, open_store
+
+
+@pytest.fixture(scope="session")
+def postgres_store() -> Iterator[Store]:
+    """An embedded PostgreSQL server for this worker's session."""
+    store = open_store(StoreKind.POSTGRES, "embedded", StoreOptions(connections=100))
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def mongo_store() -> Iterator[Store]:
+    """An embedded MongoDB replica set for this worker's session."""
+    store = open_store(StoreKind.MONGO, "embedded", StoreOptions(connections=100))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def postgres_database(postgres_store: Store) -> Iterator[Database]:
+    """A fresh PostgreSQL database."""
+    database = postgres_store.create_database()
+    yield database
+    postgres_store.drop_database(database)
+
+
+@pytest.fixture
+def mongo_database(mongo_store: Store) -> Iterator[Database]:
+    """A fresh MongoDB database."""
+    database = mongo_store.create_database()
+    yield database
+    mongo_store.drop_database(database)
