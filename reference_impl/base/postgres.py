@@ -1,0 +1,184 @@
+"""One client's session on PostgreSQL: transactions, the whole-transaction retry, and cutting the line.
+
+``isolation`` and ``transaction`` are settings and not code, because the verdict depends on them: the same statements
+are right in one transaction and wrong without, right at READ COMMITTED and wrong at REPEATABLE READ.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+Answer = TypeVar("Answer")
+Checkpoint = Callable[[str], None]
+
+RETRYABLE = frozenset({"40001", "40P01"})
+"""Serialization failure and deadlock: the transaction is gone and may be run again from its beginning."""
+
+TRIES = 60
+LONGEST_PAUSE = 0.05
+"""Seconds. Pauses are random, so that losers do not meet again."""
+
+ISOLATIONS = {
+    "read_committed": "READ COMMITTED",
+    "repeatable_read": "REPEATABLE READ",
+    "serializable": "SERIALIZABLE",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundaries:
+    """Where transactions begin and end.
+
+    With ``transaction`` false every statement commits by itself. ``tries`` is how often a transaction is run at most:
+    1 leaves the retry to the caller.
+    """
+
+    isolation: str = "read_committed"
+    transaction: bool = True
+    tries: int = TRIES
+
+
+@cache
+def statement(sql: str) -> sa.TextClause:
+    """Return the SQL text as a statement, made once."""
+    return sa.text(sql)
+
+
+class Transaction:
+    """The statements of one operation."""
+
+    def __init__(self, connection: sa.Connection, at: Checkpoint) -> None:
+        self._connection = connection
+        self.at = at
+        """Named points of the operation, where a test may step in or a fault strike."""
+
+    def row(self, sql: str, **values: Any) -> Any:
+        """Return the first row, or None."""
+        return self._connection.execute(statement(sql), values).first()
+
+    def rows(self, sql: str, **values: Any) -> list[Any]:
+        """Return all rows."""
+        return list(self._connection.execute(statement(sql), values))
+
+    def value(self, sql: str, **values: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        return self._connection.execute(statement(sql), values).scalar()
+
+    def change(self, sql: str, **values: Any) -> int:
+        """Run a statement and return how many rows it changed. One that found nothing is an answer: look."""
+        return self._connection.execute(statement(sql), values).rowcount
+
+
+class PostgresSession:
+    """A client's connection. Used by one thread at a time.
+
+    Args:
+        url: ``postgresql://...``, as any driver takes it.
+        boundaries: isolation level, transaction or not, and how often a transaction is tried.
+    """
+
+    def __init__(self, url: str, boundaries: Boundaries) -> None:
+        self._boundaries = boundaries
+        level = ISOLATIONS[boundaries.isolation] if boundaries.transaction else "AUTOCOMMIT"
+        address = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        self._engine = sa.create_engine(address, poolclass=NullPool, isolation_level=level)
+        self._connection = self._engine.connect()
+        self._second: sa.Connection | None = None
+        self._cut = False
+
+    def run(self, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
+        """Run the work in one transaction, from its beginning again where the server asks for that.
+
+        Returns the answer and how many tries it took.
+
+        Raises:
+            DBAPIError: the last try failed; its ``attempts`` tells how many there were.
+        """
+        return self._tries(self._connection, work, at)
+
+    def aside(self, work: Callable[[Transaction], Answer], at: Checkpoint = lambda point: None) -> Answer:
+        """Run the work on a second connection, in a transaction that knows nothing of the first."""
+        if self._second is None:
+            self._second = self._engine.connect()
+        return self._tries(self._second, work, at)[0]
+
+    def _tries(
+        self, connection: sa.Connection, work: Callable[[Transaction], Answer], at: Checkpoint
+    ) -> tuple[Answer, int]:
+        for attempt in range(1, self._boundaries.tries + 1):
+            try:
+                return self._once(connection, work, at), attempt
+            except DBAPIError as e:
+                final = self._cut or not self._boundaries.transaction or attempt == self._boundaries.tries
+                if final or sqlstate(e) not in RETRYABLE:
+                    e.attempts = attempt  # type: ignore[attr-defined]  # read by whoever records the operation
+                    raise
+                pause(attempt)
+        raise AssertionError("at least one try is made")
+
+    def _once(self, connection: sa.Connection, work: Callable[[Transaction], Answer], at: Checkpoint) -> Answer:
+        try:
+            answer = work(Transaction(connection, at))
+            at("before_commit")
+            connection.commit()
+            return answer
+        except BaseException:
+            with suppress(DBAPIError):  # what went wrong matters, not that there is nobody left to say goodbye to
+                connection.rollback()
+            raise
+
+    def vanish(self) -> None:
+        """Cut the line without a goodbye; the server finds out by itself and rolls back."""
+        self._cut = True
+        for connection in (self._connection, self._second):
+            driver: Any = connection.connection.driver_connection if connection and not connection.closed else None
+            if driver is not None and not driver.closed:
+                with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close in good order."""
+        for connection in (self._connection, self._second):
+            if connection is not None:
+                with suppress(DBAPIError):
+                    connection.close()
+        self._engine.dispose()
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment before another try, longer the more there were."""
+    time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.001 * 2**attempt)))
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Return the server's error code."""
+    code: str | None = getattr(error.orig, "sqlstate", None)
+    return code
+
+
+def violated(error: DBAPIError) -> str | None:
+    """Return the name of the unique index that an insert ran into, or None if that is not what happened."""
+    if sqlstate(error) != "23505":
+        return None
+    name: str | None = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    return name
+
+
+def run_script(url: str, script: str) -> None:
+    """Run DDL, statements separated by semicolons, in one transaction."""
+    import psycopg  # noqa: PLC0415 - the schema is made once; clients never need this
+
+    with psycopg.connect(url) as connection:
+        connection.execute(script.encode())

@@ -1,0 +1,364 @@
+"""Term payments on PostgreSQL, done right: `ApproveInOneTransaction`.
+
+Three habits make it right at every isolation level and with or without any index on the payments:
+
+- **Decide in the WHERE clause.** No statement writes what an earlier one read. Each change names the state that it
+  needs (``status = 'awaiting_approval'``, ``balance >= amount``) and looks at how many rows it changed.
+- **Fight over one row.** What awaits approval is kept on the term itself (``pending``), so two payments for one term
+  meet on that row, whatever else they insert. A rule about rows that do not exist yet cannot be locked.
+- **One transaction.** Claim of the key, effect, audit row and outbox row commit together or not at all.
+
+Locks are always taken in the order payment, then term. Money is in minor units (``bigint``): exact, and as fast as
+it gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy.exc import DBAPIError
+
+from reference_impl.base import keys, outbox
+from reference_impl.base.outbox import Outbox, record
+from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, run_script, violated
+from reference_impl.base.refusal import Refused, unknown
+from reference_impl.payments import rules
+from reference_impl.payments.requests import Ask, understand
+
+SCHEMA = """
+CREATE TABLE accounts (
+    id          text PRIMARY KEY,
+    company     text NOT NULL,
+    assessment  bigint NOT NULL
+);
+CREATE TABLE terms (
+    id        text PRIMARY KEY,
+    account   text NOT NULL REFERENCES accounts,
+    company   text NOT NULL,
+    position  int NOT NULL,
+    name      text NOT NULL,
+    opening   bigint NOT NULL,
+    balance   {money} NOT NULL,
+    pending   bigint NOT NULL DEFAULT 0
+);
+CREATE TABLE payments (
+    id        text PRIMARY KEY,
+    company   text NOT NULL,
+    account   text NOT NULL REFERENCES accounts,
+    term      text REFERENCES terms,
+    amount    bigint NOT NULL,
+    refunded  bigint NOT NULL DEFAULT 0,
+    status    text NOT NULL,
+    token     text NOT NULL,
+    meta      jsonb
+);
+CREATE TABLE refunds (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    payment  text NOT NULL REFERENCES payments,
+    amount   bigint NOT NULL,
+    token    text NOT NULL
+);
+CREATE TABLE webhook_events (
+    event    text NOT NULL,
+    payment  text NOT NULL
+);
+CREATE TABLE resolutions (
+    payment  text NOT NULL,
+    status   text NOT NULL
+);
+"""
+ONE_PENDING = "CREATE UNIQUE INDEX payments_one_pending ON payments (term) WHERE status = 'awaiting_approval';"
+EVENT_INDEX = "ALTER TABLE webhook_events ADD CONSTRAINT webhook_events_pkey PRIMARY KEY (event);"
+
+Settings = Mapping[str, Any]
+Operation = Callable[[Transaction, Ask], dict[str, Any]]
+
+
+class ApproveInOneTransaction:
+    """A client's connection to term payments. Also the base of everything that does one thing differently."""
+
+    keys: ClassVar[keys.Keys] = keys.Keys()
+    outbox: ClassVar[Outbox] = Outbox()
+    token_once: ClassVar[bool] = True
+    """Whether an index makes each token count once in the audit log, long after its key was forgotten."""
+    money: ClassVar[str] = "bigint"
+    """Type of a balance."""
+    minor_units: ClassVar[str] = "balance"
+    """How a balance is read in minor units."""
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
+        "accounts_pkey": lambda ask: rules.exists_already("account", ask.subject),
+        "payments_pkey": lambda ask: rules.exists_already("payment", ask.subject),
+        "payments_one_pending": lambda ask: rules.already_awaiting(),
+    }
+    """What a conflict on each unique index means to the client."""
+
+    def __init__(self, session: PostgresSession, settings: Settings) -> None:
+        self.session = session
+        self.settings = settings
+
+    # What a target offers -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def schema(cls, settings: Settings) -> str:
+        """Return the DDL. ``unique_index`` adds the second line of defence: one pending payment a term, by an index."""
+        parts = [SCHEMA.format(money=cls.money), keys.SCHEMA, keys.KEY_INDEX, EVENT_INDEX, outbox.SCHEMA]
+        if cls.token_once:
+            parts.append(outbox.TOKEN_INDEX)
+        if settings["unique_index"]:
+            parts.append(ONE_PENDING)
+        return "\n".join([*parts, outbox.CONSUMER_INDEX])
+
+    @classmethod
+    def install(cls, url: str, settings: Settings) -> None:
+        """Make the tables in an empty database."""
+        run_script(url, cls.schema(settings))
+
+    @classmethod
+    def connect(cls, url: str, settings: Settings) -> ApproveInOneTransaction:
+        """Open one client's connection."""
+        boundaries = Boundaries(isolation=settings["isolation"], transaction=settings.get("transaction", True))
+        return cls(PostgresSession(url, boundaries), settings)
+
+    @classmethod
+    def books(cls, settings: Settings) -> Mapping[str, str]:
+        """Return how each canonical table is read."""
+        return {
+            "payments": "SELECT id, term, account, amount, refunded, status, token FROM payments",
+            "terms": """
+                SELECT t.id, t.account, t.opening, t.balance, a.assessment
+                FROM terms t JOIN accounts a ON a.id = t.account
+            """,
+            "refunds": "SELECT id, payment, amount, token FROM refunds",
+            **outbox.BOOKS,
+        }
+
+    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
+        ask = self.understand(f, arguments, token)
+        operation: Operation = getattr(self, f)
+        try:
+            if f in (
+                "webhook",
+                "account",
+                "deliver",
+            ):  # a webhook is known by its event, the others change nothing twice
+                answer, attempts = self.session.run(lambda tx: operation(tx, ask), checkpoint)
+            else:
+                answer, attempts = self.keys.carry_out(self.session, ask, lambda tx: operation(tx, ask), checkpoint)
+        except DBAPIError as e:
+            meaning = self.refusals.get(violated(e) or "")
+            if meaning is None:
+                raise
+            raise meaning(ask) from e
+        return {**answer, "attempts": attempts}
+
+    def understand(self, f: str, arguments: Mapping[str, Any], token: str) -> Ask:
+        """Read the request, or refuse it."""
+        return understand(f, arguments, token)
+
+    def vanish(self) -> None:
+        """Cut the connection without a goodbye."""
+        self.session.vanish()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.session.close()
+
+    # The operations -------------------------------------------------------------------------------------------------
+
+    def open_account(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Open an account with its five terms; their amounts sum to the assessment exactly."""
+        terms = rules.opening_terms(ask.subject, self.split(ask.amount))
+        tx.change(
+            "INSERT INTO accounts (id, company, assessment) VALUES (:id, :company, :assessment)",
+            id=ask.subject,
+            company=ask.company,
+            assessment=ask.amount,
+        )
+        for term in terms:
+            tx.change(
+                "INSERT INTO terms (id, account, company, position, name, opening, balance)"
+                " VALUES (:id, :account, :company, :position, :name, :opening, :balance)",
+                **term,
+                company=ask.company,
+            )
+        self.record(tx, ask, ask.amount)
+        return {"subject": ask.subject, "amount": ask.amount, "terms": terms}
+
+    def split(self, assessment: int) -> list[int]:
+        """Split an assessment into the five terms."""
+        return rules.split(assessment, [share for _, share in rules.TERMS])
+
+    def submit(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Record a payment that awaits approval, if its term owes that much and nothing else awaits approval for it."""
+        term = tx.row(
+            "UPDATE terms SET pending = :amount"
+            " WHERE id = :term AND company = :company AND account = coalesce(:account, account)"
+            " AND pending = 0 AND balance >= :amount RETURNING account",
+            term=ask.term,
+            company=ask.company,
+            account=ask.account,
+            amount=ask.amount,
+        )
+        if term is None:
+            raise self.why_not(tx, ask)
+        tx.at("reserved")
+        self.insert_payment(tx, ask, account=term.account)
+        self.record(tx, ask, ask.amount)
+        return {"subject": ask.subject, "term": ask.term, "amount": ask.amount, "status": rules.AWAITING}
+
+    def approve(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take a payment off its term, once."""
+        payment = self.decide(tx, ask, rules.PAID)
+        tx.at("marked_paid")
+        reduced = tx.change(
+            "UPDATE terms SET balance = balance - :amount, pending = pending - :amount"
+            " WHERE id = :term AND balance >= :amount",
+            term=payment.term,
+            amount=payment.amount,
+        )
+        if reduced != 1:
+            raise rules.exceeds_available(available=0, pending=payment.amount)
+        self.record(tx, ask, payment.amount)
+        return {"subject": ask.subject, "term": payment.term, "amount": payment.amount, "status": rules.PAID}
+
+    def reject(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Accounting turns a payment down; the term is free for another."""
+        return self.release(tx, ask, rules.REJECTED)
+
+    def cancel(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """The student takes a payment back before it was decided upon."""
+        return self.release(tx, ask, rules.CANCELLED)
+
+    def release(self, tx: Transaction, ask: Ask, status: str) -> dict[str, Any]:
+        """End a payment without money moving."""
+        payment = self.decide(tx, ask, status)
+        tx.at("decided")
+        tx.change(
+            "UPDATE terms SET pending = pending - :amount WHERE id = :term", term=payment.term, amount=payment.amount
+        )
+        self.record(tx, ask, payment.amount)
+        return {"subject": ask.subject, "term": payment.term, "amount": payment.amount, "status": status}
+
+    def decide(self, tx: Transaction, ask: Ask, status: str) -> Any:
+        """Move a payment out of awaiting approval: of all who try at once exactly one changes the row."""
+        payment = tx.row(
+            "UPDATE payments SET status = :status"
+            " WHERE id = :id AND company = :company AND status = 'awaiting_approval' RETURNING term, amount",
+            id=ask.subject,
+            company=ask.company,
+            status=status,
+        )
+        if payment is None:
+            raise rules.not_awaiting(ask.subject, self.payment(tx, ask).status)
+        return payment
+
+    def refund(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Give money back: in parts, never more than was paid. The term owes it again."""
+        payment = tx.row(
+            "UPDATE payments SET refunded = refunded + :amount"
+            " WHERE id = :id AND company = :company AND status = 'paid' AND refunded + :amount <= amount"
+            " RETURNING term",
+            id=ask.subject,
+            company=ask.company,
+            amount=ask.amount,
+        )
+        if payment is None:
+            stands = self.payment(tx, ask)
+            if stands.status != rules.PAID:
+                raise rules.not_paid(ask.subject, stands.status)
+            raise rules.exceeds_captured(amount=stands.amount, refunded=stands.refunded)
+        tx.at("refund_counted")
+        self.insert_refund(tx, ask)
+        tx.change("UPDATE terms SET balance = balance + :amount WHERE id = :term", term=payment.term, amount=ask.amount)
+        self.record(tx, ask, ask.amount)
+        return {"subject": ask.subject, "amount": ask.amount}
+
+    def webhook(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not."""
+        first = tx.change(
+            "INSERT INTO webhook_events (event, payment) VALUES (:event, :payment) ON CONFLICT (event) DO NOTHING",
+            event=ask.event,
+            payment=ask.subject,
+        )
+        tx.at("event_claimed")
+        if first:
+            return self.approve(tx, ask)
+        if tx.value("SELECT payment FROM webhook_events WHERE event = :event", event=ask.event) != ask.subject:
+            raise keys.key_reused(ask.event)
+        payment = self.payment(tx, ask)
+        return {"subject": ask.subject, "amount": payment.amount, "status": payment.status, "replayed": True}
+
+    def account(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Show an account: what each term owes, what awaits approval, what may be chosen."""
+        assessment = tx.value(
+            "SELECT assessment FROM accounts WHERE id = :id AND company = :company", id=ask.subject, company=ask.company
+        )
+        if assessment is None:
+            raise unknown("account", ask.subject)
+        terms = tx.rows(
+            "SELECT id, name, balance, pending FROM terms WHERE account = :account ORDER BY position",
+            account=ask.subject,
+        )
+        return rules.overview(ask.subject, assessment, [t._mapping for t in terms])
+
+    def deliver(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Publish what waits in the outbox."""
+        return self.outbox.deliver(self.session, tx, ask.amount)
+
+    # Steps ----------------------------------------------------------------------------------------------------------
+
+    def payment(self, tx: Transaction, ask: Ask) -> Any:
+        """Read a payment of this company, for an explanation. Never to decide."""
+        payment = tx.row(
+            "SELECT status, term, amount, refunded FROM payments WHERE id = :id AND company = :company",
+            id=ask.subject,
+            company=ask.company,
+        )
+        if payment is None:
+            raise unknown("payment", ask.subject)
+        return payment
+
+    def why_not(self, tx: Transaction, ask: Ask) -> Refused:
+        """Explain a refused submission: what its term has left, and what awaits approval on the account."""
+        term = tx.row(
+            "SELECT balance, pending,"
+            " (SELECT sum(pending)::bigint FROM terms t WHERE t.account = terms.account) AS awaiting"
+            " FROM terms WHERE id = :term AND company = :company AND account = coalesce(:account, account)",
+            term=ask.term,
+            company=ask.company,
+            account=ask.account,
+        )
+        if term is None:
+            return unknown("term", ask.term or "")
+        if term.pending == 0 and ask.amount > term.balance:
+            return rules.exceeds_available(available=term.balance, pending=term.awaiting)
+        return rules.already_awaiting()
+
+    def insert_payment(self, tx: Transaction, ask: Ask, *, account: str) -> None:
+        """Store a payment that awaits approval."""
+        tx.change(
+            "INSERT INTO payments (id, company, account, term, amount, status, token)"
+            " VALUES (:id, :company, :account, :term, :amount, 'awaiting_approval', :token)",
+            id=ask.subject,
+            company=ask.company,
+            account=account,
+            term=ask.term,
+            amount=ask.amount,
+            token=ask.key,
+        )
+
+    def insert_refund(self, tx: Transaction, ask: Ask) -> None:
+        """Store a refund."""
+        tx.change(
+            "INSERT INTO refunds (payment, amount, token) VALUES (:payment, :amount, :token)",
+            payment=ask.subject,
+            amount=ask.amount,
+            token=ask.key,
+        )
+
+    def record(self, tx: Transaction, ask: Ask, amount: int) -> None:
+        """Tell audit log and outbox."""
+        tx.at("before_audit")
+        record(tx, subject=ask.subject, action=ask.f, amount=amount, token=ask.key, request=ask.request)
