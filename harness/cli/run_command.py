@@ -60,9 +60,7 @@ def run(
         out=out,
         command=this_command(drawn),
     )
-    with open_stores(
-        postgres=postgres, mongo=mongo, disposable=disposable, clients=clients, kind=request.target.store
-    ) as stores:
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=clients) as stores:
         return run_and_show(request, stores, json=json)
 
 

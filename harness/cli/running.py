@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from harness.cli.output import ProgressDisplay, colours, say, write_json
@@ -17,7 +18,7 @@ SPARE_CONNECTIONS = 20
 """Connections beyond the clients' own: control, books, and the target's second connections."""
 
 
-def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int, kind: str | None = None) -> Stores:
+def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int) -> Stores:
     """Return the stores that a run may use, none of them started yet.
 
     Raises:
@@ -26,11 +27,21 @@ def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: i
     urls = [spec for spec in (postgres, mongo) if "://" in spec]
     if disposable is not None and not urls:
         raise UsageError("--disposable marks the database of a URL; give --postgres URL or --mongo URL with it")
-    del kind
+    restore_interrupts()
     return Stores(
         {StoreKind.POSTGRES: postgres, StoreKind.MONGO: mongo},
         StoreOptions(connections=2 * clients + SPARE_CONNECTIONS, disposable=disposable),
     )
+
+
+def restore_interrupts() -> None:
+    """Make Ctrl-C interrupt system calls again.
+
+    Polars installs a handler on import that restarts them (measured with Polars 2.1: a main thread blocked in ``read`` or on a
+    lock never sees the KeyboardInterrupt).
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_and_show(request: RunRequest, stores: Stores, *, json: str | None) -> int:

@@ -145,12 +145,11 @@ class EmbeddedPostgres:
             try:
                 self._await_start()
                 break
-            except EnvironmentProblem:
+            except BaseException as e:
                 taken = log.exists() and "Address already in use" in log.read_text(errors="replace")
-                if not taken or attempt == PORT_TRIES - 1:
-                    self._server.close()
-                    raise
                 self._server.close()
+                if not isinstance(e, EnvironmentProblem) or not taken or attempt == PORT_TRIES - 1:
+                    raise
                 self._folder = data_folder("postgres")
                 self._prepare()
         self.control = PostgresControl(self._url("postgres"))
