@@ -86,7 +86,11 @@ TABLES: Mapping[str, Mapping[str, pl.DataType]] = {
         "subject": pl.String(),
         "action": pl.String(),
         "token": pl.String(),
-        "delivered": pl.Boolean(),
+        "delivered": pl.Boolean(),  # whether its outbox event was published; null where it has none
+    },
+    "deliveries": {  # what reached the outbox's consumer: one row an effect there
+        "id": pl.String(),
+        "event": pl.String(),  # the audit row's id
     },
     "inexact": {  # amounts that were not whole minor units where they were read
         "table": pl.String(),
