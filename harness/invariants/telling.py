@@ -48,7 +48,7 @@ def times(count: int) -> str:
 
 
 def shown(history: History, operations: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return operations as plain values for the evidence, in the order of their invocation, at most three times the cap."""
+    """Return operations as plain values for the evidence, in the order of their invocation, capped."""
     rows = operations.sort("invoked").head(3 * CAP).iter_rows(named=True)
     return [
         {

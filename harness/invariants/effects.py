@@ -1,0 +1,221 @@
+"""One intent, one effect: the part of P-ONCE that speaks of payments, refunds, installments, sales and events.
+
+Four ways to break it are looked for, each in the books first:
+
+- a token stands on two rows of one table: the intent took effect twice;
+- a payment was approved for two different intents;
+- a token was acknowledged and stands nowhere: the intent never took effect, and its client believes that it did;
+- an intent was sent again and again, each time after the answer had come, and always got the same retryable error: the
+  failure of its first attempt is kept as its answer. Nothing is wrong in the books, so this is a liveness finding.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from harness.invariants.telling import listed, moment, money, rows, shown, times, violation, whom
+from harness.model import Books, Finding, FindingClass, History
+
+ROWS = {"payments": "submit", "refunds": "refund", "installments": "pay_installment"}
+"""Tables whose rows are the effect of one operation each, named by their token."""
+
+APPROVALS = ["approve", "webhook"]
+
+STUBBORN = 3
+"""Attempts after which an unchanging retryable error is no coincidence."""
+
+
+def effects_once(history: History, books: Books) -> list[Finding]:
+    """Return the findings of P-ONCE about everything but numbered documents."""
+    return [
+        *_rows_twice(history, books),
+        *_told_twice(history, books),
+        *_delivered_twice(books),
+        *_approved_twice(history, books),
+        *_never_happened(history, books),
+        *_stored_failures(history),
+    ]
+
+
+def _rows_twice(history: History, books: Books) -> list[Finding]:
+    findings = []
+    for table in ROWS:
+        frame = books.table(table).filter(pl.col("token").is_not_null())
+        twice = frame.group_by("token").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
+        if twice.is_empty():
+            continue
+        token, count = twice.row(0)
+        involved = frame.filter(pl.col("token") == token)
+        operations = history.operations.filter(pl.col("token") == token)
+        findings.append(
+            violation(
+                "P-ONCE",
+                f"the intent {token} took effect {times(count)}: "
+                f"{_named(table[:-1], involved)}{_sent_by(history, operations)}",
+                total=twice.height,
+                operations=shown(history, operations),
+                books={table: rows(involved)},
+            )
+        )
+    return findings
+
+
+def _told_twice(history: History, books: Books) -> list[Finding]:
+    frame = books.table("audit").filter(pl.col("token").is_not_null())
+    twice = (
+        frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
+    )
+    if twice.is_empty():
+        return []
+    token, action, count = twice.row(0)
+    involved = frame.filter(pl.col("token") == token, pl.col("action") == action)
+    operations = history.operations.filter(pl.col("token") == token)
+    return [
+        violation(
+            "P-ONCE",
+            f"the {action} of {involved['subject'][0]} for the intent {token} was carried out {times(count)}, "
+            f"says the audit log{_sent_by(history, operations)}",
+            total=twice.height,
+            operations=shown(history, operations),
+            books={"audit": rows(involved)},
+        )
+    ]
+
+
+def _delivered_twice(books: Books) -> list[Finding]:
+    frame = books.table("deliveries")
+    twice = frame.group_by("event").len().filter(pl.col("len") > 1).sort("len", "event", descending=[True, False])
+    if twice.is_empty():
+        return []
+    event, count = twice.row(0)
+    told = books.table("audit").filter(pl.col("id") == event)
+    what = f" ({told['action'][0]} of {told['subject'][0]})" if told.height else ""
+    return [
+        violation(
+            "P-ONCE",
+            f"event {event}{what} took effect {times(count)} at its consumer",
+            total=twice.height,
+            books={"deliveries": rows(frame.filter(pl.col("event") == event)), "audit": rows(told)},
+        )
+    ]
+
+
+def _approved_twice(history: History, books: Books) -> list[Finding]:
+    approved = history.operations.filter(
+        pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS), pl.col("subject").is_not_null()
+    )
+    twice = (
+        approved.group_by("subject")
+        .agg(pl.col("token").n_unique().alias("intents"), pl.col("completed").min())
+        .filter(pl.col("intents") > 1)
+        .sort("intents", "completed", "subject", descending=[True, False, False])
+    )
+    if twice.is_empty():
+        return []
+    subject, intents = twice["subject"][0], twice["intents"][0]
+    involved = approved.filter(pl.col("subject") == subject).unique("token", keep="first").sort("completed")
+    payment = books.table("payments").filter(pl.col("id") == subject)
+    term = books.table("terms").filter(pl.col("id").is_in(payment["term"].implode()))
+    amount = f" of {money(payment['amount'][0])}" if payment.height else ""
+    went = (
+        f"; term {term['id'][0]} went from {money(term['opening'][0])} to {money(term['balance'][0])}"
+        if term.height
+        else ""
+    )
+    by = listed(whom(history, o) for o in involved.iter_rows(named=True))
+    return [
+        violation(
+            "P-ONCE",
+            f"payment {subject}{amount} was approved {times(intents)}: by {by}{went}",
+            total=twice.height,
+            operations=shown(history, involved),
+            books={"payments": rows(payment), "terms": rows(term)},
+        )
+    ]
+
+
+def _never_happened(history: History, books: Books) -> list[Finding]:
+    """Find what was acknowledged and stands nowhere. Installments have a rule of their own (O-CONS)."""
+    lost = [
+        history.operations.filter(pl.col("outcome") == "ok", pl.col("f") == f).join(
+            books.table(table).select("token"), on="token", how="anti"
+        )
+        for table, f in ROWS.items()
+        if table != "installments" and books.has(table)
+    ]
+    if books.has("payments"):
+        stands = books.table("payments").filter(pl.col("status").is_in(["awaiting_approval"])).select("id")
+        lost.append(
+            history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS)).join(
+                stands, left_on="subject", right_on="id", how="semi"
+            )
+        )
+    missing = pl.concat(lost).sort("completed") if lost else history.operations.clear()
+    missing = missing.unique("token", keep="first", maintain_order=True)
+    if missing.is_empty():
+        return []
+    first = missing.row(0, named=True)
+    attempts = history.operations.filter(pl.col("token") == first["token"])
+    return [
+        violation(
+            "P-ONCE",
+            f"the {first['f']} for the intent {first['token']} was acknowledged to {whom(history, first)} "
+            "and never took effect",
+            total=missing.height,
+            operations=shown(history, attempts),
+        )
+    ]
+
+
+def _stored_failures(history: History) -> list[Finding]:
+    often = (
+        history.operations.filter(pl.col("outcome") == "fail", pl.col("retryable"))
+        .group_by("token")
+        .len()
+        .filter(pl.col("len") >= STUBBORN)
+    )
+    failing = (
+        history.operations.join(often, on="token", how="semi")
+        .sort("token", "invoked")
+        .with_columns(
+            settled=(pl.col("invoked") >= pl.col("completed").cum_max().shift(1).over("token")).fill_null(True),
+        )
+        .group_by("token", maintain_order=True)
+        .agg(
+            pl.len().alias("attempts"),
+            pl.col("outcome").eq("fail").all().alias("failed"),
+            pl.col("retryable").fill_null(False).all().alias("retryable"),
+            pl.col("code").n_unique().alias("codes"),
+            pl.col("settled").all(),
+        )
+        .filter(pl.col("attempts") >= STUBBORN, "failed", "retryable", "settled", pl.col("codes") == 1)
+    )
+    if failing.is_empty():
+        return []
+    token = failing.sort("attempts", "token", descending=[True, False])["token"][0]
+    attempts = history.operations.filter(pl.col("token") == token).sort("invoked")
+    first, last = attempts.row(0, named=True), attempts.row(-1, named=True)
+    return [
+        violation(
+            "P-ONCE",
+            f"the {first['f']} for the intent {token} was sent {attempts.height} times, from "
+            f"{moment(history, first['invoked'])} to {moment(history, last['invoked'])}, and always answered "
+            f"{first['code']}: a failure that a retry should mend is kept as the intent's answer",
+            total=failing.height,
+            operations=shown(history, attempts),
+            finding_class=FindingClass.LIVENESS,
+        )
+    ]
+
+
+def _named(kind: str, frame: pl.DataFrame) -> str:
+    return listed(f"{kind} {row['id']} of {money(row['amount'])}" for row in frame.iter_rows(named=True))
+
+
+def _sent_by(history: History, operations: pl.DataFrame) -> str:
+    """Say who was told that it happened, or who sent it."""
+    done = operations.filter(pl.col("outcome") == "ok").sort("completed")
+    if done.height:
+        return f"; acknowledged to {listed(whom(history, o) for o in done.iter_rows(named=True))}"
+    sent = operations.sort("invoked")
+    return f"; sent by {listed(whom(history, o) for o in sent.iter_rows(named=True))}" if sent.height else ""

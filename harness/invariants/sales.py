@@ -1,0 +1,100 @@
+"""Sales: stock that never goes below zero and credit that stays within its limit."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from harness.invariants.registry import invariant
+from harness.invariants.telling import argument, money, rows, shown, violation, whom
+from harness.model import Books, Finding, History, Policy
+
+
+@invariant("S-STOCK", tables=["stock"])
+def stock_never_below_zero(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """Stock never goes below zero, and what left it is what was sold."""
+    stock = books.table("stock")
+    sales = (
+        history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
+        .with_columns(item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False))
+        .unique("token", keep="first", maintain_order=True)
+        .sort("completed")
+    )
+    findings = []
+    below = stock.filter(pl.col("quantity") < 0).sort("quantity", "item")
+    if below.height:
+        worst = below.row(0, named=True)
+        involved = sales.filter(pl.col("item") == worst["item"])
+        last = f"; the last was sold to {whom(history, involved.row(-1, named=True))}" if involved.height else ""
+        findings.append(
+            violation(
+                "S-STOCK",
+                f"item {worst['item']} has {worst['quantity']} in stock: {worst['opening']} were there and "
+                f"{worst['opening'] - worst['quantity']} were sold{last}",
+                total=below.height,
+                operations=shown(history, involved.tail(3).select(history.operations.columns)),
+                books={"stock": rows(below)},
+            )
+        )
+    counted = stock.with_columns(left=pl.col("opening") - pl.col("quantity"))
+    differing = counted.filter(pl.col("sold").is_not_null(), pl.col("left") != pl.col("sold")).sort("item")
+    if differing.height:
+        worst = differing.row(0, named=True)
+        findings.append(
+            violation(
+                "S-STOCK",
+                f"{worst['left']} of item {worst['item']} left the stock ({worst['opening']} to {worst['quantity']}), and "
+                f"its sales make {worst['sold']}",
+                total=differing.height,
+                books={"stock": rows(differing.select(stock.columns))},
+            )
+        )
+    findings += _acknowledged(history, counted, sales)
+    return findings
+
+
+def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) -> list[Finding]:
+    """Compare the stock with what clients were told; quantities of unknown outcome may count either way."""
+    told = sales.group_by("item").agg(pl.col("sold_now").sum().alias("told"))
+    more = counted.join(told, on="item").filter(pl.col("told") > pl.col("left")).sort("item")
+    if more.is_empty():
+        return []
+    worst = more.row(0, named=True)
+    return [
+        violation(
+            "S-STOCK",
+            f"{worst['told']} of item {worst['item']} were acknowledged as sold and only {worst['left']} left the "
+            "stock",
+            total=more.height,
+            operations=shown(history, sales.filter(pl.col("item") == worst["item"]).select(history.operations.columns)),
+            books={"stock": rows(more)},
+        )
+    ]
+
+
+@invariant("S-CREDIT", tables=["customers"])
+def credit_within_limit(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """A customer's open amount never exceeds the limit."""
+    over = (
+        books.table("customers")
+        .filter(pl.col("open_amount") > pl.col("limit"))
+        .sort(pl.col("open_amount") - pl.col("limit"), "id", descending=[True, False])
+    )
+    if over.is_empty():
+        return []
+    worst = over.row(0, named=True)
+    sales = (
+        history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
+        .filter(argument("customer") == worst["id"])
+        .unique("token", keep="first", maintain_order=True)
+        .sort("completed")
+    )
+    last = f"; the last sale was to {whom(history, sales.row(-1, named=True))}" if sales.height else ""
+    return [
+        violation(
+            "S-CREDIT",
+            f"customer {worst['id']} owes {money(worst['open_amount'])} with a limit of {money(worst['limit'])}{last}",
+            total=over.height,
+            operations=shown(history, sales.tail(3)),
+            books={"customers": rows(over)},
+        )
+    ]
