@@ -1,0 +1,60 @@
+"""The variants of term payments by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.payments import broken_postgres as wrong
+from reference_impl.payments import broken_postgres_keys as keys
+from reference_impl.payments import broken_postgres_outbox as outbox
+from reference_impl.payments.postgres import ApproveInOneTransaction
+from reference_impl.payments.postgres_locking import LockTheTerm
+from reference_impl.payments.requests import OPERATIONS
+from reference_impl.variants import ISOLATION, UNIQUE_INDEX, Setting, variant
+
+TRANSACTION = Setting(
+    default=True,
+    help="one transaction an operation; without it every statement commits by itself",
+    choices=(True, False),
+)
+POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX, "transaction": TRANSACTION}
+
+
+class LockWithoutTransaction(LockTheTerm):
+    """The same locks in autocommit, where each ends with its statement and guards nothing (P01).
+
+    A locks p1: awaiting; B locks p1: awaiting; A takes 300 off; B takes 300 off; both write "paid". The document's fix as
+    it was shipped, guard (P02) and all; with ``transaction`` it is `LockTheTerm`.
+    """
+
+
+ON_POSTGRES: tuple[tuple[str, type[ApproveInOneTransaction], dict[str, Any]], ...] = (
+    ("approve_in_one_transaction", ApproveInOneTransaction, {}),
+    ("lock_the_term", LockTheTerm, {}),
+    ("lock_without_transaction", LockWithoutTransaction, {"transaction": False}),
+    ("exists_then_insert", wrong.ExistsThenInsert, {}),
+    ("guard_by_json_number", wrong.GuardByJsonNumber, {}),
+    ("guard_with_null_term", wrong.GuardWithNullTerm, {}),
+    ("validates_account_balance", wrong.ValidatesAccountBalance, {}),
+    ("approve_without_recheck", wrong.ApproveWithoutRecheck, {}),
+    ("absolute_balance", wrong.AbsoluteBalance, {}),
+    ("blind_status", wrong.BlindStatus, {}),
+    ("resolution_row", wrong.ResolutionRow, {}),
+    ("refund_by_sum", wrong.RefundBySum, {}),
+    ("webhook_without_dedup", wrong.WebhookWithoutDedup, {}),
+    ("float_balance", wrong.FloatBalance, {}),
+    ("rounded_split", wrong.RoundedSplit, {}),
+    ("key_inserted_last", keys.RefundsWithKeyInsertedLast, {}),
+    ("key_without_fingerprint", keys.RefundsWithoutFingerprint, {}),
+    ("key_is_all_that_is_known", keys.RefundsForgottenWithKey, {}),
+    ("key_lock_taken_over", keys.RefundsWithKeyTakenOver, {}),
+    ("key_committed_first", keys.RefundsWithKeyCommittedFirst, {}),
+    ("key_stores_any_failure", keys.RefundsWithStoredFailures, {"isolation": "repeatable_read"}),
+    ("audit_afterwards", outbox.AuditAfterwards, {}),
+    ("side_effect_first", outbox.SideEffectFirst, {}),
+    ("consumer_without_dedup", outbox.ConsumerWithoutDedup, {}),
+    ("poll_by_cursor", outbox.PollByCursor, {}),
+)
+
+for _name, _implementation, _defaults in ON_POSTGRES:
+    variant(f"pg.{_name}", operations=frozenset(OPERATIONS), settings=POSTGRES, **_defaults)(_implementation)
