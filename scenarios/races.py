@@ -1,0 +1,51 @@
+"""What the families share: a scenario made of a scene and a behaviour, and clients that work in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.model import Program, Seat, Setting
+
+
+def no_scene(settings: Mapping[str, Any]) -> Iterable[Any]:
+    """Begin with nothing."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """A scenario: a scene that is set once, and what every client does in it."""
+
+    name: str
+    family: str
+    summary: str
+    behaviour: Callable[[Seat], Program]
+    operations: frozenset[str]
+    invariants: tuple[str, ...]
+    scene: Callable[[Mapping[str, Any]], Iterable[Any]] = no_scene
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    policy: str = "unique"
+
+    def opening(self, settings: Mapping[str, Any]) -> Iterable[Any]:
+        """Set the scene."""
+        return self.scene(settings)
+
+    def program(self, seat: Seat) -> Program:
+        """Return the client's behaviour."""
+        return self.behaviour(seat)
+
+
+def share_of(seat: Seat, count: int) -> range:
+    """Return which of ``count`` things this client's pair works through, in the same order as its partner.
+
+    Clients 2k and 2k + 1 are a pair. With an odd number of clients the last one is a pair by itself.
+    """
+    pairs = (seat.clients + 1) // 2
+    return range(seat.client // 2, count, pairs)
+
+
+def is_second(seat: Seat) -> bool:
+    """Tell whether this client is the second of its pair."""
+    return seat.client % 2 == 1
