@@ -60,7 +60,10 @@ class Policy:
     ``scope_keys`` names the arguments that make up a scope, ``time_zone`` (IANA) decides in which period a moment
     falls, ``fiscal_start_month`` (1 to 12) when a fiscal year begins. ``format`` is a template such as
     ``INV-{00000}``, ``PAY{yyyy}{0000}`` or ``Inv{branch}{MM_DD_YYYY}_{0000}``: zeros are the padded number, the rest
-    are date parts and scope keys; None demands nothing. ``real_time_order`` demands that a number acknowledged before
+    are date parts and scope keys; None demands nothing. ``maximum`` is the highest number of a scope, ``max_length`` and
+    ``charset`` (the allowed characters, as the inside of a regular expression's brackets: ``A-Za-z0-9/-``) bind the
+    printed number. ``unique_per`` is ``ever``, or ``period`` where a printed number may return in the next period.
+    ``real_time_order`` demands that a number acknowledged before
     another request began is the lower one; ``dates_ascend`` that document dates do not decrease with the number.
     """
 
@@ -74,6 +77,8 @@ class Policy:
     overflow: Overflow = Overflow.GROW
     maximum: int | None = None
     max_length: int | None = None
+    charset: str | None = None
+    unique_per: str = "ever"
     start: int = 1
     continuity: Continuity = Continuity.EXPLAINED
     budget: GapBudget = field(default_factory=GapBudget)
