@@ -32,9 +32,7 @@ def scene_of_large_payments(settings: Mapping[str, Any]) -> Iterable[Call]:
         yield Call(f="approve", token=f"approve-{n}", arguments={"subject": f"p{n}"})
 
 
-def refund(
-    seat: Seat, intent: int, *, amount: int | None = None, at: datetime = DAWN, fault: Fault | None = None
-) -> Call:
+def refund(seat: Seat, intent: int, *, amount: int | None = None, at: datetime = DAWN, fault: Fault | None = None) -> Call:
     """Return the pair's refund number ``intent``; both partners make the same one."""
     pair = seat.client // 2
     arguments = {
@@ -87,8 +85,8 @@ def outlive_keys(seat: Seat) -> Program:
 
 
 def change_and_publish(seat: Seat) -> Program:
-    """Submit and decide while some clients are cut off; every fourth client publishes what waits in the outbox."""
-    if seat.client % 4 == 3:
+    """Submit and decide while some clients are cut off; every third client publishes what waits in the outbox."""
+    if seat.client % 3 == 2:
         return _publish(seat)
     return _change(seat)
 
@@ -103,7 +101,7 @@ def _publish(seat: Seat) -> Program:
             token=seat.token(f"deliver-{intent}"),
             arguments={"most": settings["batch"]},
             fault=Fault(kind="vanish", point="published") if cut else None,
-            think=0.002,
+            think=0.001,
         )
         intent += 1
 
@@ -185,7 +183,7 @@ SCENARIOS = (
         settings={
             "accounts": Setting(default=16, help="accounts; the clients spread over them"),
             "tries": TRIES,
-            "batch": Setting(default=10, help="events that are published at once"),
+            "batch": Setting(default=200, help="events that are published at once"),
             "vanish": Setting(default=0.05, help="share of operations whose client is cut off half way"),
             "refuse": Setting(default=0.05, help="share of operations refused when all but the commit was done"),
         },

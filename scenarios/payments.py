@@ -84,6 +84,15 @@ def scene_of_accounts(settings: Mapping[str, Any]) -> Iterable[Call]:
     return (open_account(n) for n in range(settings["accounts"]))
 
 
+def scene_of_paid_and_pending(settings: Mapping[str, Any]) -> Iterable[Call]:
+    """Open accounts; for each term one payment is paid and another awaits approval."""
+    yield from accounts_for(settings["payments"])
+    for n in range(settings["payments"]):
+        yield submit(n, share=settings["share"], payment=f"p{n}.0", token=f"submit-{n}.0")
+        yield Call(f="approve", token=f"approve-{n}.0", arguments={"subject": f"p{n}.0"})
+        yield submit(n, share=settings["share"], payment=f"p{n}.1", token=f"submit-{n}.1")
+
+
 def submit_twice(seat: Seat) -> Program:
     """Submit what the partner submits: the same request (a double click), or another for the same term (two tabs)."""
     for n in share_of(seat, seat.settings["payments"]):
@@ -154,6 +163,16 @@ def refund_twice(seat: Seat) -> Program:
     for n in share_of(seat, seat.settings["payments"]):
         amount = max(1, int(place(n)[1] * seat.settings["share"]))
         yield Call(f="refund", token=seat.token(n), arguments={"subject": f"p{n}", "amount": amount})
+
+
+def refund_and_approve(seat: Seat) -> Program:
+    """Approve a payment while the partner refunds another one of the same term; take turns in who does which."""
+    for n in share_of(seat, seat.settings["payments"]):
+        if (n + seat.client) % 2:
+            amount = max(1, int(place(n)[1] * seat.settings["share"]) // 2)
+            yield Call(f="refund", token=seat.token(n), arguments={"subject": f"p{n}.0", "amount": amount})
+        else:
+            yield Call(f="approve", token=seat.token(n), arguments={"subject": f"p{n}.1"})
 
 
 def redeliver(seat: Seat) -> Program:
@@ -265,6 +284,16 @@ SCENARIOS = (
         summary="Two clients refund the same payment at once: the money goes back once.",
         scene=scene_of_paid,
         behaviour=refund_twice,
+        operations=frozenset({"open_account", "submit", "approve", "refund"}),
+        invariants=PAYMENT_INVARIANTS,
+        settings={"payments": Setting(default=300, help=PAYMENTS.help), "share": SHARE},
+    ),
+    Race(
+        name="refund_against_approval",
+        family="payments",
+        summary="One payment of a term is approved while another is refunded: both change the same balance.",
+        scene=scene_of_paid_and_pending,
+        behaviour=refund_and_approve,
         operations=frozenset({"open_account", "submit", "approve", "refund"}),
         invariants=PAYMENT_INVARIANTS,
         settings={"payments": Setting(default=300, help=PAYMENTS.help), "share": SHARE},

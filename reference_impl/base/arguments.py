@@ -47,9 +47,7 @@ def money(arguments: Mapping[str, Any], name: str = "amount", *, least: int = 1)
     if value is None:
         raise Refused("invalid_amount", f"{name} is missing.", status=422)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Refused(
-            "invalid_amount", f"{name} must be a whole number of minor units, not {_kind(value)}.", status=422
-        )
+        raise Refused("invalid_amount", f"{name} must be a whole number of minor units, not {_kind(value)}.", status=422)
     if not least <= value <= MAX_MONEY:
         raise Refused(
             "invalid_amount",
@@ -59,9 +57,7 @@ def money(arguments: Mapping[str, Any], name: str = "amount", *, least: int = 1)
     return value
 
 
-def count(
-    arguments: Mapping[str, Any], name: str, *, least: int = 1, most: int = 10**9, default: int | None = None
-) -> int:
+def count(arguments: Mapping[str, Any], name: str, *, least: int = 1, most: int = 10**9, default: int | None = None) -> int:
     """Return a whole number from ``least`` to ``most``."""
     value = arguments.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int):

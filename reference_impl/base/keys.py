@@ -87,9 +87,7 @@ class Keys:
             return self.answer_again(tx, ask)
         tx.at("key_claimed")
         answer = work(tx)
-        tx.change(
-            "UPDATE idempotency_keys SET answer = :answer WHERE key = :key", key=ask.key, answer=json.dumps(answer)
-        )
+        tx.change("UPDATE idempotency_keys SET answer = :answer WHERE key = :key", key=ask.key, answer=json.dumps(answer))
         return answer
 
     def answer_again(self, tx: Transaction, ask: Keyed) -> Answer:
@@ -116,6 +114,4 @@ class Keys:
 
 def key_reused(key: str) -> Refused:
     """Return the refusal of another request under a used key."""
-    return Refused(
-        "key_reused", f"The key {key} was used for another request. Use a new key for a new intent.", status=422
-    )
+    return Refused("key_reused", f"The key {key} was used for another request. Use a new key for a new intent.", status=422)

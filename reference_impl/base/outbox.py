@@ -64,8 +64,7 @@ class Outbox:
         """Publish up to ``most`` waiting events, mark them, and tell how many are left."""
         events = [row.event for row in self.waiting(tx, most)]
         tx.at("events_read")
-        for event in events:
-            session.aside(lambda consumer, event=event: self.consume(consumer, event))  # type: ignore[misc]
+        session.aside(lambda consumer: self.consume(consumer, events))
         tx.at("published")
         tx.change("UPDATE outbox SET delivered_at = now() WHERE event = ANY(:events)", events=events)
         return {"delivered": len(events), "left": self.left(tx)}
@@ -81,6 +80,9 @@ class Outbox:
         """Count what still waits, events in other publishers' hands included."""
         return int(tx.value("SELECT count(*) FROM outbox WHERE delivered_at IS NULL"))
 
-    def consume(self, consumer: Transaction, event: int) -> None:
-        """The consumer's side, on its own connection: keep the event's identity with its effect, and do it once."""
-        consumer.change("INSERT INTO deliveries (event) VALUES (:event) ON CONFLICT (event) DO NOTHING", event=event)
+    def consume(self, consumer: Transaction, events: list[int]) -> None:
+        """The consumer's side, on its own connection: keep each event's identity with its effect, and do it once."""
+        consumer.change(
+            "INSERT INTO deliveries (event) SELECT unnest(CAST(:events AS bigint[])) ON CONFLICT (event) DO NOTHING",
+            events=events,
+        )

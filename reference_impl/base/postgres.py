@@ -114,9 +114,7 @@ class PostgresSession:
             self._second = self._engine.connect()
         return self._tries(self._second, work, at)[0]
 
-    def _tries(
-        self, connection: sa.Connection, work: Callable[[Transaction], Answer], at: Checkpoint
-    ) -> tuple[Answer, int]:
+    def _tries(self, connection: sa.Connection, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
         for attempt in range(1, self._boundaries.tries + 1):
             try:
                 return self._once(connection, work, at), attempt

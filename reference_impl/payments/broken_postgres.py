@@ -95,8 +95,7 @@ class ValidatesAccountBalance(LockTheTerm):
         """Compare with the effective balance of the account, clamped at zero as the page does."""
         balance = tx.value("SELECT sum(balance)::bigint FROM terms WHERE account = :account", account=term.account)
         pending = tx.value(
-            "SELECT coalesce(sum(amount), 0)::bigint FROM payments"
-            " WHERE account = :account AND status = 'awaiting_approval'",
+            "SELECT coalesce(sum(amount), 0)::bigint FROM payments WHERE account = :account AND status = 'awaiting_approval'",
             account=term.account,
         )
         if ask.amount > max(0, balance - pending):
@@ -117,11 +116,11 @@ class ApproveWithoutRecheck(LockTheTerm):
         """Nobody asks what the term still owes."""
 
 
-class AbsoluteBalance(ApproveWithoutRecheck):
+class AbsoluteBalance(LockTheTerm):
     """The payment is locked, the balance is read plainly and written back whole (P07).
 
     A locks p1, B locks p2; both read 1000; A writes 700; B writes 700: 600 approved, 300 taken off. At REPEATABLE READ
-    PostgreSQL refuses the second write and the retry is right.
+    PostgreSQL refuses the second write, and the retry of the whole transaction is right.
     """
 
     def lock_term(self, tx: Transaction, term: str | None) -> Any:
@@ -131,9 +130,7 @@ class AbsoluteBalance(ApproveWithoutRecheck):
     def reduce(self, tx: Transaction, payment: Any, term: Any) -> None:
         """Write what was read, less the payment."""
         tx.at("balance_read")
-        tx.change(
-            "UPDATE terms SET balance = :rest WHERE id = :term", term=payment.term, rest=term.balance - payment.amount
-        )
+        tx.change("UPDATE terms SET balance = :rest WHERE id = :term", term=payment.term, rest=term.balance - payment.amount)
 
     def add_back(self, tx: Transaction, ask: Ask, term: Any) -> None:
         """Write what was read, and the refund."""
@@ -178,9 +175,7 @@ class ResolutionRow(BlindStatus):
 
     def set_status(self, tx: Transaction, ask: Ask, status: str) -> None:
         """Insert the resolution, and copy it to the payment for whoever reads that."""
-        tx.change(
-            "INSERT INTO resolutions (payment, status) VALUES (:payment, :status)", payment=ask.subject, status=status
-        )
+        tx.change("INSERT INTO resolutions (payment, status) VALUES (:payment, :status)", payment=ask.subject, status=status)
         super().set_status(tx, ask, status)
 
 

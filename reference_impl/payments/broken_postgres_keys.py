@@ -123,9 +123,7 @@ class KeyCommittedFirst(Keys):
     def announce(self, tx: Transaction, ask: Keyed) -> None:
         """Store an answer that is not true yet."""
         answer = json.dumps({"done": True})
-        tx.change(
-            STORE + " ON CONFLICT DO NOTHING", key=ask.key, request=ask.request, answer=answer, expires=ask.at + WINDOW
-        )
+        tx.change(STORE + " ON CONFLICT DO NOTHING", key=ask.key, request=ask.request, answer=answer, expires=ask.at + WINDOW)
 
 
 class KeyStoresAnyFailure(Keys):

@@ -55,9 +55,9 @@ class SideEffectFirst(ApproveInOneTransaction):
 class ForgetfulConsumer(Outbox):
     """The consumer does not keep the event's identity (A03): published again after a crash, it is done again."""
 
-    def consume(self, consumer: Transaction, event: int) -> None:
+    def consume(self, consumer: Transaction, events: list[int]) -> None:
         """Do whatever arrives."""
-        consumer.change("INSERT INTO deliveries (event) VALUES (:event)", event=event)
+        consumer.change("INSERT INTO deliveries (event) SELECT unnest(CAST(:events AS bigint[]))", events=events)
 
 
 class ConsumerWithoutDedup(ApproveInOneTransaction):
@@ -82,8 +82,7 @@ class CursorOutbox(Outbox):
         """Read on from the cursor, and move it."""
         answer = super().deliver(session, tx, most)
         tx.change(
-            "UPDATE outbox_cursor SET last ="
-            " greatest(last, (SELECT max(event) FROM outbox WHERE delivered_at IS NOT NULL))"
+            "UPDATE outbox_cursor SET last = greatest(last, (SELECT max(event) FROM outbox WHERE delivered_at IS NOT NULL))"
         )
         return answer
 

@@ -213,8 +213,7 @@ class ApproveInOneTransaction:
         payment = self.decide(tx, ask, rules.PAID)
         tx.at("marked_paid")
         reduced = tx.change(
-            "UPDATE terms SET balance = balance - :amount, pending = pending - :amount"
-            " WHERE id = :term AND balance >= :amount",
+            "UPDATE terms SET balance = balance - :amount, pending = pending - :amount WHERE id = :term AND balance >= :amount",
             term=payment.term,
             amount=payment.amount,
         )
@@ -235,9 +234,7 @@ class ApproveInOneTransaction:
         """End a payment without money moving."""
         payment = self.decide(tx, ask, status)
         tx.at("decided")
-        tx.change(
-            "UPDATE terms SET pending = pending - :amount WHERE id = :term", term=payment.term, amount=payment.amount
-        )
+        tx.change("UPDATE terms SET pending = pending - :amount WHERE id = :term", term=payment.term, amount=payment.amount)
         self.record(tx, ask, payment.amount)
         return {"subject": ask.subject, "term": payment.term, "amount": payment.amount, "status": status}
 

@@ -61,8 +61,7 @@ class LockTheTerm(ApproveInOneTransaction):
         """Refuse more than the term owes."""
         if ask.amount > term.balance:
             awaiting = tx.value(
-                "SELECT coalesce(sum(amount), 0)::bigint FROM payments"
-                " WHERE account = :account AND status = 'awaiting_approval'",
+                "SELECT coalesce(sum(amount), 0)::bigint FROM payments WHERE account = :account AND status = 'awaiting_approval'",
                 account=term.account,
             )
             raise rules.exceeds_available(available=term.balance, pending=awaiting)
@@ -98,9 +97,7 @@ class LockTheTerm(ApproveInOneTransaction):
         if payment.status != rules.PAID:
             raise rules.not_paid(ask.subject, payment.status)
         tx.at("status_read")
-        refunded = tx.value(
-            "SELECT coalesce(sum(amount), 0)::bigint FROM refunds WHERE payment = :payment", payment=ask.subject
-        )
+        refunded = tx.value("SELECT coalesce(sum(amount), 0)::bigint FROM refunds WHERE payment = :payment", payment=ask.subject)
         if refunded + ask.amount > payment.amount:
             raise rules.exceeds_captured(amount=payment.amount, refunded=refunded)
         self.insert_refund(tx, ask)
@@ -129,8 +126,7 @@ class LockTheTerm(ApproveInOneTransaction):
     def lock_term(self, tx: Transaction, term: str | None) -> Any:
         """Lock a term and read it."""
         return tx.row(
-            f"SELECT id, company, account, position, {self.minor_units} AS balance FROM terms"
-            " WHERE id = :id FOR UPDATE",
+            f"SELECT id, company, account, position, {self.minor_units} AS balance FROM terms WHERE id = :id FOR UPDATE",
             id=term,
         )
 
@@ -152,9 +148,7 @@ class LockTheTerm(ApproveInOneTransaction):
 
     def reduce(self, tx: Transaction, payment: Any, term: Any) -> None:
         """Take a payment off its term."""
-        tx.change(
-            "UPDATE terms SET balance = balance - :amount WHERE id = :term", term=payment.term, amount=payment.amount
-        )
+        tx.change("UPDATE terms SET balance = balance - :amount WHERE id = :term", term=payment.term, amount=payment.amount)
 
     def add_back(self, tx: Transaction, ask: Ask, term: Any) -> None:
         """Put a refund back on its term."""

@@ -54,9 +54,7 @@ def understand(f: str, arguments: Mapping[str, Any], token: str, *, term_needed:
         Refused: unknown operation or argument, wrong type, amount out of range, foreign currency, no term.
     """
     if f not in OPERATIONS:
-        raise Refused(
-            "unknown_operation", f"There is no operation {f!r}; there are: {', '.join(OPERATIONS)}.", status=404
-        )
+        raise Refused("unknown_operation", f"There is no operation {f!r}; there are: {', '.join(OPERATIONS)}.", status=404)
     names = OPERATIONS[f]
     read.known(arguments, (*names, *COMMON))
     read.currency(arguments)

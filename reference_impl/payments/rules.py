@@ -75,9 +75,7 @@ def exceeds_available(*, available: int, pending: int) -> Refused:
 
 def not_awaiting(payment: str, status: str) -> Refused:
     """Return the refusal to decide upon a payment that has been decided."""
-    return Refused(
-        "not_awaiting_approval", f"Payment {payment} is not awaiting approval: it is {status}.", payment_status=status
-    )
+    return Refused("not_awaiting_approval", f"Payment {payment} is not awaiting approval: it is {status}.", payment_status=status)
 
 
 def exceeds_captured(*, amount: int, refunded: int) -> Refused:
@@ -127,8 +125,7 @@ def overview(account: str, assessment: int, terms: Sequence[Mapping[str, object]
     unpaid one be chosen, which contradicts its own fifth test: with term 1 pending nothing could be selected.)
     """
     views = [
-        TermView(id=str(t["id"]), name=str(t["name"]), balance=_int(t["balance"]), pending=_int(t["pending"]))
-        for t in terms
+        TermView(id=str(t["id"]), name=str(t["name"]), balance=_int(t["balance"]), pending=_int(t["pending"])) for t in terms
     ]
     return {
         "subject": account,

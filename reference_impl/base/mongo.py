@@ -1,0 +1,97 @@
+"""One client's session on MongoDB: write concern, transactions with their retry, and cutting the line."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import pymongo
+import pymongo.errors
+from pymongo.client_session import ClientSession
+from pymongo.write_concern import WriteConcern
+
+Answer = TypeVar("Answer")
+Checkpoint = Callable[[str], None]
+
+TRIES = 200
+"""How often a transaction is run at most: a hot document makes all but one of its writers start again."""
+
+LONGEST_PAUSE = 0.05
+
+
+def concern(name: str) -> WriteConcern:
+    """Return the write concern of this name: ``0``, ``1`` or ``majority``."""
+    return WriteConcern(w="majority") if name == "majority" else WriteConcern(w=int(name))
+
+
+class MongoSession:
+    """A client's connection. Used by one thread at a time.
+
+    Args:
+        url: a URI with a database name.
+        write_concern: see `concern`.
+    """
+
+    def __init__(self, url: str, *, write_concern: str = "majority") -> None:
+        self._client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            url, maxPoolSize=2, serverSelectionTimeoutMS=5000, tz_aware=True
+        )
+        self.database = self._client.get_default_database(write_concern=concern(write_concern))
+        self.tries = TRIES
+
+    def transaction(self, work: Callable[[ClientSession], Answer], at: Checkpoint) -> tuple[Answer, int]:
+        """Run the work in a transaction, from its beginning again on a transient error; return answer and tries.
+
+        The driver's own ``with_transaction`` does the same but does not tell how often, and goes on for two minutes.
+
+        Raises:
+            PyMongoError: the last try failed; its ``attempts`` tells how many there were.
+        """
+        for attempt in range(1, self.tries + 1):
+            try:
+                with self._client.start_session() as session:
+                    session.start_transaction(write_concern=WriteConcern(w="majority"))
+                    try:
+                        answer = work(session)
+                        at("before_commit")
+                    except BaseException:
+                        with suppress(pymongo.errors.PyMongoError):
+                            session.abort_transaction()
+                        raise
+                    session.commit_transaction()
+                    return answer, attempt
+            except pymongo.errors.PyMongoError as e:
+                again = e.has_error_label("TransientTransactionError")
+                if not again or attempt == self.tries:
+                    e.attempts = attempt  # type: ignore[attr-defined]  # read by whoever records the operation
+                    raise
+                pause(attempt)
+        raise AssertionError("at least one try is made")
+
+    def vanish(self) -> None:
+        """Cut every connection of this client without a goodbye."""
+        topology: Any = self._client._topology  # the driver has no public way to die
+        for server in list(topology._servers.values()):
+            for connection in list(server.pool.conns) + [c for c in getattr(server.pool, "active_contexts", ()) if False]:
+                with suppress(OSError, AttributeError):
+                    connection.conn.sock.close()
+        self._client.close()
+
+    def close(self) -> None:
+        """Close in good order."""
+        self._client.close()
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment before another try, longer the more there were."""
+    time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.001 * 2 ** min(attempt, 10))))
+
+
+def violated(error: pymongo.errors.PyMongoError) -> str | None:
+    """Return the fields of the unique index that an insert ran into, comma separated, or None."""
+    if not isinstance(error, pymongo.errors.DuplicateKeyError):
+        return None
+    return ",".join((error.details or {}).get("keyPattern", {"_id": 1}))
