@@ -39,7 +39,7 @@ class Terminal:
         )
         for folder in folders:
             run(console, RunFolder.open(folder).read_json("result.json"))
-        return buffer.getvalue()
+        return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
 
 
 def run(console: Console, result: Mapping[str, Any]) -> None:
@@ -92,13 +92,12 @@ def _finding(console: Console, finding: Mapping[str, Any]) -> None:
 
 
 def _operation_line(operation: Mapping[str, Any]) -> str:
-    """Say in one line what a client did and was told: ``client 3  +0.412 s  create c3.0-5 -> ok INV-00004``."""
+    """Say in one line what a client did and was told: ``client 3  +0.412 s to +0.413 s  create c3.0-5 -> ok {...}``."""
     parts = [f"client {operation.get('client')}"]
-    began, ended = operation.get("invoked"), operation.get("completed")
-    if began is not None:
-        parts.append(f"+{began:.6f} s" if ended is None else f"+{began:.6f} .. +{ended:.6f} s")
+    if operation.get("invoked"):
+        parts.append(f"{operation['invoked']} to {operation.get('completed') or 'never'}")
     parts.append(f"{operation.get('f')} {operation.get('token')} -> {operation.get('outcome')}")
-    parts.extend(str(operation[k]) for k in ("text", "code") if operation.get(k))
+    parts.extend(str(operation[k]) for k in ("subject", "code", "result") if operation.get(k))
     return "  ".join(parts)
 
 

@@ -12,18 +12,24 @@ Check = Callable[[History, Books, Policy], Sequence[Finding]]
 
 @dataclass(frozen=True, kw_only=True)
 class Invariant:
-    """A named rule. ``tables`` are the canonical tables without which it has nothing to say."""
+    """A named rule. ``tables`` are the canonical tables without which it has nothing to say.
+
+    ``unless`` returns the reason for which a policy has no use for the rule, or None where it applies.
+    """
 
     id: str
     summary: str
     tables: tuple[str, ...]
     check: Check
+    unless: Callable[[Policy], str | None] = lambda policy: None
 
 
 REGISTRY: dict[str, Invariant] = {}
 
 
-def invariant(id: str, *, tables: Iterable[str] = ()) -> Callable[[Check], Check]:
+def invariant(
+    id: str, *, tables: Iterable[str] = (), unless: Callable[[Policy], str | None] = lambda policy: None
+) -> Callable[[Check], Check]:
     """Register a pure function of history, books and policy as the invariant ``id``.
 
     The first line of its docstring becomes its summary.
@@ -40,7 +46,7 @@ def invariant(id: str, *, tables: Iterable[str] = ()) -> Callable[[Check], Check
         summary = (check.__doc__ or "").strip().split("\n")[0]
         if not summary:
             raise UsageError(f"invariant {id} ({_where(check)}) needs a docstring: its first line is shown to users")
-        REGISTRY[id] = Invariant(id=id, summary=summary, tables=tuple(tables), check=check)
+        REGISTRY[id] = Invariant(id=id, summary=summary, tables=tuple(tables), check=check, unless=unless)
         return check
 
     return register

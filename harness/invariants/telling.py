@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from harness.model import Finding, FindingClass, History
 CAP = 3
 """Examples kept in the evidence; ``total`` keeps the exact count."""
 
-SHOWN = ("process", "client", "f", "token", "subject", "amount", "outcome", "code", "message", "result")
+SHOWN = ("process", "client", "f", "token", "scope", "period", "number", "text", "subject", "amount", "attempts", "outcome", "code", "message", "result")
 
 
 def money(amount: int | None) -> str:
@@ -63,9 +64,13 @@ def shown(history: History, operations: pl.DataFrame) -> list[dict[str, Any]]:
 def rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Return rows of the books as plain values for the evidence, nulls left out, capped."""
     return [
-        {name: value for name, value in row.items() if value is not None}
+        {name: _plain(value) for name, value in row.items() if value is not None}
         for row in frame.head(3 * CAP).iter_rows(named=True)
     ]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def violation(

@@ -58,9 +58,13 @@ RETRYABLE_HTTP_STATUSES = frozenset({425, 429})
 def classify_error(error: BaseException) -> tuple[Outcome, Failure]:
     """Return the outcome that an exception from a target means, with its reason.
 
-    An attribute ``refusal`` (a stable code) marks a business "no". SQLAlchemy's wrapper is looked through. Driver
+    An exception that carries ``outcome`` and ``failure`` is classified already (an HTTP answer is). An attribute ``refusal``
+    (a stable code) marks a business "no". SQLAlchemy's wrapper is looked through. Driver
     errors are recognised by their attributes, so no driver is imported here.
     """
+    known = getattr(error, "failure", None)
+    if isinstance(known, Failure):
+        return Outcome(getattr(error, "outcome", Outcome.INFO)), known
     refusal = getattr(error, "refusal", None)
     if isinstance(refusal, str):
         return Outcome.FAIL, Failure(code=refusal, message=_first_line(error), refusal=True)

@@ -137,14 +137,21 @@ class PostgresSession:
                 connection.rollback()
             raise
 
+    def pids(self) -> list[int]:
+        """Return the server's process numbers of the connections: who to ask about when this session seems to wait."""
+        return [driver.info.backend_pid for driver in self._drivers()]
+
     def vanish(self) -> None:
         """Cut the line without a goodbye; the server finds out by itself and rolls back."""
         self._cut = True
-        for connection in (self._connection, self._second):
-            driver: Any = connection.connection.driver_connection if connection and not connection.closed else None
-            if driver is not None and not driver.closed:
-                with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
-                    line.shutdown(socket.SHUT_RDWR)
+        for driver in self._drivers():
+            with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+    def _drivers(self) -> list[Any]:
+        open_ones = [c for c in (self._connection, self._second) if c is not None and not c.closed]
+        drivers = [c.connection.driver_connection for c in open_ones]
+        return [driver for driver in drivers if driver is not None and not driver.closed]
 
     def close(self) -> None:
         """Close in good order."""

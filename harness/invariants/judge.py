@@ -1,0 +1,64 @@
+"""From history, books and policy to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.invariants.registry import Invariant, named
+from harness.invariants.resolution import ambiguous, resolve
+from harness.model import Books, Finding, FindingClass, History, Policy, Verdict, verdict_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A verdict with its evidence. ``history`` is the resolved one; ``skipped`` says why an invariant could not be checked."""
+
+    verdict: Verdict
+    findings: Sequence[Finding]
+    checked: Sequence[str]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    history: History
+
+
+def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) -> Judgement:
+    """Resolve what is ambiguous, check every invariant, and say what it means.
+
+    An invariant without its tables is skipped; one that crashes is an indeterminate finding; nothing checked is unknown.
+
+    Raises:
+        UsageError: there is no invariant of that id.
+    """
+    resolved = resolve(history, books)
+    findings = ambiguous(resolved, books)
+    checked: list[str] = []
+    skipped: dict[str, str] = {}
+    for invariant in [named(id) for id in ids]:
+        absent = [table for table in invariant.tables if not books.has(table)]
+        if absent:
+            skipped[invariant.id] = f"the target keeps no {' and no '.join(absent)}"
+            continue
+        findings += _checked(invariant, resolved, books, policy)
+        checked.append(invariant.id)
+    return Judgement(
+        verdict=verdict_of(findings, checked=len(checked)),
+        findings=findings,
+        checked=checked,
+        skipped=skipped,
+        history=resolved,
+    )
+
+
+def _checked(invariant: Invariant, history: History, books: Books, policy: Policy) -> list[Finding]:
+    try:
+        return list(invariant.check(history, books, policy))
+    except Exception as e:  # noqa: BLE001 - a checker that crashes has not passed
+        return [
+            Finding(
+                finding_class=FindingClass.INDETERMINATE,
+                invariant=invariant.id,
+                message=f"{invariant.id} could not be checked ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}); "
+                "this is likely a bug in it",
+                evidence={"operations": [], "rows": {}},
+            )
+        ]

@@ -1,0 +1,200 @@
+"""No number twice, and one number for one document.
+
+A number is claimed by each document that holds it and by each request that was told it, whether or not its document is
+still there: a number that was given to a customer stays given. One request counts once, however often it was sent, and a
+request that failed or was rolled back claims nothing, so a counter may hand its number to the next one.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from harness.invariants.numbering.columns import (
+    KEY,
+    acknowledged,
+    number_name,
+    place_name,
+    stored,
+    unstored,
+)
+from harness.invariants.numbering.scopes import each_place, ends
+from harness.invariants.registry import invariant
+from harness.invariants.resolution import keeps_tokens
+from harness.invariants.telling import answer, listed, rows, shown, times, violation, whom
+from harness.model import Books, Finding, FindingClass, History, Policy
+from harness.model.policy import Continuity
+
+_CLAIM = ["scope", "period", "number", "text", "token", "row", "completed"]
+
+
+@invariant("N-UNIQ")
+def unique_numbers(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """No number is issued twice in its scope, over all time, issued and void numbers together."""
+    documents = stored(books, policy)
+    told = acknowledged(history, documents, policy)
+    claims = _claims(documents, told)
+    by_number = _claimed_twice(claims.filter(pl.col("number").is_not_null()), KEY)
+    printed = claims.filter(pl.col("text").is_not_null())
+    print_key = ["scope", "text"] if policy.unique_per == "ever" else ["scope", "period", "text"]
+    known = printed.join(by_number, on=KEY, how="semi").select(print_key).unique()
+    by_text = _claimed_twice(printed.join(known, on=print_key, how="anti"), print_key)
+    return [
+        *_tell(history, documents, told, claims, by_number, KEY),
+        *_tell(history, documents, told, claims, by_text, print_key),
+    ]
+
+
+def _claims(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """Return one row for each document, and one for each request that was told a number which no document of its own holds.
+
+    Without tokens in the books, a document stands for at most one of the requests that were told its number.
+    """
+    requests = (
+        told.sort("completed", "invoked", nulls_last=True)
+        .unique([*KEY, "text", "token"], keep="first", maintain_order=True)
+        .with_columns(row=pl.lit(None, pl.String()))
+    )
+    if keeps_tokens(documents):
+        loose = unstored(requests, documents)
+    else:
+        held = documents.group_by(KEY).agg(pl.len().alias("held"))
+        loose = (
+            requests.join(held, on=KEY, how="left", nulls_equal=True)
+            .filter(pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0))
+        )
+    stands = documents.with_columns(completed=pl.lit(None, pl.Int64())).select(_CLAIM)
+    return pl.concat([stands, loose.select(_CLAIM)])
+
+
+def _claimed_twice(claims: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    return claims.group_by(key).agg(pl.len().alias("claims")).filter(pl.col("claims") > 1)
+
+
+def _tell(
+    history: History,
+    documents: pl.DataFrame,
+    told: pl.DataFrame,
+    claims: pl.DataFrame,
+    twice: pl.DataFrame,
+    key: list[str],
+) -> list[Finding]:
+    if twice.is_empty():
+        return []
+    when = told.join(twice, on=key, how="semi").group_by(key).agg(pl.col("completed").min().alias("when"))
+    place = claims.join(twice, on=key, how="semi").group_by(key).agg(pl.col(c).first() for c in KEY if c not in key)
+    ordered = (
+        twice.join(when, on=key, how="left", nulls_equal=True)
+        .join(place, on=key, how="left", nulls_equal=True)
+        .sort("when", "number", nulls_last=True)
+    )
+
+    def one(scope: str, period: str, wrong: pl.DataFrame) -> Finding:
+        first = wrong.head(1)
+        claimed = claims.join(first, on=key, how="semi")
+        asked = told.join(first, on=key, how="semi").sort("completed", "invoked", nulls_last=True)
+        asked = asked.unique("token", keep="first", maintain_order=True)
+        examples = ends(wrong, worst="claims")
+        shown_rows = documents.join(examples, on=key, how="semi").drop("row")
+        name = number_name(claimed["text"].drop_nulls().first() if claimed["text"].count() else None, first["number"][0])
+        where = f" in {place_name(scope, period)}" if wrong.height > 1 else ""
+        return violation(
+            "N-UNIQ",
+            f"{name} was issued {times(first['claims'][0])}{where}{_by_whom(history, claimed, asked)}",
+            total=wrong.height,
+            operations=shown(history, told.join(examples, on=key, how="semi").select(history.operations.columns)),
+            books={"documents": rows(shown_rows)},
+        )
+
+    return each_place("N-UNIQ", ordered, one, many="more numbers were issued twice")
+
+
+def _by_whom(history: History, claimed: pl.DataFrame, asked: pl.DataFrame) -> str:
+    """Name who was told the number, and the documents that nobody asked for; add what all of them had read, if they said."""
+    parts = [whom(history, o) for o in asked.iter_rows(named=True)]
+    known = set(asked["token"].to_list())
+    for claim in claimed.iter_rows(named=True):
+        if claim["token"] is None:
+            parts.append(f"a document that was there before (row {claim['row']})")
+        elif claim["token"] not in known:
+            parts.append(f"a request that was never answered (row {claim['row']})")
+    bases = asked.select(basis=answer("basis"))["basis"]
+    both = "both" if asked.height == 2 else "all"
+    same = asked.height > 1 and bases.null_count() == 0 and bases.n_unique() == 1
+    return (f": by {listed(parts)}" if parts else "") + (f"; {both} read {bases[0]}" if same else "")
+
+
+@invariant("N-DOC1", tables=["documents"])
+def one_number_each(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """One number for one document, one document for one number."""
+    documents = stored(books, policy)
+    return [
+        *_several_numbers(documents),
+        *_several_documents(documents),
+        *_without_document(history, documents, policy),
+    ]
+
+
+def _several_numbers(documents: pl.DataFrame) -> list[Finding]:
+    live = documents.filter(pl.col("document").is_not_null(), pl.col("status") == "issued")
+    several = (
+        live.unique(["document", *KEY])
+        .group_by("document")
+        .agg(pl.len().alias("numbers"))
+        .filter(pl.col("numbers") > 1)
+        .sort("document")
+    )
+    if several.is_empty():
+        return []
+    first = live.filter(pl.col("document") == several["document"][0]).sort("number")
+    names = listed(number_name(o["text"], o["number"]) for o in first.iter_rows(named=True))
+    examples = documents.join(ends(several, worst="numbers"), on="document", how="semi").drop("row")
+    return [
+        violation(
+            "N-DOC1",
+            f"document {several['document'][0]} holds {several['numbers'][0]} numbers: {names}",
+            total=several.height,
+            books={"documents": rows(examples)},
+        )
+    ]
+
+
+def _several_documents(documents: pl.DataFrame) -> list[Finding]:
+    held = documents.filter(pl.col("document").is_not_null(), pl.col("number").is_not_null())
+    shared = (
+        held.unique([*KEY, "document"])
+        .group_by(KEY)
+        .agg(pl.len().alias("documents"))
+        .filter(pl.col("documents") > 1)
+        .sort(KEY)
+    )
+    if shared.is_empty():
+        return []
+    first = held.join(shared.head(1), on=KEY, how="semi").sort("document")
+    name = number_name(first["text"][0], first["number"][0])
+    return [
+        violation(
+            "N-DOC1",
+            f"{name} stands on {shared['documents'][0]} documents: {listed(first['document'].unique().sort().to_list())}",
+            total=shared.height,
+            books={"documents": rows(held.join(ends(shared, worst="documents"), on=KEY, how="semi").drop("row"))},
+        )
+    ]
+
+
+def _without_document(history: History, documents: pl.DataFrame, policy: Policy) -> list[Finding]:
+    """Find numbers that were reserved and never confirmed or voided. Only a gapless policy forbids to leave them."""
+    left = documents.filter(pl.col("status") == "reserved").sort(KEY, nulls_last=True)
+    if left.is_empty():
+        return []
+    strict = policy.continuity is Continuity.GAPLESS
+    asked = history.operations.filter(pl.col("token").is_in(left["token"].drop_nulls().implode()))
+    return [
+        violation(
+            "N-DOC1",
+            f"{number_name(left['text'][0], left['number'][0])} was reserved and never became a document, nor was it voided",
+            total=left.height,
+            operations=shown(history, asked),
+            books={"documents": rows(ends(left).drop("row"))},
+            finding_class=FindingClass.VIOLATION if strict else FindingClass.COST,
+        )
+    ]

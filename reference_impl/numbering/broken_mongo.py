@@ -1,0 +1,163 @@
+"""Ways to get numbering wrong on MongoDB.
+
+Each class differs from a correct one of `reference_impl.numbering.mongo` in the lines that are shown and in nothing else. The
+docstring gives the shortest interleaving: A and B are two clients.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pymongo
+import pymongo.errors
+from pymongo.client_session import ClientSession
+
+from reference_impl.base.mongo import Checkpoint, violated
+from reference_impl.numbering.mongo import CounterDocument, CounterInTransaction, Drawn, Settings, highest_number
+from reference_impl.numbering.series import Ask
+
+
+class CountPlusOne(CounterDocument):
+    """Count the documents and add one (N01). A counts 3; B counts 3; both insert 4."""
+
+    keeps_counter = False
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Count."""
+        count = self.documents.count_documents({"scope": ask.place.scope, "period": ask.place.period}, session=session)
+        return count + 1, f"the count {count}"
+
+
+class LatestTextPlusOne(CounterDocument):
+    """Take the last number by its text and add one (N01, N03).
+
+    Two read the same; and once the padding is outgrown the text maximum stays 9999, so 10000 is issued for ever.
+    """
+
+    keeps_counter = False
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Sort texts."""
+        last = latest_text(self, ask)
+        return (ask.place.number(last) or 0) + 1 if last else 1, f"the latest {last}"
+
+
+class IncrementThenFind(CounterDocument):
+    """Increment, then find (N05). A increments to 5; B increments to 6; A finds 6; B finds 6."""
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Read somebody's number."""
+        key = {"_id": f"{ask.place.scope}/{ask.place.period}"}
+        self.counters.update_one(
+            key,
+            {"$inc": {"value": 1}, "$setOnInsert": {"scope": ask.place.scope, "period": ask.place.period}},
+            upsert=True,
+        )
+        counter = self.counters.find_one(key)
+        assert counter is not None
+        return int(counter["value"]), None
+
+
+class LoadAddSave(CounterDocument):
+    """Load the counter, add one in the application, save it (N06). A loads 4; B loads 4; both save 5."""
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Write what was read, plus one."""
+        key = f"{ask.place.scope}/{ask.place.period}"
+        loaded = self.counters.find_one({"_id": key}) or {"value": 0}
+        self.counters.replace_one(
+            {"_id": key},
+            {"scope": ask.place.scope, "period": ask.place.period, "value": loaded["value"] + 1},
+            upsert=True,
+        )
+        return loaded["value"] + 1, f"the counter {loaded['value']}"
+
+
+class CheckNextRetryFallback(CounterDocument):
+    """The fix that a payment system published: check, try the next, retry on conflict, fall back to the clock (N07 to N10).
+
+    A: does 6 exist? No. B: does 6 exist? No. Both insert 6. With the index B starts over, up to three times, and then prints
+    the last six digits of the clock: ``PAY2026542069``, which every later number follows. Any E11000 counts as "number taken", so
+    a double submit that an index had stopped becomes a second payment (N10).
+    """
+
+    keeps_counter = False
+    candidates = 5
+    retries = 3
+
+    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
+        """Generate and insert; on any duplicate key generate and insert again; at last, fall back."""
+        for attempt in range(1, self.retries + 2):
+            try:
+                return super().create(ask, at)[0], attempt
+            except pymongo.errors.DuplicateKeyError as e:
+                if attempt > self.retries:
+                    raise
+                if violated(e) == "token":
+                    ask = replace(ask, key=f"{ask.key} again {attempt}")
+        raise AssertionError("the last retry returns or raises")
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Take the latest by text, then look for one that is free; after five, take the clock."""
+        last = latest_text(self, ask)
+        number = (ask.place.number(last) or 0) + 1 if last else 1
+        for candidate in range(number, number + self.candidates):
+            if self.documents.find_one({"scope": ask.place.scope, "text": ask.place.text(candidate)}) is None:
+                return candidate, f"the latest {last}"
+        return int(time.time() * 1000) % 1_000_000, "the clock"
+
+
+class CounterWithoutScopeAsId(CounterDocument):
+    """The right step on a counter whose scope is an ordinary field, without a unique index (N20).
+
+    Sixteen first documents at once: two upserts find nothing, and both insert a counter.
+    """
+
+    scope_is_id = False
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Upsert by a field."""
+        counter = self.counters.find_one_and_update(
+            {"scope": ask.place.scope, "period": ask.place.period},
+            {"$inc": {"value": 1}},
+            upsert=True,
+            return_document=pymongo.ReturnDocument.AFTER,
+        )
+        return int(counter["value"]), None
+
+
+class CounterInTransactionWithoutRetry(CounterInTransaction):
+    """The right transaction, run once (N45): whoever meets another gets WriteConflict, and so does the client."""
+
+    def __init__(self, session: Any, settings: Settings) -> None:
+        super().__init__(session, settings)
+        session.tries = 1
+
+
+class CountInTransaction(CounterInTransaction):
+    """Count and insert in one transaction (N01, P27): a snapshot does not stop a second insert, so a transaction does not help."""
+
+    keeps_counter = False
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Look for the highest number in the snapshot."""
+        highest = highest_number(self, ask, session)
+        return highest + 1, f"the highest number {highest}"
+
+
+class UnacknowledgedInsert(CountPlusOne):
+    """Count and insert without waiting for an answer (N35): a duplicate is dropped by the index, and nobody is told."""
+
+
+class TokenIgnored(CounterDocument):
+    """The right counter, and every request is a new one (N38): a lost reply sent again makes two documents."""
+
+    token_once = False
+
+
+def latest_text(numbering: CounterDocument, ask: Ask) -> str | None:
+    """Return the last number by its text."""
+    last = numbering.documents.find_one({"scope": ask.place.scope, "period": ask.place.period}, sort=[("text", -1)])
+    return last["text"] if last else None

@@ -1,0 +1,67 @@
+"""The variants of numbering by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.numbering import broken_mongo as wrong_mongo
+from reference_impl.numbering import broken_postgres as wrong
+from reference_impl.numbering import mongo, postgres
+from reference_impl.variants import ISOLATION, UNIQUE_INDEX, WRITE_CONCERN, variant
+
+OPERATIONS = frozenset({"create", "seed", "void"})
+
+POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX}
+MONGO = {"write_concern": WRITE_CONCERN, "unique_index": UNIQUE_INDEX}
+
+ON_POSTGRES: tuple[tuple[str, type[postgres.CounterRow], dict[str, Any]], ...] = (
+    ("counter_row", postgres.CounterRow, {}),
+    ("counter_row_one_statement", postgres.CounterRowOneStatement, {}),
+    ("increment_then_refresh_in_transaction", postgres.IncrementThenRefreshInTransaction, {}),
+    ("native_sequence", postgres.NativeSequence, {}),
+    ("advisory_lock_max", postgres.MaxUnderAdvisoryLock, {}),
+    ("serializable_max", postgres.MaxSerializable, {}),
+    ("optimistic_savepoint", postgres.OptimisticSavepoint, {"unique_index": True}),
+    ("count_plus_one", wrong.CountPlusOne, {}),
+    ("latest_text_plus_one", wrong.LatestTextPlusOne, {}),
+    ("lock_last_row", wrong.LockLastRow, {}),
+    ("increment_then_refresh", wrong.IncrementThenRefresh, {}),
+    ("load_add_save", wrong.LoadAddSave, {}),
+    ("check_next_retry_fallback", wrong.CheckNextRetryFallback, {"unique_index": True}),
+    ("counter_on_other_connection", wrong.CounterOnOtherConnection, {}),
+    ("native_sequence_cached", wrong.NativeSequenceCached, {}),
+    ("serializable_without_retry", wrong.SerializableWithoutRetry, {}),
+    ("counter_row_without_retry", wrong.CounterRowWithoutRetry, {}),
+    ("select_then_insert_counter", wrong.SelectThenInsertCounter, {}),
+    ("swallowed_error", wrong.SwallowedError, {"unique_index": True}),
+    ("retry_insert_only", wrong.RetryInsertOnly, {"unique_index": True}),
+    ("counter_starts_at_zero", wrong.CounterStartsAtZero, {}),
+    ("token_ignored", wrong.TokenIgnored, {}),
+    ("token_checked_first", wrong.TokenCheckedFirst, {}),
+    ("payload_not_compared", wrong.PayloadNotCompared, {}),
+    ("period_from_the_clock", wrong.PeriodFromTheClock, {}),
+    ("striped_counter", wrong.StripedCounter, {}),
+    ("two_allocators", wrong.TwoAllocators, {}),
+    ("share_then_update", wrong.ShareThenUpdate, {}),
+)
+
+ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = (
+    ("counter_document", mongo.CounterDocument, {}),
+    ("counter_in_transaction", mongo.CounterInTransaction, {}),
+    ("optimistic_insert", mongo.OptimisticInsert, {"unique_index": True}),
+    ("count_plus_one", wrong_mongo.CountPlusOne, {}),
+    ("latest_text_plus_one", wrong_mongo.LatestTextPlusOne, {}),
+    ("increment_then_find", wrong_mongo.IncrementThenFind, {}),
+    ("load_add_save", wrong_mongo.LoadAddSave, {}),
+    ("check_next_retry_fallback", wrong_mongo.CheckNextRetryFallback, {"unique_index": True}),
+    ("counter_without_scope_as_id", wrong_mongo.CounterWithoutScopeAsId, {}),
+    ("counter_in_transaction_without_retry", wrong_mongo.CounterInTransactionWithoutRetry, {}),
+    ("count_in_transaction", wrong_mongo.CountInTransaction, {}),
+    ("unacknowledged_insert", wrong_mongo.UnacknowledgedInsert, {"unique_index": True, "write_concern": "0"}),
+    ("token_ignored", wrong_mongo.TokenIgnored, {}),
+)
+
+for _name, _implementation, _defaults in ON_POSTGRES:
+    variant(f"pg.{_name}", operations=OPERATIONS, settings=POSTGRES, **_defaults)(_implementation)
+for _name, _implementation, _defaults in ON_MONGO:
+    variant(f"mongo.{_name}", operations=OPERATIONS, settings=MONGO, **_defaults)(_implementation)
