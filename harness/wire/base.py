@@ -16,7 +16,7 @@ flight, and whether it waits for a lock is asked of the database (`harness.wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol, TypeVar
@@ -149,7 +149,8 @@ class ConnectionOpened:
 
     ``backend`` is what the database's lock views call it: PostgreSQL's process id; for MongoDB the port from which the
     proxy is connected to the server (``client`` in ``$currentOp``). ``peer_port`` is the application's own port.
-    ``monitoring`` is true for a MongoDB driver's heartbeat connection, which carries no steps.
+    A MongoDB connection counts as open with its first command that is not a handshake, so that a driver's heartbeat
+    connections, which carry no steps, never appear.
     """
 
     connection: int
@@ -157,7 +158,6 @@ class ConnectionOpened:
     application_name: str
     user: str = ""
     peer_port: int = 0
-    monitoring: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,7 +213,7 @@ Event = ConnectionOpened | StepArrived | StepDone | ConnectionClosing | Connecti
 
 
 class WireProxy(Protocol):
-    """A running proxy. Made by `harness.wire.server.open_proxy`; starts in passthrough."""
+    """A running proxy. Made by `harness.wire.opening.open_proxy`; starts in passthrough."""
 
     url: str
     """What the application connects to. May hold a password: print ``shown`` instead."""
@@ -240,7 +240,10 @@ class WireProxy(Protocol):
         """Return the next event, or None after ``timeout`` seconds. Not for use in the loop."""
 
     def open_connections(self) -> Mapping[int, ConnectionOpened]:
-        """Return the connections that are open and ready, by number. Heartbeat connections are included."""
+        """Return the connections that are open and ready, by number."""
+
+    def tunnelled(self) -> Sequence[Tunnelled]:
+        """Return what was passed on unread since the start, also in passthrough."""
 
     def drop_connection(self, connection: int) -> None:
         """Close both sides of a connection. From any thread. Unknown numbers are ignored."""
