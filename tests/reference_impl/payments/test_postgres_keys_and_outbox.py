@@ -1,0 +1,208 @@
+"""Each way to get idempotency keys, audit log and outbox wrong on PostgreSQL, step by step, and the twin beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.model import Fault, Outcome
+from harness.stores import Database
+from tests.reference_impl.stepping import Actor, Play, play
+
+RIGHT = "pg.approve_in_one_transaction"
+INDEX = {"unique_index": True}
+JUDGES = ("P-ONCE", "P-KEYMATCH", "P-CONS", "P-REFUND", "A-MATCH", "A-DELIVER", "L-RETRY")
+REFUND = {"subject": "p1", "amount": 100}
+
+
+def paid(stage: Play) -> Actor:
+    """Open an account with one paid payment, deliver what waits, and return the client that did."""
+    opening = stage.actor()
+    opening.does("open_account", "open", subject="a", assessment=1_000_000)
+    opening.does("submit", "submit", subject="p1", term="a/1", amount=30_000)
+    opening.does("approve", "approve", subject="p1")
+    opening.does("deliver", "deliver")
+    return opening
+
+
+def verdict(stage: Play, *but: str) -> set[str]:
+    """Return the invariants that have something to say, except some; waiting events are no concern of these tests."""
+    return {f.invariant for f in stage.findings(*JUDGES) if f.finding_class != "cost"} - set(but)
+
+
+both = pytest.mark.parametrize
+
+
+@both(
+    ("variant", "settings", "spoke", "refunds"),
+    [
+        ("pg.key_inserted_last", {}, {"P-ONCE", "A-MATCH"}, 2),
+        ("pg.key_inserted_last", INDEX, {"L-RETRY"}, 1),
+        (RIGHT, {}, set(), 1),
+        (RIGHT, {"isolation": "repeatable_read"}, set(), 1),
+        (RIGHT, {"isolation": "serializable"}, set(), 1),
+    ],
+)
+def test_the_same_refund_sent_twice_at_once_is_made_once(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str], refunds: int
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        paid(stage)
+        a, b = stage.actor(), stage.actor()
+        a.begins("refund", "k", until="key_read" if variant != RIGHT else "key_claimed", **REFUND)
+        b.begins("refund", "k", **REFUND)
+        a.ends()
+        b.ends()
+        assert stage.books().table("refunds").height == refunds
+        assert verdict(stage) == spoke
+
+
+@both(("variant", "spoke"), [("pg.key_without_fingerprint", {"P-KEYMATCH"}), (RIGHT, set())])
+def test_a_used_key_with_another_amount_is_refused(postgres_database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, postgres_database) as stage:
+        a = paid(stage)
+        a.does("refund", "k", **REFUND)
+        other = a.does("refund", "k", subject="p1", amount=250)
+        assert verdict(stage) == spoke
+        if variant == RIGHT:
+            assert other.failure is not None
+            assert (other.failure.code, other.failure.refusal) == ("key_reused", True)
+
+
+@both(
+    ("variant", "settings", "spoke"),
+    [
+        ("pg.key_is_all_that_is_known", {}, {"P-ONCE", "A-MATCH"}),
+        ("pg.key_is_all_that_is_known", INDEX, set()),
+        (RIGHT, {}, set()),
+    ],
+)
+def test_a_refund_repeated_when_its_key_is_forgotten_is_still_made_once(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a = paid(stage)
+        a.does("refund", "k", at="2026-11-20T08:00:00+00:00", **REFUND)
+        late = a.does("refund", "k", at="2026-11-21T08:01:00+00:00", **REFUND)
+        assert late.outcome is Outcome.OK
+        assert verdict(stage) == spoke
+        if not spoke:
+            assert late.result is not None
+            assert (late.result["replayed"], late.result["amount"]) == (True, 100)
+
+
+@both(
+    ("variant", "settings", "spoke"),
+    [
+        ("pg.key_lock_taken_over", {}, {"P-ONCE", "A-MATCH"}),
+        ("pg.key_lock_taken_over", INDEX, set()),
+        (RIGHT, {}, set()),
+    ],
+)
+def test_a_request_that_takes_longer_than_its_lock_is_not_run_twice(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        paid(stage)
+        a, b = stage.actor(), stage.actor()
+        a.begins("refund", "k", until="key_claimed" if variant == RIGHT else "lock_taken", at="2026-11-20T08:00:00Z", **REFUND)
+        b.begins("refund", "k", at="2026-11-20T08:01:31Z", **REFUND)
+        a.ends()
+        b.ends()
+        assert verdict(stage) == spoke
+
+
+@both(("variant", "spoke"), [("pg.key_committed_first", {"P-ONCE", "A-MATCH"}), (RIGHT, set())])
+def test_a_crash_between_key_and_effect_does_not_lose_the_effect(
+    postgres_database: Database, variant: str, spoke: set[str]
+) -> None:
+    with play(variant, postgres_database) as stage:
+        paid(stage)
+        point = "key_claimed" if variant == RIGHT else "key_stored"
+        stage.actor().does("refund", "k", Fault(kind="vanish", point=point), **REFUND)
+        assert stage.actor().does("refund", "k", **REFUND).outcome is Outcome.OK
+        assert verdict(stage, "L-RETRY") == spoke
+
+
+@both(
+    ("variant", "outcomes"),
+    [("pg.key_stores_any_failure", ["40001", "40001", "40001"]), (RIGHT, [None, None, None])],
+)
+def test_a_failure_that_a_retry_mends_is_not_kept_as_the_answer(
+    postgres_database: Database, variant: str, outcomes: list[str | None]
+) -> None:
+    with play(variant, postgres_database, isolation="repeatable_read") as stage:
+        paid(stage)
+        a, b = stage.actor(), stage.actor()
+        a.begins("refund", "A", until="refund_counted", **REFUND)
+        b.begins("refund", "B", **REFUND)
+        assert b.waits
+        a.ends()
+        tries = [b.ends(), b.does("refund", "B", **REFUND), b.does("refund", "B", **REFUND)]
+        assert [t.failure.code if t.failure else None for t in tries] == outcomes
+        found = stage.findings("P-ONCE")
+        assert [f.finding_class.value for f in found] == (["liveness"] if outcomes[0] else [])
+
+
+@both(("variant", "spoke"), [("pg.audit_afterwards", {"A-MATCH"}), (RIGHT, set())])
+def test_a_crash_after_the_commit_leaves_no_change_unlogged(postgres_database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, postgres_database) as stage:
+        a = paid(stage)
+        a.does("submit", "s2", subject="p2", term="a/2", amount=100)
+        cut = Fault(kind="vanish", point="before_commit" if variant == RIGHT else "committed")
+        stage.actor().does("approve", "a2", cut, subject="p2")
+        assert verdict(stage, "L-RETRY") == spoke
+        [status] = stage.books().table("payments").filter(id="p2")["status"]
+        assert status == ("awaiting_approval" if variant == RIGHT else "paid")
+
+
+@both(("variant", "spoke"), [("pg.side_effect_first", {"P-ONCE", "A-MATCH"}), (RIGHT, set())])
+def test_a_crash_after_the_ledger_was_told_does_not_tell_it_twice(
+    postgres_database: Database, variant: str, spoke: set[str]
+) -> None:
+    with play(variant, postgres_database) as stage:
+        a = paid(stage)
+        a.does("submit", "s2", subject="p2", term="a/2", amount=100)
+        cut = Fault(kind="vanish", point="before_commit" if variant == RIGHT else "ledger_told")
+        stage.actor().does("approve", "a2", cut, subject="p2")
+        stage.actor().does("approve", "a2", subject="p2")
+        assert verdict(stage, "L-RETRY") == spoke
+
+
+@both(("variant", "spoke"), [("pg.side_effect_first", {"A-MATCH"}), (RIGHT, set())])
+def test_nothing_is_logged_for_a_change_that_did_not_commit(postgres_database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, postgres_database) as stage:
+        a = paid(stage)
+        again = a.does("approve", "again", subject="p1")
+        assert again.failure is not None
+        assert again.failure.message == "Payment p1 is not awaiting approval: it is paid."
+        assert verdict(stage) == spoke
+
+
+@both(("variant", "spoke"), [("pg.consumer_without_dedup", {"P-ONCE"}), (RIGHT, set())])
+def test_a_publisher_that_dies_before_it_marks_delivers_once(postgres_database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, postgres_database) as stage:
+        a = paid(stage)
+        a.does("refund", "k", **REFUND)
+        stage.actor().does("deliver", "d1", Fault(kind="vanish", point="published"))
+        done = stage.actor().does("deliver", "d2")
+        assert done.result is not None
+        assert (done.result["delivered"], done.result["left"]) == (1, 0)
+        assert verdict(stage, "L-RETRY") == spoke
+
+
+@both(("variant", "spoke"), [("pg.poll_by_cursor", {"A-DELIVER"}), (RIGHT, set())])
+def test_an_event_that_commits_late_is_not_passed_over(postgres_database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, postgres_database) as stage:
+        a, b, publisher = paid(stage), stage.actor(), stage.actor()
+        for payment, term in (("p2", "a/2"), ("p3", "a/3")):
+            a.does("submit", payment, subject=payment, term=term, amount=100)
+        a.begins("approve", "A", until="before_commit", subject="p2")
+        b.does("approve", "B", subject="p3")
+        publisher.does("deliver", "first")
+        a.ends()
+        last = publisher.does("deliver", "second")
+        assert last.result is not None
+        assert last.result["left"] == 0
+        assert verdict(stage) == spoke
