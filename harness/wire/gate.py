@@ -110,6 +110,7 @@ class Gate:
         self._plan = _RELEASE
         self._since = 0.0
         self._index = 0
+        self._goodbye = False
         self._over = False
         """The client's side is gone or as good as gone: nothing more is forwarded."""
 
@@ -131,11 +132,7 @@ class Gate:
         if self.held is not None:
             out.append(self._done(self.held, Fate.ABANDONED))
         out += [ToServer(unit.data) for unit in self._waiting if unit.closing]
-        if self.opened is not None:
-            closing = ConnectionClosing(
-                connection=self.connection, in_transaction=self.held is not None or self._session.in_transaction()
-            )
-            out.append(Report(closing))
+        self._say_closing(out)
         return self._end(out)
 
     def server_gone(self) -> list[Command]:
@@ -220,9 +217,8 @@ class Gate:
                 self._hold(unit, out)
             else:
                 self._forward(unit, out)
-                if unit.closing and self.controlled:
-                    closing = ConnectionClosing(connection=self.connection, in_transaction=self._session.in_transaction())
-                    out.append(Report(closing))
+                if unit.closing:
+                    self._say_closing(out)
 
     def _hold(self, unit: Unit, out: list[Command]) -> None:
         unit.step = self._session.describe(unit, self.connection, self._index)
@@ -288,6 +284,12 @@ class Gate:
             peer_port=self._peer_port,
         )
         out.append(Report(self.opened))
+
+    def _say_closing(self, out: list[Command]) -> None:
+        if self.opened is not None and not self._goodbye:
+            self._goodbye = True
+            in_transaction = self._session.in_transaction()
+            out.append(Report(ConnectionClosing(connection=self.connection, in_transaction=in_transaction)))
 
     def _done(self, unit: Unit, fate: Fate) -> Report:
         assert unit.step is not None

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from harness.model.errors import EnvironmentProblem, RacegateError, UsageError
 from harness.wire.base import (
@@ -94,9 +94,8 @@ class _Side(asyncio.Protocol):
 
 class _ClientSide(_Side):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.link.accepted(transport)
+        self.transport = cast(asyncio.Transport, transport)
+        self.link.accepted(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.link.run(self.link.gate.client_data(data))
@@ -107,9 +106,8 @@ class _ClientSide(_Side):
 
 class _ServerSide(_Side):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.link.connected(transport)
+        self.transport = cast(asyncio.Transport, transport)
+        self.link.connected(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.link.run(self.link.gate.server_data(data))
