@@ -1,7 +1,12 @@
-"""Number formats: ``INV-{00000}``, ``PAY{yyyy}{0000}``, ``Inv{branch}{MM_DD_YYYY}_{0000}``.
+"""Templates of printed numbers: ``INV-{00000}``, ``PAY{yyyy}{0000}``, ``Inv{branch}{MM_DD_YYYY}_{0000}``.
 
-Zeros in braces are the padded number, letters a date part or the name of a scope key; everything else stands for itself.
-A number that outgrows its padding grows.
+A template is text with fields in braces. A field of zeros is the number, padded to as many digits; exactly one is needed.
+A field of ``yyyy``, ``yy``, ``mm``, ``dd`` (in either case) and separators is a part of the document's date; ``fy`` is the
+fiscal year (``2026-27``). Any other name is a scope key, whose value stands there as it is.
+
+The number may outgrow its padding, so ``9999`` is followed by ``10000``. A padded number has no further leading zeros: that
+makes printing one to one, and is why ``PAY2026042070`` is not a number of ``PAY{yyyy}{0000}``. A scope key next to the number
+with nothing between them cannot be told from it when it ends in a digit, so such a template is refused.
 """
 
 from __future__ import annotations
@@ -9,114 +14,207 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from enum import StrEnum
 from functools import cache
+from zoneinfo import ZoneInfo
 
-from harness.model.errors import UsageError
-
-DATE_PARTS = {
-    "yyyy": ("%Y", r"\d{4}"),
-    "yy": ("%y", r"\d{2}"),
-    "mm": ("%m", r"\d{2}"),
-    "dd": ("%d", r"\d{2}"),
-    "MM_DD_YYYY": ("%m_%d_%Y", r"\d{2}_\d{2}_\d{4}"),
-    "YYYY_MM_DD": ("%Y_%m_%d", r"\d{4}_\d{2}_\d{2}"),
-    "yyyymmdd": ("%Y%m%d", r"\d{8}"),
-    "yyyymm": ("%Y%m", r"\d{6}"),
-}
+from harness.model import Period, Policy, UsageError
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
+_DATE_TOKEN = re.compile(r"yyyy|yy|mm|dd|fy", re.IGNORECASE)
+_DATE_FIELD = re.compile(r"(?:yyyy|yy|mm|dd|fy|[-_./])+", re.IGNORECASE)
+_PATTERNS = {
+    "yyyy": "[0-9]{4}",
+    "yy": "[0-9]{2}",
+    "mm": "[0-9]{2}",
+    "dd": "[0-9]{2}",
+    "fy": "[0-9]{4}-[0-9]{2}",
+}
+
+
+class _Kind(StrEnum):
+    LITERAL = "literal"
+    NUMBER = "number"
+    DATE = "date"
+    SCOPE = "scope"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberFormat:
-    """A format that was understood.
+class Part:
+    """One piece of a template: literal text, the number (``text`` is its zeros), a date token, or a scope key."""
 
-    ``pattern`` is a regular expression with the groups ``digits`` and ``date_NAME``; ``dates`` pairs each date part with its
-    strftime format; ``pieces`` are (kind, text) with kinds literal, number, date and key.
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedNumber:
+    """What a printed number says: the number, its digits as printed, date parts by token and scope values by key."""
+
+    number: int
+    digits: str
+    dates: Mapping[str, str]
+    scope: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A template, read. ``width`` is the padding; ``pattern`` matches what it prints (Python's and Polars' dialect).
+
+    The pattern's groups are ``number``, ``d0``, ``d1`` ... for the date tokens and ``s0``, ``s1`` ... for scope keys.
     """
 
-    template: str
-    pieces: tuple[tuple[str, str], ...]
+    text: str
+    parts: tuple[Part, ...]
     width: int
     pattern: str
-    dates: tuple[tuple[str, str], ...]
+
+    @property
+    def date_tokens(self) -> tuple[str, ...]:
+        """The date tokens in the order of their groups ``d0``, ``d1`` ..."""
+        return tuple(p.text for p in self.parts if p.kind == _Kind.DATE)
+
+    @property
+    def scope_keys(self) -> tuple[str, ...]:
+        """The scope keys in the order of their groups ``s0``, ``s1`` ..."""
+        return tuple(p.text for p in self.parts if p.kind == _Kind.SCOPE)
 
 
 @cache
-def parse_format(template: str) -> NumberFormat:
-    """Understand a format. Raises UsageError when it has no number, two of them, or a brace that is not closed."""
-    pieces: list[tuple[str, str]] = []
+def read_template(text: str) -> Template:
+    """Read a template.
+
+    Raises:
+        UsageError: it has no field of zeros, or two; a field is empty or a brace is alone; the number touches a scope key.
+    """
+    parts: list[Part] = []
     at = 0
-    for match in _FIELD.finditer(template):
-        if match.start() > at:
-            pieces.append(("literal", template[at : match.start()]))
-        name = match[1]
-        if name and set(name) == {"0"}:
-            pieces.append(("number", name))
-        elif name in DATE_PARTS:
-            pieces.append(("date", name))
-        elif name.isidentifier():
-            pieces.append(("key", name))
-        else:
-            raise UsageError(f"the number format {template!r} has a field {{{name}}} that means nothing")
-        at = match.end()
-    if at < len(template):
-        pieces.append(("literal", template[at:]))
-    if any(kind == "literal" and set(text) & set("{}") for kind, text in pieces):
-        raise UsageError(f"the number format {template!r} has a brace without its partner")
-    numbers = [text for kind, text in pieces if kind == "number"]
+    for field in _FIELD.finditer(text):
+        parts.extend(_literal(text, text[at : field.start()]))
+        parts.extend(_field(text, field.group(1)))
+        at = field.end()
+    parts.extend(_literal(text, text[at:]))
+    numbers = [p for p in parts if p.kind == _Kind.NUMBER]
     if len(numbers) != 1:
-        raise UsageError(f"the number format {template!r} needs one number such as {{00000}}, and has {len(numbers)}")
-    names = [text for kind, text in pieces if kind == "date"]
-    if len(set(names)) != len(names):
-        raise UsageError(f"the number format {template!r} has a date part twice")
-    return NumberFormat(
-        template=template,
-        pieces=tuple(pieces),
-        width=len(numbers[0]),
-        pattern="^" + "".join(_pattern(kind, text) for kind, text in pieces) + "$",
-        dates=tuple((name, DATE_PARTS[name][0]) for name in names),
+        raise UsageError(f"the number format {text!r} has {len(numbers)} number fields and needs one, for example INV-{{00000}}")
+    for left, right in zip(parts, parts[1:], strict=False):
+        kinds = {left.kind, right.kind}
+        if kinds == {_Kind.NUMBER, _Kind.SCOPE} or (left.kind == right.kind == _Kind.SCOPE):
+            raise UsageError(
+                f"in the number format {text!r} nothing separates {left.text!r} from {right.text!r}, so a printed number "
+                "could be read in two ways; put a separator between them"
+            )
+    return Template(text=text, parts=tuple(parts), width=len(numbers[0].text), pattern=_pattern(parts))
+
+
+def format_number(
+    template: str, number: int, when: date | datetime, scope_values: Mapping[str, str] | None = None, *, fiscal_start: int = 1
+) -> str:
+    """Print a number. ``when`` is the document's date in the policy's time zone; ``fiscal_start`` the month of ``fy``.
+
+    Raises:
+        UsageError: the template is wrong, a scope value is missing, or the number is negative.
+    """
+    if number < 0:
+        raise UsageError(f"a number cannot be negative: {number}")
+    values = scope_values or {}
+    read = read_template(template)
+    out = []
+    for part in read.parts:
+        if part.kind == _Kind.NUMBER:
+            out.append(f"{number:0{read.width}d}")
+        elif part.kind == _Kind.DATE:
+            out.append(date_part(part.text, when, fiscal_start))
+        elif part.kind == _Kind.SCOPE:
+            if part.text not in values:
+                raise UsageError(f"the number format {template!r} needs a value for {part.text!r}")
+            out.append(values[part.text])
+        else:
+            out.append(part.text)
+    return "".join(out)
+
+
+def parse_number(template: str, text: str) -> ParsedNumber | None:
+    """Read a printed number back, or return None if the template cannot have printed it."""
+    read = read_template(template)
+    found = re.fullmatch(read.pattern, text)
+    if found is None:
+        return None
+    digits = found["number"]
+    if digits != f"{int(digits):0{read.width}d}":
+        return None
+    return ParsedNumber(
+        number=int(digits),
+        digits=digits,
+        dates={token: found[f"d{i}"] for i, token in enumerate(read.date_tokens)},
+        scope={key: found[f"s{i}"] for i, key in enumerate(read.scope_keys)},
     )
 
 
-def format_number(template: str, number: int, *, dated: datetime, keys: Mapping[str, str]) -> str:
-    """Return the number as printed for a document of this date and these scope keys.
+def date_part(token: str, when: date | datetime, fiscal_start: int = 1) -> str:
+    """Return what a date token prints for a date."""
+    if token == "fy":
+        return fiscal_year(when, fiscal_start)
+    return when.strftime({"yyyy": f"{when.year:04d}", "yy": "%y", "mm": "%m", "dd": "%d"}[token])
 
-    Raises:
-        UsageError: the format names a scope key that is not given.
-    """
-    text = ""
-    for kind, value in parse_format(template).pieces:
-        if kind == "number":
-            text += str(number).zfill(len(value))
-        elif kind == "date":
-            text += dated.strftime(DATE_PARTS[value][0])
-        elif kind == "key":
-            if value not in keys:
-                raise UsageError(f"the number format {template!r} needs the scope key {value!r}")
-            text += keys[value]
+
+def fiscal_year(when: date | datetime, start_month: int) -> str:
+    """Return the fiscal year of a date: ``2026-27``, or ``2026`` where it is the calendar year."""
+    if start_month == 1:
+        return f"{when.year:04d}"
+    first = when.year if when.month >= start_month else when.year - 1
+    return f"{first:04d}-{(first + 1) % 100:02d}"
+
+
+def period_of(policy: Policy, when: datetime) -> str:
+    """Return the period in which a moment falls under the policy: an empty string, ``2026``, ``2026-27``, ``2026-11`` or ``2026-11-20``."""
+    local = when.astimezone(ZoneInfo(policy.time_zone))
+    if policy.period is Period.FISCAL_YEAR:
+        return fiscal_year(local, policy.fiscal_start_month)
+    return {
+        Period.NONE: "",
+        Period.YEAR: f"{local.year:04d}",
+        Period.MONTH: f"{local.year:04d}-{local.month:02d}",
+        Period.DAY: f"{local.year:04d}-{local.month:02d}-{local.day:02d}",
+    }[policy.period]
+
+
+def _literal(template: str, text: str) -> list[Part]:
+    if "{" in text or "}" in text:
+        raise UsageError(f"the number format {template!r} has a brace without its partner")
+    return [Part(kind=_Kind.LITERAL, text=text)] if text else []
+
+
+def _field(template: str, field: str) -> list[Part]:
+    if field and not field.strip("0"):
+        return [Part(kind=_Kind.NUMBER, text=field)]
+    if _DATE_FIELD.fullmatch(field) and _DATE_TOKEN.search(field):
+        parts, at = [], 0
+        for token in _DATE_TOKEN.finditer(field):
+            parts.extend(_literal(template, field[at : token.start()]))
+            parts.append(Part(kind=_Kind.DATE, text=token.group().lower()))
+            at = token.end()
+        return [*parts, *_literal(template, field[at:])]
+    if field.isidentifier():
+        return [Part(kind=_Kind.SCOPE, text=field)]
+    raise UsageError(
+        f"the number format {template!r} has a field {{{field}}} that is neither zeros, nor a date such as {{yyyy}}, "
+        "nor the name of a scope key"
+    )
+
+
+def _pattern(parts: list[Part]) -> str:
+    out, dates, scopes = [], 0, 0
+    for part in parts:
+        if part.kind == _Kind.NUMBER:
+            out.append(f"(?P<number>[0-9]{{{len(part.text)},}})")
+        elif part.kind == _Kind.DATE:
+            out.append(f"(?P<d{dates}>{_PATTERNS[part.text]})")
+            dates += 1
+        elif part.kind == _Kind.SCOPE:
+            out.append(f"(?P<s{scopes}>.+?)")
+            scopes += 1
         else:
-            text += value
-    return text
-
-
-def parse_number(template: str, text: str) -> int | None:
-    """Return the number that a text prints, or None if it does not follow the format."""
-    found = parse_format(template)
-    match = re.match(found.pattern.replace("(?<", "(?P<"), text)
-    if match is None:
-        return None
-    digits = match["digits"]
-    number = int(digits)
-    return number if digits == str(number).zfill(found.width) else None
-
-
-def _pattern(kind: str, text: str) -> str:
-    if kind == "number":
-        return f"(?<digits>[0-9]{{{len(text)},}})"
-    if kind == "date":
-        return f"(?<date_{text}>{DATE_PARTS[text][1]})"
-    if kind == "key":
-        return ".+?"
-    return re.escape(text)
+            out.append(re.escape(part.text))
+    return "".join(out)

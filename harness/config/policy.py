@@ -1,118 +1,163 @@
-"""Numbering policies: presets by name, and files of one's own."""
+"""Policies by name or from a file.
+
+A policy file is TOML; its keys are the fields of `harness.model.Policy`, with a table ``[budget]`` for the gap budget::
+
+    name = "our-invoices"
+    scope_keys = ["company", "document_type"]
+    period = "year"
+    time_zone = "Asia/Manila"
+    format = "INV{yyyy}-{00000}"
+    continuity = "budget"
+
+    [budget]
+    normal = 0.03
+    investigate = 0.05
+
+The presets beside this module (``policies/*.toml``) are files of the same kind. Those named after a jurisdiction are
+defaults to start from, not legal advice.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
 from enum import StrEnum
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_type_hints
-from zoneinfo import ZoneInfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from harness.config.number_format import parse_format
-from harness.model.errors import UsageError, nearest
-from harness.model.policy import GapBudget, Policy
+from harness.config.number_format import read_template
+from harness.model import Continuity, GapBudget, Overflow, Period, Policy, UsageError, nearest
 
-_PRESETS = files("harness.config") / "policies"
+PRESETS = Path(__file__).parent / "policies"
+
+_ENUMS: Mapping[str, type[StrEnum]] = {"continuity": Continuity, "period": Period, "overflow": Overflow}
+_CHOICES = {"unique_per": ("ever", "period"), "denominator": ("range", "issued")}
+_NUMBERS = frozenset({"fiscal_start_month", "maximum", "max_length", "start", "minimum_sample"})
+_SHARES = frozenset({"normal", "investigate", "significance"})
+_SWITCHES = frozenset({"real_time_order", "dates_ascend", "voids_allowed", "void_reason_required"})
 
 
 def policy_names() -> list[str]:
-    """Return the names of the presets."""
-    return sorted(item.name.removesuffix(".toml") for item in _PRESETS.iterdir() if item.name.endswith(".toml"))
+    """Return the names of the presets, sorted."""
+    return sorted(p.stem for p in PRESETS.glob("*.toml"))
 
 
-def load_policy(name: str) -> Policy:
-    """Return the preset of this name, or the policy in the file at this path.
+def load_policy(name: str | Path) -> Policy:
+    """Return a preset by name, or the policy in a file (anything with a slash or the ending ``.toml``).
 
     Raises:
-        UsageError: there is neither; the file is not TOML; a field is unknown or its value makes no sense.
+        UsageError: there is no such preset or file, or the file is not a policy; the message names file, key and cure.
     """
-    if name in policy_names():
-        return _read(name, (_PRESETS / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}")
-    path = Path(name)
-    if path.suffix != ".toml" and not path.exists():
-        known = policy_names()
-        raise UsageError(f"no policy is called {name!r}{nearest(name, known)}; give a .toml file, or one of: {', '.join(known)}")
+    text = str(name)
+    if text.endswith(".toml") or "/" in text:
+        return read_policy(Path(text))
+    path = PRESETS / f"{text}.toml"
+    if text not in policy_names():
+        raise UsageError(
+            f"no policy is called {text!r}{nearest(text, policy_names())}; see: racegate list policies, "
+            "or give the path of a .toml file"
+        )
+    return read_policy(path)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a policy from a TOML file. Raises UsageError as `load_policy` does."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"the policy {name} cannot be read: {e}") from e
-    return _read(path.stem, text, name)
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise UsageError(f"cannot read the policy {path}: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{path} is not TOML: {e}") from e
+    return policy_from(data, where=str(path))
 
 
-def _read(name: str, text: str, where: str) -> Policy:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"{where} is not TOML: {e}") from e
-    return policy_of(document, name=name, where=where)
-
-
-def policy_of(document: Mapping[str, Any], *, name: str, where: str) -> Policy:
-    """Return the policy that a table of fields describes. Raises UsageError as `load_policy` does."""
-    chosen = dict(document)
-    budget = chosen.pop("budget", None)
-    values = _typed(chosen, Policy, where)
-    if budget is not None:
-        if not isinstance(budget, Mapping):
-            raise UsageError(f"{where}: budget is a table: [budget]")
-        values["budget"] = GapBudget(**_typed(budget, GapBudget, f"{where}: budget"))
-    policy = Policy(**{"name": name, **values})
-    _sane(policy, where)
-    return policy
-
-
-def _typed(document: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
+def policy_from(data: Mapping[str, Any], *, where: str) -> Policy:
+    """Make a policy of plain values; ``where`` names their source in errors. Raises UsageError."""
+    known = {f.name for f in dataclasses.fields(Policy)}
+    budget_known = {f.name for f in dataclasses.fields(GapBudget)}
+    if "name" not in data:
+        raise UsageError(f'{where}: a policy needs a name, for example name = "our-invoices"')
     values: dict[str, Any] = {}
-    for key, value in document.items():
-        if key not in hints:
-            raise UsageError(f"{where}: there is no field {key!r}{nearest(key, known)}; there are: {', '.join(known)}")
-        values[key] = _value(value, hints[key], f"{where}: {key}")
-    return values
+    for key, value in data.items():
+        if key not in known:
+            raise UsageError(f"{where}: unknown field {key!r}{nearest(key, known)}; known: {', '.join(sorted(known))}")
+        if key == "budget":
+            values[key] = _budget(value, budget_known, where)
+        else:
+            values[key] = _value(key, value, where)
+    return _consistent(Policy(**values), where)
 
 
-def _value(value: Any, hint: Any, where: str) -> Any:
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        try:
-            return hint(value)
-        except ValueError:
-            choices = [str(item) for item in hint]
-            raise UsageError(f"{where} cannot be {value!r}{nearest(str(value), choices)}; one of: {', '.join(choices)}") from None
-    if hint == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise UsageError(f"{where} is a list of texts, not {value!r}")
-    kinds: dict[Any, tuple[type, ...]] = {
-        str: (str,),
-        bool: (bool,),
-        int: (int,),
-        float: (int, float),
-        str | None: (str,),
-        int | None: (int,),
-    }
-    allowed = kinds[hint]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise UsageError(f"{where} is {'a number' if int in allowed else 'a text' if str in allowed else 'true or false'}, not {value!r}")
+def _budget(value: Any, known: set[str], where: str) -> GapBudget:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: budget must be a table: [budget] with normal, investigate ...")
+    for key in value:
+        if key not in known:
+            raise UsageError(f"{where}: unknown field budget.{key}{nearest(key, known)}; known: {', '.join(sorted(known))}")
+    budget = GapBudget(**{key: _value(key, item, where, table="budget.") for key, item in value.items()})
+    if budget.normal > budget.investigate:
+        raise UsageError(
+            f"{where}: budget.normal ({budget.normal}) is above budget.investigate ({budget.investigate}); "
+            "nothing would ever be investigated before it is abnormal"
+        )
+    return budget
+
+
+def _value(key: str, value: Any, where: str, table: str = "") -> Any:
+    def wrong(expected: str) -> UsageError:
+        return UsageError(f"{where}: {table}{key} must be {expected}, not {value!r}")
+
+    if key in _ENUMS:
+        choices = [e.value for e in _ENUMS[key]]
+        if value not in choices:
+            raise UsageError(f"{where}: {key} must be one of {', '.join(choices)}, not {value!r}{nearest(str(value), choices)}")
+        return _ENUMS[key](value)
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise wrong(" or ".join(_CHOICES[key]))
+        return value
+    if key in _NUMBERS:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise wrong("a whole number, 0 or more")
+        return value
+    if key in _SHARES:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise wrong("a share between 0 and 1 (0.05 is 5 %)")
+        return float(value)
+    if key in _SWITCHES:
+        if not isinstance(value, bool):
+            raise wrong("true or false")
+        return value
+    if key == "scope_keys":
+        if not isinstance(value, list) or not all(isinstance(k, str) and k.isidentifier() for k in value):
+            raise wrong('a list of argument names, such as ["company", "document_type"]')
+        return tuple(value)
+    if not isinstance(value, str):
+        raise wrong("text")
     return value
 
 
-def _sane(policy: Policy, where: str) -> None:
+def _consistent(policy: Policy, where: str) -> Policy:
+    """Check what single values cannot show."""
+    if not 1 <= policy.fiscal_start_month <= 12:
+        raise UsageError(f"{where}: fiscal_start_month must be a month from 1 to 12, not {policy.fiscal_start_month}")
     try:
         ZoneInfo(policy.time_zone)
-    except (KeyError, ValueError, OSError):
-        raise UsageError(f"{where}: time_zone {policy.time_zone!r} is unknown; give an IANA name such as Europe/Berlin") from None
-    if not 1 <= policy.fiscal_start_month <= 12:
-        raise UsageError(f"{where}: fiscal_start_month is 1 to 12, not {policy.fiscal_start_month}")
+    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+        raise UsageError(f"{where}: time_zone {policy.time_zone!r} is not known; use an IANA name such as Asia/Manila") from e
+    if policy.charset is not None:
+        try:
+            re.compile(f"[{policy.charset}]")
+        except re.error as e:
+            raise UsageError(f"{where}: charset {policy.charset!r} is not the inside of a character class: {e}") from e
+    if policy.maximum is not None and policy.maximum < policy.start:
+        raise UsageError(f"{where}: maximum ({policy.maximum}) is below start ({policy.start})")
     if policy.format is not None:
-        parse_format(policy.format)
-    budget = policy.budget
-    if not 0 <= budget.normal <= budget.investigate <= 1:
-        raise UsageError(f"{where}: the budget needs 0 <= normal <= investigate <= 1, not {budget.normal} and {budget.investigate}")
-    if budget.denominator not in ("range", "issued"):
-        raise UsageError(f"{where}: the budget's denominator is range or issued, not {budget.denominator!r}")
-    if not 0 < budget.significance < 1:
-        raise UsageError(f"{where}: the budget's significance lies between 0 and 1, not {budget.significance}")
+        try:
+            read_template(policy.format)
+        except UsageError as e:
+            raise UsageError(f"{where}: {e}") from e
+    return policy

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from harness.config.number_format import NumberFormat, parse_format
+from harness.config.number_format import Template, read_template
 from harness.invariants.issued import documents
 from harness.invariants.registry import invariant
 from harness.invariants.telling import rows, violation
 from harness.model import Books, Finding, History, Overflow, Period, Policy
 
+DATE_FORMATS = {"yyyy": "%Y", "yy": "%y", "mm": "%m", "dd": "%d"}
 PERIOD_FORMATS = {Period.YEAR: "%Y", Period.MONTH: "%Y-%m", Period.DAY: "%Y-%m-%d"}
 
 
@@ -18,7 +19,7 @@ def text_says_the_number(history: History, books: Books, policy: Policy) -> list
     """The printed text follows the policy's format and says the very number that is stored."""
     if policy.format is None:
         return []
-    template = parse_format(policy.format)
+    template = read_template(policy.format)
     read = _read(documents(books), template)
     digits = pl.col("digits")
     padded = pl.col("number").cast(pl.String()).str.zfill(template.width)
@@ -54,10 +55,11 @@ def period_is_the_documents_own(history: History, books: Books, policy: Policy) 
         local = local.with_columns(due=expected)
         wrong |= pl.col("period") != pl.col("due")
     if policy.format is not None:
-        template = parse_format(policy.format)
+        template = read_template(policy.format)
         local = _read(local, template)
-        for name, pattern in template.dates:
-            wrong |= pl.col(f"date_{name}").is_not_null() & (pl.col(f"date_{name}") != pl.col("day").dt.strftime(pattern))
+        for group, token in enumerate(template.date_tokens):
+            if token in DATE_FORMATS:
+                wrong |= pl.col(f"d{group}") != pl.col("day").dt.strftime(DATE_FORMATS[token])
     broken = local.filter(wrong).sort("dated")
     if broken.is_empty():
         return []
@@ -78,15 +80,15 @@ def _period(policy: Policy) -> pl.Expr | None:
     if policy.period in PERIOD_FORMATS:
         return day.strftime(PERIOD_FORMATS[policy.period])
     if policy.period is Period.FISCAL_YEAR:
-        before = (day.month() < policy.fiscal_start_month).cast(pl.Int32())
-        return (day.year() - before).cast(pl.String())
+        first = day.year() - (day.month() < policy.fiscal_start_month).cast(pl.Int32())
+        return pl.format("{}-{}", first, ((first + 1) % 100).cast(pl.String()).str.zfill(2))
     return None
 
 
-def _read(frame: pl.DataFrame, template: NumberFormat) -> pl.DataFrame:
-    """Take the texts apart: columns ``digits`` and ``date_NAME``, null where the text does not follow the format."""
-    groups = {"digits": "digits", **{f"date_{name}": f"date_{name}" for name, _ in template.dates}}
-    found = pl.col("text").str.extract_groups(template.pattern).struct
-    return frame.with_columns(**{column: found.field(group) for column, group in groups.items()})
+def _read(frame: pl.DataFrame, template: Template) -> pl.DataFrame:
+    """Take the texts apart: columns ``digits`` and ``d0``, ``d1`` ..., null where the text does not follow the format."""
+    found = pl.col("text").str.extract_groups(f"^{template.pattern}$").struct
+    dates = {f"d{n}": found.field(f"d{n}") for n in range(len(template.date_tokens))}
+    return frame.with_columns(digits=found.field("number"), **dates)
 
 
