@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from reference_impl.base.business import Settings
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import unknown
 from reference_impl.payments import rules
-from reference_impl.payments.postgres import Settings
 from reference_impl.payments.postgres_locking import LockTheTerm
 from reference_impl.payments.requests import Ask, understand
 

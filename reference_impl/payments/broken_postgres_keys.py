@@ -12,10 +12,11 @@ from datetime import timedelta
 from sqlalchemy.exc import DBAPIError
 
 from reference_impl.base import keys, outbox
+from reference_impl.base.business import Settings
 from reference_impl.base.keys import WINDOW, Answer, Keyed, Keys, Work
 from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, sqlstate
 from reference_impl.base.refusal import Refused
-from reference_impl.payments.postgres import ApproveInOneTransaction, Settings
+from reference_impl.payments.postgres import ApproveInOneTransaction
 
 STORE = "INSERT INTO idempotency_keys (key, request, answer, expires) VALUES (:key, :request, :answer, :expires)"
 

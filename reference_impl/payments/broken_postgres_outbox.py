@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from reference_impl.base import outbox
+from reference_impl.base.business import Settings
 from reference_impl.base.outbox import Outbox
 from reference_impl.base.postgres import Checkpoint, PostgresSession, Transaction
-from reference_impl.payments.postgres import ApproveInOneTransaction, Settings
+from reference_impl.payments.postgres import ApproveInOneTransaction
 from reference_impl.payments.requests import Ask
 
 

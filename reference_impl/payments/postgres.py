@@ -17,11 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy.exc import DBAPIError
-
 from reference_impl.base import keys, outbox
-from reference_impl.base.outbox import Outbox, record
-from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, run_script, violated
+from reference_impl.base.business import PostgresBusiness, Settings
+from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.payments import rules
 from reference_impl.payments.requests import Ask, understand
@@ -71,17 +69,11 @@ CREATE TABLE resolutions (
 ONE_PENDING = "CREATE UNIQUE INDEX payments_one_pending ON payments (term) WHERE status = 'awaiting_approval';"
 EVENT_INDEX = "ALTER TABLE webhook_events ADD CONSTRAINT webhook_events_pkey PRIMARY KEY (event);"
 
-Settings = Mapping[str, Any]
-Operation = Callable[[Transaction, Ask], dict[str, Any]]
 
+class ApproveInOneTransaction(PostgresBusiness):
+    """Every change says what it needs in its WHERE clause, and all changes of an operation commit together."""
 
-class ApproveInOneTransaction:
-    """A client's connection to term payments. Also the base of everything that does one thing differently."""
-
-    keys: ClassVar[keys.Keys] = keys.Keys()
-    outbox: ClassVar[Outbox] = Outbox()
-    token_once: ClassVar[bool] = True
-    """Whether an index makes each token count once in the audit log, long after its key was forgotten."""
+    without_key = frozenset({"webhook", "account", "deliver"})  # a webhook is known by its event
     money: ClassVar[str] = "bigint"
     """Type of a balance."""
     minor_units: ClassVar[str] = "balance"
@@ -91,34 +83,14 @@ class ApproveInOneTransaction:
         "payments_pkey": lambda ask: rules.exists_already("payment", ask.subject),
         "payments_one_pending": lambda ask: rules.already_awaiting(),
     }
-    """What a conflict on each unique index means to the client."""
-
-    def __init__(self, session: PostgresSession, settings: Settings) -> None:
-        self.session = session
-        self.settings = settings
-
-    # What a target offers -------------------------------------------------------------------------------------------
 
     @classmethod
-    def schema(cls, settings: Settings) -> str:
+    def tables(cls, settings: Settings) -> str:
         """Return the DDL. ``unique_index`` adds the second line of defence: one pending payment a term, by an index."""
-        parts = [SCHEMA.format(money=cls.money), keys.SCHEMA, keys.KEY_INDEX, EVENT_INDEX, outbox.SCHEMA]
-        if cls.token_once:
-            parts.append(outbox.TOKEN_INDEX)
+        parts = [SCHEMA.format(money=cls.money), EVENT_INDEX]
         if settings["unique_index"]:
             parts.append(ONE_PENDING)
-        return "\n".join([*parts, outbox.CONSUMER_INDEX])
-
-    @classmethod
-    def install(cls, url: str, settings: Settings) -> None:
-        """Make the tables in an empty database."""
-        run_script(url, cls.schema(settings))
-
-    @classmethod
-    def connect(cls, url: str, settings: Settings) -> ApproveInOneTransaction:
-        """Open one client's connection."""
-        boundaries = Boundaries(isolation=settings["isolation"], transaction=settings.get("transaction", True))
-        return cls(PostgresSession(url, boundaries), settings)
+        return "\n".join(parts)
 
     @classmethod
     def books(cls, settings: Settings) -> Mapping[str, str]:
@@ -133,37 +105,9 @@ class ApproveInOneTransaction:
             **outbox.BOOKS,
         }
 
-    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
-        ask = self.understand(f, arguments, token)
-        operation: Operation = getattr(self, f)
-        try:
-            if f in (
-                "webhook",
-                "account",
-                "deliver",
-            ):  # a webhook is known by its event, the others change nothing twice
-                answer, attempts = self.session.run(lambda tx: operation(tx, ask), checkpoint)
-            else:
-                answer, attempts = self.keys.carry_out(self.session, ask, lambda tx: operation(tx, ask), checkpoint)
-        except DBAPIError as e:
-            meaning = self.refusals.get(violated(e) or "")
-            if meaning is None:
-                raise
-            raise meaning(ask) from e
-        return {**answer, "attempts": attempts}
-
     def understand(self, f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         """Read the request, or refuse it."""
         return understand(f, arguments, token)
-
-    def vanish(self) -> None:
-        """Cut the connection without a goodbye."""
-        self.session.vanish()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.session.close()
 
     # The operations -------------------------------------------------------------------------------------------------
 
@@ -354,8 +298,3 @@ class ApproveInOneTransaction:
             amount=ask.amount,
             token=ask.key,
         )
-
-    def record(self, tx: Transaction, ask: Ask, amount: int) -> None:
-        """Tell audit log and outbox."""
-        tx.at("before_audit")
-        record(tx, subject=ask.subject, action=ask.f, amount=amount, token=ask.key, request=ask.request)

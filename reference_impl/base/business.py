@@ -1,0 +1,101 @@
+"""What every business on PostgreSQL has in common: a connection that reads requests, keys them, and carries them out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy.exc import DBAPIError
+
+from reference_impl.base import outbox
+from reference_impl.base.keys import KEY_INDEX, Keys
+from reference_impl.base.keys import SCHEMA as KEYS_SCHEMA
+from reference_impl.base.outbox import Outbox, record
+from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, run_script, violated
+from reference_impl.base.refusal import Refused
+
+Settings = Mapping[str, Any]
+
+
+class PostgresBusiness(ABC):
+    """A client's connection to one business; each operation is a method of its own name.
+
+    A subclass gives `tables`, `books`, `understand` and the operations. What runs through `keys` has its effect once for
+    its token; audit row and outbox row are written by `record` in the operation's own transaction.
+    """
+
+    keys: ClassVar[Keys] = Keys()
+    outbox: ClassVar[Outbox] = Outbox()
+    without_key: ClassVar[frozenset[str]] = frozenset()
+    """Operations that change nothing twice by themselves, and need no key."""
+    token_once: ClassVar[bool] = True
+    """Whether an index makes each token count once in the audit log, long after its key was forgotten."""
+    refusals: ClassVar[Mapping[str, Callable[[Any], Refused]]] = {}
+    """What a conflict on each unique index means to the client."""
+
+    def __init__(self, session: PostgresSession, settings: Settings) -> None:
+        self.session = session
+        self.settings = settings
+
+    @classmethod
+    @abstractmethod
+    def tables(cls, settings: Settings) -> str:
+        """Return the DDL of the business's own tables."""
+
+    @classmethod
+    @abstractmethod
+    def books(cls, settings: Settings) -> Mapping[str, str]:
+        """Return how each canonical table is read."""
+
+    @abstractmethod
+    def understand(self, f: str, arguments: Mapping[str, Any], token: str) -> Any:
+        """Read a request, or refuse it."""
+
+    @classmethod
+    def schema(cls, settings: Settings) -> str:
+        """Return the whole DDL."""
+        parts = [cls.tables(settings), KEYS_SCHEMA, KEY_INDEX, outbox.SCHEMA, outbox.CONSUMER_INDEX]
+        if cls.token_once:
+            parts.append(outbox.TOKEN_INDEX)
+        return "\n".join(parts)
+
+    @classmethod
+    def install(cls, url: str, settings: Settings) -> None:
+        """Make the tables in an empty database."""
+        run_script(url, cls.schema(settings))
+
+    @classmethod
+    def connect(cls, url: str, settings: Settings) -> PostgresBusiness:
+        """Open one client's connection."""
+        boundaries = Boundaries(isolation=settings["isolation"], transaction=settings.get("transaction", True))
+        return cls(PostgresSession(url, boundaries), settings)
+
+    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
+        ask = self.understand(f, arguments, token)
+        operation: Callable[[Transaction, Any], dict[str, Any]] = getattr(self, f)
+        try:
+            if f in self.without_key:
+                answer, attempts = self.session.run(lambda tx: operation(tx, ask), checkpoint)
+            else:
+                answer, attempts = self.keys.carry_out(self.session, ask, lambda tx: operation(tx, ask), checkpoint)
+        except DBAPIError as e:
+            meaning = self.refusals.get(violated(e) or "")
+            if meaning is None:
+                raise
+            raise meaning(ask) from e
+        return {**answer, "attempts": attempts}
+
+    def record(self, tx: Transaction, ask: Any, amount: int) -> None:
+        """Tell audit log and outbox of a change, in its own transaction."""
+        tx.at("before_audit")
+        record(tx, subject=ask.subject, action=ask.f, amount=amount, token=ask.key, request=ask.request)
+
+    def vanish(self) -> None:
+        """Cut the connection without a goodbye."""
+        self.session.vanish()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.session.close()
