@@ -259,8 +259,8 @@ class Gate:
         return self._end(out)
 
     def _finish(self, unit: Unit, out: list[Command]) -> None:
-        if self._in_flight and self._in_flight[0] is unit:
-            self._in_flight.popleft()
+        if unit in self._in_flight:
+            self._in_flight.remove(unit)
         if unit.step is None:
             return
         plan = self._plan
