@@ -1,0 +1,124 @@
+"""The case files: each as it was, as it was fixed, and as it is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.cases import CaseFile, Stage
+
+
+def _stage(id: str, stage: str, variant: str, expect: str, invariants: tuple[str, ...], note: str, **more: Any) -> Stage:
+    return Stage(
+        id=id,
+        stage=stage,
+        area=more.pop("area", "numbering"),
+        store="postgres" if variant.startswith("pg.") else "mongo",
+        variant=f"reference:{variant}",
+        scenario=more.pop("scenario", "concurrent_creates"),
+        expect=expect,
+        invariants=invariants,
+        note=note,
+        **more,
+    )
+
+
+CASE_FILES = (
+    CaseFile(
+        title="Payment numbers on MongoDB (PAY + year + 4 digits)",
+        stages=(
+            _stage(
+                "payment-numbers-original",
+                "original",
+                "mongo.count_plus_one",
+                "fail",
+                ("N-UNIQ",),
+                "Counts the payments and adds one.",
+            ),
+            _stage(
+                "payment-numbers-fix",
+                "published fix",
+                "mongo.check_next_retry_fallback",
+                "fail",
+                ("N-EXPLAINED", "N-FMT", "L-RETRY"),
+                "Checks whether the number exists, tries the next, retries, falls back to the clock.",
+                scenario_settings={"document_type": "payment"},
+                policy="payments-yearly",
+            ),
+            _stage(
+                "payment-numbers-true",
+                "true fix",
+                "mongo.counter_document",
+                "pass",
+                (),
+                "One counter document per scope, incremented and read in one step.",
+                scenario_settings={"document_type": "payment"},
+                policy="payments-yearly",
+            ),
+        ),
+    ),
+    CaseFile(
+        title="Invoice sequences per company and document type",
+        stages=(
+            _stage(
+                "invoice-sequences-original",
+                "original",
+                "pg.count_plus_one",
+                "fail",
+                ("N-UNIQ",),
+                "Counts the invoices and adds one.",
+            ),
+            _stage(
+                "invoice-sequences-fix",
+                "published fix",
+                "pg.increment_then_refresh",
+                "fail",
+                ("N-UNIQ",),
+                "Increments a sequences row, then reads it back; each statement commits by itself.",
+            ),
+            _stage(
+                "invoice-sequences-true",
+                "true fix",
+                "pg.counter_row",
+                "pass",
+                (),
+                "INSERT .. ON CONFLICT DO UPDATE .. RETURNING in the invoice's transaction.",
+                policy="gapless",
+            ),
+        ),
+    ),
+    CaseFile(
+        title="Gaps in invoice numbers of a point of sale (gapless, with failing sales)",
+        stages=(
+            _stage(
+                "invoice-gaps-original",
+                "original",
+                "pg.counter_on_other_connection",
+                "fail",
+                ("N-GAPLESS",),
+                "The number is drawn outside the sale's transaction and stays drawn when the sale fails.",
+                scenario="creates_with_rollback",
+                policy="gapless",
+            ),
+            _stage(
+                "invoice-gaps-fix",
+                "published fix",
+                "pg.native_sequence",
+                "fail",
+                ("N-GAPLESS",),
+                "Declared normal: a database sequence, gaps and all.",
+                scenario="creates_with_rollback",
+                policy="gapless",
+            ),
+            _stage(
+                "invoice-gaps-true",
+                "true fix",
+                "pg.counter_row",
+                "pass",
+                (),
+                "The counter row belongs to the sale's transaction and rolls back with it.",
+                scenario="creates_with_rollback",
+                policy="gapless",
+            ),
+        ),
+    ),
+)

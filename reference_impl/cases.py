@@ -1,0 +1,46 @@
+"""What a case is: a variant, a scenario and settings, with the verdict that is expected of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One row of the catalogue on one store with one setting.
+
+    ``id`` begins with the catalogue's row. ``expect`` is ``pass`` or ``fail``; for a failure one of ``invariants`` must speak.
+    ``engine`` is ``explore`` where the window is too rare for full speed. ``ops`` is the total over all clients.
+    """
+
+    id: str
+    area: str
+    store: str
+    variant: str
+    scenario: str
+    expect: str
+    invariants: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    scenario_settings: Mapping[str, Any] = field(default_factory=dict)
+    policy: str | None = None
+    engine: str = "stress"
+    clients: int = 16
+    ops: int = 300
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Case):
+    """One stage of a case file: ``original``, ``published fix`` or ``true fix``."""
+
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFile:
+    """A document about a real race: what it was, what was shipped against it, and what is right."""
+
+    title: str
+    stages: tuple[Stage, ...]

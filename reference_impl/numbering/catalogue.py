@@ -1,0 +1,123 @@
+"""The cases of numbering: every row of the catalogue with its twins, with and without the unique index, at each isolation level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.cases import Case
+
+DUPLICATE = ("N-UNIQ",)
+ERROR = ("L-RETRY",)
+
+
+def _case(id: str, variant: str, expect: str, invariants: tuple[str, ...] = (), **more: Any) -> Case:
+    return Case(
+        id=id,
+        area="numbering",
+        store="postgres" if variant.startswith("pg.") else "mongo",
+        variant=f"reference:{variant}",
+        scenario=more.pop("scenario", "concurrent_creates"),
+        expect=expect,
+        invariants=invariants,
+        **more,
+    )
+
+
+def _both(row: str, variant: str, *, without: tuple[str, ...] = DUPLICATE, with_index: tuple[str, ...] = ERROR) -> list[Case]:
+    """A unique index changes the class of a bug, it does not remove it."""
+    store = variant.split(".")[0]
+    return [
+        _case(f"{row}-{store}", variant, "fail", without, settings={"unique_index": False}),
+        _case(f"{row}-{store}-indexed", variant, "fail", with_index, settings={"unique_index": True}),
+    ]
+
+
+def _right(variant: str, *, scenarios: tuple[str, ...], isolations: tuple[str, ...] = (), policy: str | None = None) -> list[Case]:
+    """A correct variant is quiet in every scenario, with and without the index, at every level that is listed."""
+    name = variant.replace(".", "-")
+    cases = [
+        _case(
+            f"OK-{name}-{scenario}{'-indexed' if index else ''}",
+            variant,
+            "pass",
+            scenario=scenario,
+            settings={"unique_index": index},
+            policy=policy if scenario == "concurrent_creates" else None,
+        )
+        for scenario in scenarios
+        for index in (False, True)
+    ]
+    return cases + [
+        _case(f"OK-{name}-{level}", variant, "pass", settings={"isolation": level}, policy=policy) for level in isolations
+    ]
+
+
+EVERYWHERE = (
+    "concurrent_creates",
+    "creates_with_rollback",
+    "retried_creates",
+    "first_documents",
+    "period_rollover",
+    "padding_overflow",
+)
+
+BROKEN = [
+    *_both("N01", "pg.count_plus_one"),
+    *_both("N01", "mongo.count_plus_one"),
+    *_both("N01t", "pg.latest_text_plus_one"),
+    *_both("N01t", "mongo.latest_text_plus_one"),
+    _case("N01x", "mongo.count_in_transaction", "fail", DUPLICATE, note="a snapshot does not stop a second insert"),
+    _case("N03-pg", "pg.latest_text_plus_one", "fail", DUPLICATE, scenario="padding_overflow", clients=1, ops=30),
+    _case("N03-mongo", "mongo.latest_text_plus_one", "fail", DUPLICATE, scenario="padding_overflow", clients=1, ops=30),
+    *_both("N04", "pg.increment_then_refresh"),
+    _case("N04-twin", "pg.increment_then_refresh_in_transaction", "pass"),
+    *_both("N05", "mongo.increment_then_find"),
+    *_both("N06", "pg.load_add_save"),
+    *_both("N06", "mongo.load_add_save"),
+    _case("N07-pg", "pg.check_next_retry_fallback", "fail", DUPLICATE, settings={"unique_index": False}),
+    _case("N07-mongo", "mongo.check_next_retry_fallback", "fail", DUPLICATE, settings={"unique_index": False}),
+    _case("N08-pg", "pg.check_next_retry_fallback", "fail", ("N-EXPLAINED", "N-FMT"), settings={"unique_index": True}),
+    _case("N08-mongo", "mongo.check_next_retry_fallback", "fail", ("N-EXPLAINED", "N-FMT"), settings={"unique_index": True}),
+    _case("N10-mongo", "mongo.check_next_retry_fallback", "fail", ("P-ONCE", "N-EXPLAINED"), scenario="retried_creates"),
+    *_both("N12", "pg.lock_last_row"),
+    _case("N15", "pg.advisory_lock_max", "fail", DUPLICATE, settings={"isolation": "repeatable_read"}),
+    _case("N15-twin", "pg.advisory_lock_max", "pass", settings={"isolation": "read_committed"}),
+    _case("N18", "pg.select_then_insert_counter", "fail", ("N-UNIQ", "N-COUNTER1"), scenario="first_documents"),
+    _case("N20", "mongo.counter_without_scope_as_id", "fail", ("N-UNIQ", "N-COUNTER1"), scenario="first_documents", ops=800),
+    _case("N20-twin", "mongo.counter_document", "pass", scenario="first_documents", ops=800),
+    _case("N22", "pg.counter_row_without_retry", "fail", ERROR),
+    _case("N22s", "pg.serializable_without_retry", "fail", ERROR),
+    _case("N23", "pg.retry_insert_only", "fail", ERROR),
+    _case("N25", "pg.swallowed_error", "fail", ("N-DURABLE", "N-UNIQ")),
+    _case("N26", "pg.native_sequence", "fail", ("N-GAPLESS",), scenario="creates_with_rollback", policy="gapless"),
+    _case("N26-twin", "pg.counter_row", "pass", scenario="creates_with_rollback", policy="gapless"),
+    _case("N27", "pg.counter_on_other_connection", "fail", ("N-GAPLESS",), scenario="creates_with_rollback", policy="gapless"),
+    _case("N29", "pg.native_sequence_cached", "fail", ("N-MONO", "N-EXPLAINED"), policy="chronological"),
+    _case("N29-twin", "pg.native_sequence", "pass", policy="chronological"),
+    _case("N31", "pg.period_from_the_clock", "fail", ("N-PERIOD",), scenario="period_rollover"),
+    _case("N33", "pg.striped_counter", "fail", ("N-EXPLAINED",)),
+    _case("N35", "mongo.unacknowledged_insert", "fail", ("N-DURABLE",)),
+    _case("N38-pg", "pg.token_ignored", "fail", ("P-ONCE",), scenario="retried_creates"),
+    _case("N38-mongo", "mongo.token_ignored", "fail", ("P-ONCE",), scenario="retried_creates"),
+    _case("N40", "pg.share_then_update", "fail", ERROR, clients=4, ops=60),
+    _case("N42", "pg.counter_starts_at_zero", "fail", DUPLICATE),
+    _case("N44", "pg.two_allocators", "fail", ("N-EXPLAINED", "N-GAPLESS")),
+    _case("N45", "mongo.counter_in_transaction_without_retry", "fail", ERROR),
+    _case("P17-create", "pg.token_checked_first", "fail", ("P-ONCE",), scenario="retried_creates"),
+    _case("P18-create", "pg.payload_not_compared", "fail", ("P-KEYMATCH",), scenario="retried_creates"),
+]
+
+RIGHT = [
+    *_right("pg.counter_row", scenarios=EVERYWHERE, isolations=("repeatable_read", "serializable"), policy="gapless"),
+    *_right("pg.counter_row_one_statement", scenarios=EVERYWHERE, policy="gapless"),
+    *_right("pg.increment_then_refresh_in_transaction", scenarios=EVERYWHERE, isolations=("repeatable_read", "serializable")),
+    *_right("pg.native_sequence", scenarios=EVERYWHERE),
+    *_right("pg.advisory_lock_max", scenarios=EVERYWHERE),
+    *_right("pg.serializable_max", scenarios=EVERYWHERE),
+    *_right("pg.optimistic_savepoint", scenarios=EVERYWHERE),
+    *_right("mongo.counter_document", scenarios=EVERYWHERE),
+    *_right("mongo.counter_in_transaction", scenarios=EVERYWHERE),
+    *_right("mongo.optimistic_insert", scenarios=EVERYWHERE),
+]
+
+CASES = (*BROKEN, *RIGHT)
