@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from harness.model import Period, Policy, UsageError
@@ -98,7 +99,7 @@ def read_template(text: str) -> Template:
     numbers = [p for p in parts if p.kind == _Kind.NUMBER]
     if len(numbers) != 1:
         raise UsageError(f"the number format {text!r} has {len(numbers)} number fields and needs one, for example INV-{{00000}}")
-    for left, right in zip(parts, parts[1:], strict=False):
+    for left, right in pairwise(parts):
         kinds = {left.kind, right.kind}
         if kinds == {_Kind.NUMBER, _Kind.SCOPE} or (left.kind == right.kind == _Kind.SCOPE):
             raise UsageError(
@@ -168,7 +169,7 @@ def fiscal_year(when: date | datetime, start_month: int) -> str:
 
 
 def period_of(policy: Policy, when: datetime) -> str:
-    """Return the period in which a moment falls under the policy: an empty string, ``2026``, ``2026-27``, ``2026-11`` or ``2026-11-20``."""
+    """Return the period in which a moment falls: empty without periods, ``2026``, ``2026-27``, ``2026-11``, ``2026-11-20``."""
     local = when.astimezone(ZoneInfo(policy.time_zone))
     if policy.period is Period.FISCAL_YEAR:
         return fiscal_year(local, policy.fiscal_start_month)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,32 @@ from harness.model import Continuity, GapBudget, Overflow, Period, Policy, Usage
 PRESETS = Path(__file__).parent / "policies"
 
 _ENUMS: Mapping[str, type[StrEnum]] = {"continuity": Continuity, "period": Period, "overflow": Overflow}
-_CHOICES = {"unique_per": ("ever", "period"), "denominator": ("range", "issued")}
-_NUMBERS = frozenset({"fiscal_start_month", "maximum", "max_length", "start", "minimum_sample"})
-_SHARES = frozenset({"normal", "investigate", "significance"})
-_SWITCHES = frozenset({"real_time_order", "dates_ascend", "voids_allowed", "void_reason_required"})
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_keys(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(k, str) and k.isidentifier() for k in value)
+
+
+_COUNT = (_is_count, "a whole number, 0 or more")
+_SHARE = (_is_share, "a share between 0 and 1 (0.05 is 5 %)")
+_SWITCH = (lambda value: isinstance(value, bool), "true or false")
+_TEXT = (lambda value: isinstance(value, str), "text")
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("fiscal_start_month", "maximum", "max_length", "start", "minimum_sample"), _COUNT),
+    **dict.fromkeys(("normal", "investigate", "significance"), _SHARE),
+    **dict.fromkeys(("real_time_order", "dates_ascend", "voids_allowed", "void_reason_required"), _SWITCH),
+    "scope_keys": (_is_keys, 'a list of argument names, such as ["company", "document_type"]'),
+    "unique_per": (lambda value: value in ("ever", "period"), "ever or period"),
+    "denominator": (lambda value: value in ("range", "issued"), "range or issued"),
+}
 
 
 def policy_names() -> list[str]:
@@ -75,12 +97,10 @@ def read_policy(path: Path) -> Policy:
 
 
 def policy_from(data: Mapping[str, Any], *, where: str) -> Policy:
-    """Make a policy of plain values; ``where`` names their source in errors. Raises UsageError."""
+    """Make a policy of plain values; ``where`` is their file, named in errors and the default name. Raises UsageError."""
     known = {f.name for f in dataclasses.fields(Policy)}
     budget_known = {f.name for f in dataclasses.fields(GapBudget)}
-    if "name" not in data:
-        raise UsageError(f'{where}: a policy needs a name, for example name = "our-invoices"')
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"name": Path(where).stem}
     for key, value in data.items():
         if key not in known:
             raise UsageError(f"{where}: unknown field {key!r}{nearest(key, known)}; known: {', '.join(sorted(known))}")
@@ -107,37 +127,15 @@ def _budget(value: Any, known: set[str], where: str) -> GapBudget:
 
 
 def _value(key: str, value: Any, where: str, table: str = "") -> Any:
-    def wrong(expected: str) -> UsageError:
-        return UsageError(f"{where}: {table}{key} must be {expected}, not {value!r}")
-
     if key in _ENUMS:
         choices = [e.value for e in _ENUMS[key]]
         if value not in choices:
             raise UsageError(f"{where}: {key} must be one of {', '.join(choices)}, not {value!r}{nearest(str(value), choices)}")
         return _ENUMS[key](value)
-    if key in _CHOICES:
-        if value not in _CHOICES[key]:
-            raise wrong(" or ".join(_CHOICES[key]))
-        return value
-    if key in _NUMBERS:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise wrong("a whole number, 0 or more")
-        return value
-    if key in _SHARES:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise wrong("a share between 0 and 1 (0.05 is 5 %)")
-        return float(value)
-    if key in _SWITCHES:
-        if not isinstance(value, bool):
-            raise wrong("true or false")
-        return value
-    if key == "scope_keys":
-        if not isinstance(value, list) or not all(isinstance(k, str) and k.isidentifier() for k in value):
-            raise wrong('a list of argument names, such as ["company", "document_type"]')
-        return tuple(value)
-    if not isinstance(value, str):
-        raise wrong("text")
-    return value
+    fits, expected = _RULES.get(key, _TEXT)
+    if not fits(value):
+        raise UsageError(f"{where}: {table}{key} must be {expected}, not {value!r}")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _consistent(policy: Policy, where: str) -> Policy:
