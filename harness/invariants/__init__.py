@@ -1,35 +1,32 @@
-"""Invariants: pure functions of history, books and policy to findings, one file a family."""
+"""Invariants: pure functions of history, books and policy to findings, one file or package a family, and their judge."""
 
 from harness.invariants import (
     audit,
-    gaps,
     idempotency,
     liveness,
     numbering,
-    order,
     orders,
     payments,
-    print,
     sales,
 )
 from harness.invariants.judge import Judgement, judge
 from harness.invariants.registry import REGISTRY, Invariant, invariant, named
+from harness.invariants.resolution import ambiguous, resolve
 
 __all__ = [
     "REGISTRY",
     "Invariant",
     "Judgement",
+    "ambiguous",
     "audit",
-    "gaps",
     "idempotency",
     "invariant",
     "judge",
     "liveness",
     "named",
     "numbering",
-    "order",
     "orders",
     "payments",
-    "print",
+    "resolve",
     "sales",
 ]

@@ -62,8 +62,7 @@ def _unlogged_operations(history: History, books: Books) -> list[Finding]:
     return [
         violation(
             "A-MATCH",
-            f"the {first['f']} of {first['subject']} was acknowledged to {whom(history, first)} and no audit row "
-            "tells of it",
+            f"the {first['f']} of {first['subject']} was acknowledged to {whom(history, first)} and no audit row tells of it",
             total=missing.height,
             operations=shown(history, missing),
         )
@@ -126,9 +125,7 @@ def _unlogged_approvals(history: History, books: Books) -> list[Finding]:
 
 def _logged_twice(history: History, books: Books) -> list[Finding]:
     frame = books.table("audit").filter(pl.col("token").is_not_null())
-    twice = (
-        frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
-    )
+    twice = frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
     if twice.is_empty():
         return []
     token, action, count = twice.row(0)
@@ -192,9 +189,7 @@ def every_event_arrives(history: History, books: Books, policy: Policy) -> list[
 def _marked_and_missing(audit: pl.DataFrame, books: Books) -> list[Finding]:
     if not books.has("deliveries"):
         return []
-    lost = (
-        audit.filter("delivered").join(books.table("deliveries"), left_on="id", right_on="event", how="anti").sort("id")
-    )
+    lost = audit.filter("delivered").join(books.table("deliveries"), left_on="id", right_on="event", how="anti").sort("id")
     if lost.is_empty():
         return []
     first = lost.row(0, named=True)
@@ -210,9 +205,7 @@ def _marked_and_missing(audit: pl.DataFrame, books: Books) -> list[Finding]:
 
 def _drained(history: History) -> int | None:
     """Return when the last publisher set out that found nothing left when it was done, in ns."""
-    drains = history.operations.filter(pl.col("f") == "deliver", pl.col("outcome") == "ok").filter(
-        answer("left") == "0"
-    )
+    drains = history.operations.filter(pl.col("f") == "deliver", pl.col("outcome") == "ok").filter(answer("left") == "0")
     return None if drains.is_empty() else int(drains["invoked"].max())  # type: ignore[arg-type]  # an Int64 column
 
 
@@ -226,12 +219,7 @@ def _passed_over(history: History, audit: pl.DataFrame) -> list[Finding]:
         .group_by("token")
         .agg(pl.col("completed").min().alias("acknowledged"))
     )
-    passed = (
-        audit.filter(~pl.col("delivered"))
-        .join(acknowledged, on="token")
-        .filter(pl.col("acknowledged") < drained)
-        .sort("id")
-    )
+    passed = audit.filter(~pl.col("delivered")).join(acknowledged, on="token").filter(pl.col("acknowledged") < drained).sort("id")
     if passed.is_empty():
         return []
     first = passed.row(0, named=True)

@@ -50,8 +50,7 @@ def _rows_twice(history: History, books: Books) -> list[Finding]:
         findings.append(
             violation(
                 "P-ONCE",
-                f"the intent {token} took effect {times(count)}: "
-                f"{_named(table[:-1], involved)}{_sent_by(history, operations)}",
+                f"the intent {token} took effect {times(count)}: {_named(table[:-1], involved)}{_sent_by(history, operations)}",
                 total=twice.height,
                 operations=shown(history, operations),
                 books={table: rows(involved)},
@@ -62,9 +61,7 @@ def _rows_twice(history: History, books: Books) -> list[Finding]:
 
 def _told_twice(history: History, books: Books) -> list[Finding]:
     frame = books.table("audit").filter(pl.col("token").is_not_null())
-    twice = (
-        frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
-    )
+    twice = frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
     if twice.is_empty():
         return []
     token, action, count = twice.row(0)
@@ -101,9 +98,7 @@ def _delivered_twice(books: Books) -> list[Finding]:
 
 
 def _approved_twice(history: History, books: Books) -> list[Finding]:
-    approved = history.operations.filter(
-        pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS), pl.col("subject").is_not_null()
-    )
+    approved = history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS), pl.col("subject").is_not_null())
     twice = (
         approved.group_by("subject")
         .agg(pl.col("token").n_unique().alias("intents"), pl.col("completed").min())
@@ -117,11 +112,7 @@ def _approved_twice(history: History, books: Books) -> list[Finding]:
     payment = books.table("payments").filter(pl.col("id") == subject)
     term = books.table("terms").filter(pl.col("id").is_in(payment["term"].implode()))
     amount = f" of {money(payment['amount'][0])}" if payment.height else ""
-    went = (
-        f"; term {term['id'][0]} went from {money(term['opening'][0])} to {money(term['balance'][0])}"
-        if term.height
-        else ""
-    )
+    went = f"; term {term['id'][0]} went from {money(term['opening'][0])} to {money(term['balance'][0])}" if term.height else ""
     by = listed(whom(history, o) for o in involved.iter_rows(named=True))
     return [
         violation(
@@ -159,8 +150,7 @@ def _never_happened(history: History, books: Books) -> list[Finding]:
     return [
         violation(
             "P-ONCE",
-            f"the {first['f']} for the intent {first['token']} was acknowledged to {whom(history, first)} "
-            "and never took effect",
+            f"the {first['f']} for the intent {first['token']} was acknowledged to {whom(history, first)} and never took effect",
             total=missing.height,
             operations=shown(history, attempts),
         )

@@ -1,72 +1,104 @@
-"""One intent, one effect; one key, one request."""
+"""One intent, one effect; one key, one payload.
+
+A client that lost a reply sends the same intent again under the same token. However often it is sent, and however many copies
+run at once, it must make one document, and every answer must name that one.
+"""
 
 from __future__ import annotations
 
 import polars as pl
 
 from harness.invariants.effects import effects_once
-from harness.invariants.issued import creates, documents
+from harness.invariants.numbering.columns import KEY, acknowledged, number_name, stored
+from harness.invariants.numbering.scopes import ends
 from harness.invariants.registry import invariant
-from harness.invariants.telling import listed, rows, shown, violation, whom
+from harness.invariants.telling import listed, rows, shown, times, violation, whom
 from harness.model import Books, Finding, History, Policy
 
 
 @invariant("P-ONCE")
-def one_intent_one_effect(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """An intent has its effect exactly once, however often it was sent."""
-    return [*_documents_twice(history, books), *effects_once(history, books)]
+def one_effect(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """One intent has its effect exactly once, however often and from how many places it is sent."""
+    return [*_documents_twice(history, books, policy), *_answered_twice(history, books, policy), *effects_once(history, books)]
 
 
-def _documents_twice(history: History, books: Books) -> list[Finding]:
-    stored = documents(books).filter(pl.col("token").is_not_null())
-    in_books = stored.group_by("token").agg(pl.len().alias("documents")).filter(pl.col("documents") > 1)
-    told = (
-        creates(history)
-        .filter(pl.col("outcome") == "ok", pl.col("number").is_not_null())
-        .group_by("token")
-        .agg(pl.struct("scope", "period", "number").n_unique().cast(pl.UInt32()).alias("documents"))
-        .filter(pl.col("documents") > 1)
-    )
-    twice = pl.concat([in_books.cast({"documents": pl.UInt32()}), told]).unique("token")
+def _documents_twice(history: History, books: Books, policy: Policy) -> list[Finding]:
+    documents = stored(books, policy).filter(pl.col("token").is_not_null())
+    twice = documents.group_by("token").agg(pl.len().alias("made")).filter(pl.col("made") > 1)
     if twice.is_empty():
         return []
-    involved = creates(history).join(twice, on="token", how="semi").sort("invoked")
-    token = involved["token"][0] if involved.height else twice["token"].sort()[0]
-    operations = involved.filter(pl.col("token") == token)
-    made = stored.filter(pl.col("token") == token)
-    texts = made["text"] if made.height > 1 else operations["text"].drop_nulls()
-    sent = listed(whom(history, o) for o in operations.iter_rows(named=True)) if operations.height else "nobody that we know"
+    sent = history.operations.group_by("token").agg(pl.col("invoked").min())
+    twice = twice.join(sent, on="token", how="left").sort("invoked", "token", nulls_last=True)
+    token, made = twice["token"][0], twice["made"][0]
+    first = documents.filter(pl.col("token") == token).sort(KEY, nulls_last=True)
+    asked = history.operations.filter(pl.col("token") == token).sort("invoked")
+    names = listed(number_name(o["text"], o["number"]) for o in first.iter_rows(named=True))
+    by = ""
+    if asked.height:
+        often = times(asked.height) if asked.height > 1 else "once"
+        by = f", sent {often}, first by {whom(history, asked.row(0, named=True))},"
+    examples = ends(twice, worst="made")
     return [
         violation(
             "P-ONCE",
-            f"the intent {token}, sent by {sent}, made {twice.filter(pl.col('token') == token)['documents'][0]} documents: "
-            f"{listed(str(t) for t in texts)}",
+            f"the intent {token}{by} made {made} documents: {names}",
             total=twice.height,
-            operations=shown(history, operations),
-            books={"documents": rows(made)},
+            operations=shown(history, history.operations.join(examples, on="token", how="semi")),
+            books={"documents": rows(documents.join(examples, on="token", how="semi").drop("row"))},
+        )
+    ]
+
+
+def _answered_twice(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """Find intents that were told two numbers and of which the books show at most one document."""
+    documents = stored(books, policy)
+    told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
+    several = (
+        told.group_by("token")
+        .agg(pl.struct("scope", "number", "text").n_unique().alias("numbers"), pl.col("completed").min())
+        .filter(pl.col("numbers") > 1)
+        .join(documents.filter(pl.col("token").is_not_null()).group_by("token").len(), on="token", how="left")
+        .filter(pl.col("len").fill_null(0) <= 1)
+        .sort("completed", "token")
+    )
+    if several.is_empty():
+        return []
+    token = several["token"][0]
+    answers = told.filter(pl.col("token") == token).sort("completed")
+    answers = answers.unique(["scope", "number", "text"], keep="first", maintain_order=True)
+    said = listed(f"{number_name(o['text'], o['number'])} to {whom(history, o)}" for o in answers.iter_rows(named=True))
+    examples = told.join(ends(several, worst="numbers"), on="token", how="semi")
+    return [
+        violation(
+            "P-ONCE",
+            f"the intent {token} was answered with {several['numbers'][0]} numbers: {said}",
+            total=several.height,
+            operations=shown(history, examples.select(history.operations.columns)),
         )
     ]
 
 
 @invariant("P-KEYMATCH")
-def one_key_one_request(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """A used token with another request is refused, never answered with the first one's result."""
-    answered = history.operations.filter(pl.col("outcome") == "ok", pl.col("result").is_not_null()).with_columns(
-        request=pl.concat_str(pl.col("f"), pl.col("arguments").str.replace_all(r'"at":"[^"]*",?', ""), separator=" ")
+def key_matches_payload(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """The same token with another payload is refused, never answered with the first result."""
+    done = history.operations.filter(pl.col("outcome") == "ok", pl.col("completed").is_not_null())
+    mixed = (
+        done.group_by("token")
+        .agg(pl.struct("f", "arguments").n_unique().alias("payloads"), pl.col("completed").min())
+        .filter(pl.col("payloads") > 1)
+        .sort("completed", "token")
     )
-    mixed = answered.group_by("token").agg(pl.col("request").n_unique().alias("requests")).filter(pl.col("requests") > 1)
     if mixed.is_empty():
         return []
-    involved = answered.join(mixed, on="token", how="semi").sort("invoked")
-    token = involved["token"][0]
-    operations = involved.filter(pl.col("token") == token)
-    first, *_, last = operations.unique("request", keep="first", maintain_order=True).iter_rows(named=True)
+    token = mixed["token"][0]
+    sent = done.filter(pl.col("token") == token).sort("completed").unique(["f", "arguments"], keep="first", maintain_order=True)
+    said = listed(f"{o['arguments']} from {whom(history, o)}" for o in sent.iter_rows(named=True))
+    examples = done.join(ends(mixed, worst="payloads"), on="token", how="semi")
     return [
         violation(
             "P-KEYMATCH",
-            f"the token {token} was used for {first['amount']} by {whom(history, first)} and for {last['amount']} by "
-            f"{whom(history, last)}, and both were told ok",
+            f"the token {token} was accepted with {mixed['payloads'][0]} payloads: {said}",
             total=mixed.height,
-            operations=shown(history, operations),
+            operations=shown(history, examples),
         )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,8 @@ class Judgement:
 def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) -> Judgement:
     """Resolve what is ambiguous, check every invariant, and say what it means.
 
-    An invariant without its tables is skipped; one that crashes is an indeterminate finding; nothing checked is unknown.
+    An invariant without its tables is skipped, and so is one for which the policy has no use; one that crashes is an
+    indeterminate finding, because a broken checker must never look like a sound system; nothing checked is unknown.
 
     Raises:
         UsageError: there is no invariant of that id.
@@ -33,10 +35,9 @@ def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) ->
     findings = ambiguous(resolved, books)
     checked: list[str] = []
     skipped: dict[str, str] = {}
-    for invariant in [named(id) for id in ids]:
-        absent = [table for table in invariant.tables if not books.has(table)]
-        if absent:
-            skipped[invariant.id] = f"the target keeps no {' and no '.join(absent)}"
+    for invariant in [named(id) for id in dict.fromkeys(ids)]:
+        if reason := _nothing_to_say(invariant, books, policy):
+            skipped[invariant.id] = reason
             continue
         findings += _checked(invariant, resolved, books, policy)
         checked.append(invariant.id)
@@ -49,6 +50,11 @@ def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) ->
     )
 
 
+def _nothing_to_say(invariant: Invariant, books: Books, policy: Policy) -> str | None:
+    absent = [table for table in invariant.tables if not books.has(table)]
+    return f"the target keeps no {' and no '.join(absent)}" if absent else invariant.unless(policy)
+
+
 def _checked(invariant: Invariant, history: History, books: Books, policy: Policy) -> list[Finding]:
     try:
         return list(invariant.check(history, books, policy))
@@ -59,6 +65,6 @@ def _checked(invariant: Invariant, history: History, books: Books, policy: Polic
                 invariant=invariant.id,
                 message=f"{invariant.id} could not be checked ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}); "
                 "this is likely a bug in it",
-                evidence={"operations": [], "rows": {}},
+                evidence={"operations": [], "rows": {}, "traceback": traceback.format_exc()},
             )
         ]

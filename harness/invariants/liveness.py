@@ -1,65 +1,100 @@
-"""Liveness: what clients had to put up with although the data is right, and whether anything got done at all."""
+"""Did the system keep working? Errors that clients saw, and whether anything succeeded at all.
+
+An error under contention is not corruption: a duplicate that a unique index stopped is an error that a retry should have
+absorbed. It is reported as liveness, with its code and the constraint that was hit.
+"""
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
+from harness.invariants.numbering.scopes import ends
 from harness.invariants.registry import invariant
-from harness.invariants.telling import shown, violation
+from harness.invariants.telling import shown, whom
 from harness.model import Books, Finding, FindingClass, History, Policy
 
-ON_PURPOSE = ["vanished", "reply_lost", "injected_refusal"]
-"""Outcomes that a fault asked for: they say nothing about the target."""
+CUT_OFF = re.compile(
+    r"vanished|reply_lost|client_timeout|08...|57P0[123]|http:50[234]|http:(timeout|connection|disconnected).*|OperationalError|InterfaceError|"
+    r"AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError|ConnectionFailure|"
+    r"Connection(Reset|Refused|Aborted)?Error|BrokenPipeError|TimeoutError|EOFError|"
+    r"(Connect|Read|Write|Pool)(Timeout|Error)|RemoteProtocolError|RemoteDisconnected"
+)
+"""Codes that say no more than that the answer never came: a fault on the way, not an error of the system under test."""
 
 
 @invariant("L-RETRY")
-def retries_absorb_contention(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """Clients see no errors under contention: retryable ones are absorbed by the documented retry, others do not occur."""
-    errors = history.operations.filter(
-        pl.col("code").is_not_null(), ~pl.col("refusal").fill_null(False), ~pl.col("code").is_in(ON_PURPOSE)
-    )
-    kinds = errors.group_by("code", "constraint").agg(
-        pl.len().alias("count"), pl.col("message").first(), pl.col("retryable").first(), pl.col("f").first()
+def errors_absorbed(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """Clients see no error but refusals: what contention causes is absorbed by the documented retry."""
+    failed = history.operations.filter(
+        pl.col("outcome") != "ok",
+        pl.col("code").is_not_null(),
+        ~pl.col("refusal").fill_null(value=False),
+        ~pl.col("code").str.contains(f"^(?:{CUT_OFF.pattern})$"),
+    ).with_columns(pl.col("retryable").fill_null(value=False), pl.col("constraint").fill_null(""))
+    kinds = (
+        failed.group_by("f", "code", "constraint", "retryable")
+        .agg(pl.len().alias("times"), pl.col("invoked").min())
+        .sort("retryable", "times", "f", "code", "constraint", descending=[True, True, False, False, False])
     )
     findings = []
-    for kind in kinds.sort("count", "code", descending=[True, False]).iter_rows(named=True):
-        of = f" on {kind['constraint']}" if kind["constraint"] else ""
-        what = "a retry would have absorbed it" if kind["retryable"] else "no retry is documented for it"
-        same = errors.filter(pl.col("code") == kind["code"])
-        findings.append(
-            violation(
-                "L-RETRY",
-                f"{kind['f']} failed with {kind['code']}{of} in front of its client: {kind['message']} ({what})",
-                total=kind["count"],
-                operations=shown(history, same),
-                finding_class=FindingClass.LIVENESS,
-            )
-        )
+    for kind in kinds.head(10).iter_rows(named=True):
+        these = failed.filter(*(pl.col(name) == kind[name] for name in ("f", "code", "constraint", "retryable")))
+        first = these.sort("invoked").row(0, named=True)
+        on = f" on {kind['constraint']}" if kind["constraint"] else ""
+        often = f"{kind['times']} times" if kind["times"] > 1 else "once"
+        if kind["retryable"]:
+            said = f"clients saw {kind['code']}{on} {often} on {kind['f']}, which a retry should have absorbed"
+        else:
+            said = f"clients saw an unexpected error {kind['code']}{on} {often} on {kind['f']}"
+        message = f"{said}; first {whom(history, first)}: {first['message'] or 'no message'}"
+        findings.append(_finding(history, message, these, kind["times"]))
+    rest = kinds.slice(10)
+    if rest.height:
+        total = int(rest["times"].sum())
+        message = f"clients saw {total} more errors of {rest.height} other kinds"
+        findings.append(_finding(history, message, failed.clear(), total))
     return findings
 
 
 @invariant("L-PROGRESS")
-def something_got_done(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """Each kind of operation succeeded at least once: a run in which nothing did proves nothing."""
-    race = history.operations.filter(pl.col("client") >= 0)
-    if race.is_empty():
-        return [_nothing("no operation was made", 1, [])]
-    done = race.group_by("f").agg(pl.len().alias("count"), (pl.col("outcome") == "ok").sum().alias("ok"))
-    return [
-        _nothing(
-            f"none of {row['count']} {row['f']} operations succeeded: that proves nothing",
-            row["count"],
-            shown(history, race.filter(pl.col("f") == row["f"])),
-        )
-        for row in done.filter(pl.col("ok") == 0).sort("f").iter_rows(named=True)
-    ]
+def something_succeeded(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """Every kind of operation succeeded at least once: a run in which none did proves nothing."""
+    counts = (
+        history.operations.group_by("f")
+        .agg(tried=pl.len(), ok=(pl.col("outcome") == "ok").sum(), refused=pl.col("refusal").fill_null(value=False).sum())
+        .sort("f")
+    )
+    if counts.is_empty():
+        return [_nothing("no operation was recorded: the run proves nothing", history.operations, history)]
+    findings = []
+    for f, tried, _, refused in counts.filter(pl.col("ok") == 0).iter_rows():
+        tries = history.operations.filter(pl.col("f") == f).sort("invoked")
+        why = f", {refused} of them refused" if refused else ""
+        what = f"none of {tried} {f} operations succeeded{why}" if tried > 1 else f"the only {f} operation did not succeed"
+        findings.append(_nothing(f"{what}: the run proves nothing about {f}", tries.head(3), history))
+    return findings
 
 
-def _nothing(message: str, total: int, operations: list[dict[str, object]]) -> Finding:
+def _nothing(message: str, examples: pl.DataFrame, history: History) -> Finding:
     return Finding(
         finding_class=FindingClass.INDETERMINATE,
         invariant="L-PROGRESS",
         message=message,
-        evidence={"operations": operations, "rows": {}},
+        evidence={"operations": shown(history, examples), "rows": {}},
+    )
+
+
+def _finding(history: History, message: str, these: pl.DataFrame, total: int) -> Finding:
+    ordered = these.sort("invoked")
+    return Finding(
+        finding_class=FindingClass.LIVENESS,
+        invariant="L-RETRY",
+        message=message,
+        evidence={
+            "operations": shown(history, ends(ordered)),
+            "rows": {},
+        },
         total=total,
     )

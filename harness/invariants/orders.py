@@ -23,9 +23,7 @@ def _orders(books: Books, installments: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("status") != "cancelled")
         .join(paid, left_on="id", right_on="order", how="left")
         .with_columns(pl.col("paid", "refunded", "discount", "advance").fill_null(0))
-        .with_columns(
-            derived=pl.col("total") - pl.col("advance") - pl.col("discount") - pl.col("paid") + pl.col("refunded")
-        )
+        .with_columns(derived=pl.col("total") - pl.col("advance") - pl.col("discount") - pl.col("paid") + pl.col("refunded"))
     )
 
 

@@ -52,8 +52,7 @@ def one_terminal_state(history: History, books: Books, policy: Policy) -> list[F
         findings.append(
             violation(
                 "P-TERM1",
-                f"payment {first['subject']} was {first['state']} by {whom(history, first)} and now stands as "
-                f"{first['status']}",
+                f"payment {first['subject']} was {first['state']} by {whom(history, first)} and now stands as {first['status']}",
                 total=left.height,
                 operations=shown(history, left.select(history.operations.columns)),
                 books={"payments": rows(books.table("payments").filter(pl.col("id").is_in(left["subject"].implode())))},
@@ -135,14 +134,10 @@ def _pending_then(history: History) -> list[Finding]:
         .agg(pl.col("invoked").min().alias("end"))
     )
     forever = 2**62
-    waits = (
-        begun.join(ended, on="subject", how="left").with_columns(pl.col("end").fill_null(forever)).sort("term", "start")
-    )
+    waits = begun.join(ended, on="subject", how="left").with_columns(pl.col("end").fill_null(forever)).sort("term", "start")
     before = pl.col("end").cum_max().shift(1).over("term")
     # A payment that both of a pair submitted counts once, and one that still waits is in the books.
-    overlapping = waits.with_columns(before=before).filter(
-        pl.col("start") < pl.col("before"), pl.col("end") > pl.col("start")
-    )
+    overlapping = waits.with_columns(before=before).filter(pl.col("start") < pl.col("before"), pl.col("end") > pl.col("start"))
     overlapping = overlapping.filter((pl.col("end") < forever) | (pl.col("before") < forever))
     if overlapping.is_empty():
         return []
@@ -151,9 +146,7 @@ def _pending_then(history: History) -> list[Finding]:
         pl.col("term") == second["term"], pl.col("start") <= second["start"], pl.col("end") > second["start"]
     ).filter(pl.col("subject") != second["subject"])
     first_row = first.row(0, named=True)
-    involved = operations.filter(
-        pl.col("subject").is_in([first_row["subject"], second["subject"]]), pl.col("outcome") == "ok"
-    )
+    involved = operations.filter(pl.col("subject").is_in([first_row["subject"], second["subject"]]), pl.col("outcome") == "ok")
     return [
         violation(
             "P-PEND1",
@@ -201,10 +194,7 @@ def money_is_conserved(history: History, books: Books, policy: Policy) -> list[F
         pl.col("subject").is_in(involved["id"].implode()), pl.col("outcome") != "fail", pl.col("f") != "submit"
     )
     did = (
-        listed(
-            f"{o['f']} of {o['subject']} by {whom(history, o)}"
-            for o in operations.sort("invoked").iter_rows(named=True)
-        )
+        listed(f"{o['f']} of {o['subject']} by {whom(history, o)}" for o in operations.sort("invoked").iter_rows(named=True))
         if len(operations)
         else ""
     )
@@ -213,8 +203,7 @@ def money_is_conserved(history: History, books: Books, policy: Policy) -> list[F
             "P-CONS",
             f"term {worst['id']} went from {money(worst['opening'])} to {money(worst['balance'])}, which is "
             f"{money(worst['opening'] - worst['balance'])}; its approved payments make {money(worst['paid'])} and its "
-            f"refunds {money(worst['given'])}, which is {money(worst['paid'] - worst['given'])}"
-            + (f": {did}" if did else ""),
+            f"refunds {money(worst['given'])}, which is {money(worst['paid'] - worst['given'])}" + (f": {did}" if did else ""),
             total=off.height,
             operations=shown(history, operations),
             books={"terms": rows(books.table("terms").filter(pl.col("id") == worst["id"])), "payments": rows(involved)},
@@ -293,9 +282,7 @@ def _overpaid_orders(history: History, books: Books) -> list[Finding]:
         books.table("orders")
         .join(paid, left_on="id", right_on="order", how="left")
         .with_columns(pl.col("paid", "discount", "advance", "refunded").fill_null(0))
-        .with_columns(
-            rest=pl.col("total") - pl.col("advance") - pl.col("discount") - pl.col("paid") + pl.col("refunded")
-        )
+        .with_columns(rest=pl.col("total") - pl.col("advance") - pl.col("discount") - pl.col("paid") + pl.col("refunded"))
     )
     over = orders.filter(pl.col("status") != "cancelled", (pl.col("rest") < 0) | (pl.col("balance") < 0))
     if over.is_empty():
@@ -324,9 +311,7 @@ def _overpaid_orders(history: History, books: Books) -> list[Finding]:
 @invariant("P-REFUND", tables=["payments", "refunds"])
 def refunds_within_payment(history: History, books: Books, policy: Policy) -> list[Finding]:
     """No more is refunded than was paid, and the payment's own total says so too."""
-    given = (
-        books.table("refunds").group_by("payment").agg(pl.col("amount").sum().alias("given"), pl.len().alias("refunds"))
-    )
+    given = books.table("refunds").group_by("payment").agg(pl.col("amount").sum().alias("given"), pl.len().alias("refunds"))
     payments = (
         books.table("payments")
         .join(given, left_on="id", right_on="payment", how="left")
@@ -377,8 +362,7 @@ def money_is_exact(history: History, books: Books, policy: Policy) -> list[Findi
     return [
         violation(
             "P-EXACT",
-            f"{first['table']}.{first['column']} of {first['id']} is {first['value']} minor units, "
-            "which is no whole number",
+            f"{first['table']}.{first['column']} of {first['id']} is {first['value']} minor units, which is no whole number",
             total=strange.height,
             books={"inexact": rows(strange)},
         )

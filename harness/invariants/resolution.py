@@ -3,57 +3,51 @@
 Every operation carries a client token that ends up in the row it makes. After the store came to rest the token is either
 there (``ok``, with the number that the row has) or it is not (``fail``). If the books are incomplete nothing is resolved.
 This is the final read phase of jepsen.tigerbeetle's checker and of etcd's robustness tests.
+
+A table decides only if it keeps tokens at all: a table with rows and not one token says nothing about a token's absence.
+What cannot be decided stays ``info`` and keeps the run from passing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
+from harness.invariants.telling import shown
 from harness.model import Books, Finding, FindingClass, History
 
-TABLE_OF = {"create": "documents", "submit": "payments", "refund": "refunds", "pay_installment": "installments"}
+TABLE_OF: Mapping[str, str] = {
+    "create": "documents",
+    "submit": "payments",
+    "refund": "refunds",
+    "pay_installment": "installments",
+}
 """Where the token of an operation ends up; every other operation leaves it in the audit log."""
 
 ELSEWHERE = "audit"
 
+READS = ("read", "get", "list", "find")
+"""Operations without an effect: whether an unanswered one happened is of no consequence."""
+
+TAKEN = ("scope", "period", "number", "text", "amount")
+"""What an operation that happened after all takes from its row."""
+
 
 def resolve(history: History, books: Books) -> History:
-    """Return the history with every ``info`` that the books can decide turned into ``ok`` or ``fail``."""
-    if not books.complete or not history.operations["outcome"].is_in(["info"]).any():
+    """Return the history with every ``info`` that the books can decide turned into ``ok`` or ``fail``.
+
+    ``completed`` becomes null: the answer never came, and the time at which its client gave up says nothing about when the
+    operation took effect.
+    """
+    operations = history.operations
+    unknown = operations.filter(pl.col("outcome") == "info")
+    if unknown.is_empty() or not books.complete:
         return history
-    operations = history.operations.with_columns(
-        table=pl.col("f").replace_strict(TABLE_OF, default=ELSEWHERE, return_dtype=pl.String())
-    )
-    parts = []
-    for (table,), part in operations.group_by("table", maintain_order=True):
-        parts.append(_resolved(part, books, str(table)) if _tells(books, str(table)) else part)
-    resolved = pl.concat(parts).select(history.operations.columns).sort("invoked", maintain_order=True)
-    return History(resolved, complete=history.complete, trouble=history.trouble, open_at=history.open_at)
-
-
-def _tells(books: Books, table: str) -> bool:
-    """A table without a single token cannot say anything about one."""
-    frame = books.table(table)
-    return books.has(table) and (frame.is_empty() or frame["token"].is_not_null().any())
-
-
-def _resolved(part: pl.DataFrame, books: Books, table: str) -> pl.DataFrame:
-    frame = books.table(table).filter(pl.col("token").is_not_null()).unique("token", keep="first")
-    stored = frame.select(
-        "token",
-        there=pl.lit(True),
-        **{f"its_{name}": pl.col(name) for name in ("scope", "period", "number", "text") if name in frame.columns},
-    )
-    joined = part.join(stored, on="token", how="left", maintain_order="left")
-    unknown = pl.col("outcome") == "info"
-    happened = pl.col("there").fill_null(False)
-    taken = [
-        pl.when(unknown & happened).then(pl.coalesce(name, f"its_{name}")).otherwise(pl.col(name)).alias(name)
-        for name in ("scope", "period", "number", "text")
-        if f"its_{name}" in joined.columns
-    ]
-    outcome = pl.when(unknown).then(pl.when(happened).then(pl.lit("ok")).otherwise(pl.lit("fail")))
-    return joined.with_columns(outcome.otherwise(pl.col("outcome")).alias("outcome"), *taken).select(part.columns)
+    decided = [_decided(group, books) for _, group in unknown.group_by("f", maintain_order=True)]
+    known = operations.filter(pl.col("outcome") != "info")
+    merged = pl.concat([known, *decided]).sort("invoked", maintain_order=True)
+    return History(merged, complete=history.complete, trouble=history.trouble, open_at=history.open_at)
 
 
 def ambiguous(history: History, books: Books) -> list[Finding]:
@@ -64,25 +58,56 @@ def ambiguous(history: History, books: Books) -> list[Finding]:
         (history.complete, history.trouble, "the history is incomplete"),
     ):
         if not whole:
-            findings.append(_unknown(f"{what}: {trouble or 'no reason given'}", {}))
+            findings.append(_unknown(f"{what}: {trouble or 'no reason given'}"))
     left = history.operations.filter(pl.col("outcome") == "info")
     if left.height:
         names = ", ".join(sorted(left["f"].unique()))
+        what = f"{left.height} operations" if left.height > 1 else "one operation"
         findings.append(
             _unknown(
-                f"nobody knows whether {left.height} operations happened ({names}): the books do not hold their tokens",
-                {"tokens": left["token"].head(10).to_list()},
+                f"nobody knows whether {what} happened ({names}): the books do not tell",
+                operations=shown(history, left),
                 total=left.height,
             )
         )
     return findings
 
 
-def _unknown(message: str, evidence: dict[str, object], *, total: int = 1) -> Finding:
+def keeps_tokens(table: pl.DataFrame) -> bool:
+    """Tell whether a table says anything about tokens: it is empty, or at least one of its rows has one."""
+    return table.is_empty() or table["token"].null_count() < table.height
+
+
+def _decided(group: pl.DataFrame, books: Books) -> pl.DataFrame:
+    """Return operations of one name, decided if their table can."""
+    f = group["f"][0]
+    if f in READS:
+        return _closed(group, "fail")
+    name = TABLE_OF.get(f, ELSEWHERE)
+    if not books.has(name) or not keeps_tokens(books.table(name)):
+        return group
+    table = books.table(name).filter(pl.col("token").is_not_null())
+    taken = [c for c in TAKEN if c in table.columns]
+    rows = (
+        table.join(group, on="token", how="semi")
+        .unique("token", keep="first", maintain_order=True)
+        .select("token", *(pl.col(c).alias(f"its_{c}") for c in taken))
+    )
+    happened = group.join(rows, on="token", how="inner", maintain_order="left")
+    happened = happened.with_columns(pl.coalesce(f"its_{c}", c).alias(c) for c in taken)
+    never = group.join(rows, on="token", how="anti", maintain_order="left")
+    return pl.concat([_closed(happened.select(group.columns), "ok"), _closed(never, "fail")])
+
+
+def _closed(group: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    return group.with_columns(outcome=pl.lit(outcome), completed=pl.lit(None, pl.Int64()))
+
+
+def _unknown(message: str, *, operations: list[dict[str, object]] | None = None, total: int = 1) -> Finding:
     return Finding(
         finding_class=FindingClass.INDETERMINATE,
         invariant="RESOLVED",
         message=message,
-        evidence={"operations": [], "rows": {}, **evidence},
+        evidence={"operations": operations or [], "rows": {}},
         total=total,
     )

@@ -62,8 +62,7 @@ def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) 
     return [
         violation(
             "S-STOCK",
-            f"{worst['told']} of item {worst['item']} were acknowledged as sold and only {worst['left']} left the "
-            "stock",
+            f"{worst['told']} of item {worst['item']} were acknowledged as sold and only {worst['left']} left the stock",
             total=more.height,
             operations=shown(history, sales.filter(pl.col("item") == worst["item"]).select(history.operations.columns)),
             books={"stock": rows(more)},

@@ -13,7 +13,23 @@ from harness.model import Finding, FindingClass, History
 CAP = 3
 """Examples kept in the evidence; ``total`` keeps the exact count."""
 
-SHOWN = ("process", "client", "f", "token", "scope", "period", "number", "text", "subject", "amount", "attempts", "outcome", "code", "message", "result")
+SHOWN = (
+    "process",
+    "client",
+    "f",
+    "token",
+    "scope",
+    "period",
+    "number",
+    "text",
+    "subject",
+    "amount",
+    "attempts",
+    "outcome",
+    "code",
+    "message",
+    "result",
+)
 
 
 def money(amount: int | None) -> str:

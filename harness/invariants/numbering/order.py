@@ -42,8 +42,13 @@ def _against_real_time(history: History, told: pl.DataFrame) -> list[Finding]:
     A request may be sent several times: it takes effect between its first invocation and its first answer. Going down
     from the highest number, the earliest answer above each number is a running minimum, so one sort decides everything.
     """
-    intents = told.filter(pl.col("number").is_not_null()).group_by([*KEY, "token"]).agg(
-        pl.col("invoked").min(), pl.col("completed").min()
+    maybe = history.operations.filter(pl.col("outcome") == "info").group_by("token").agg(maybe=pl.col("invoked").min())
+    intents = (
+        told.filter(pl.col("number").is_not_null())
+        .group_by([*KEY, "token"])
+        .agg(pl.col("invoked").min(), pl.col("completed").min())
+        .join(maybe, on="token", how="left")
+        .with_columns(invoked=pl.min_horizontal("invoked", "maybe"))
     )
     by_number = (
         intents.group_by(KEY)

@@ -7,6 +7,8 @@ request that failed or was rolled back claims nothing, so a counter may hand its
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from harness.invariants.numbering.columns import (
@@ -24,6 +26,17 @@ from harness.invariants.telling import answer, listed, rows, shown, times, viola
 from harness.model import Books, Finding, FindingClass, History, Policy
 from harness.model.policy import Continuity
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Evidence:
+    """What the rule looks at: documents, the requests that were told a number, and the claims that follow from both."""
+
+    history: History
+    documents: pl.DataFrame
+    told: pl.DataFrame
+    claims: pl.DataFrame
+
+
 _CLAIM = ["scope", "period", "number", "text", "token", "row", "completed"]
 
 
@@ -38,10 +51,8 @@ def unique_numbers(history: History, books: Books, policy: Policy) -> list[Findi
     print_key = ["scope", "text"] if policy.unique_per == "ever" else ["scope", "period", "text"]
     known = printed.join(by_number, on=KEY, how="semi").select(print_key).unique()
     by_text = _claimed_twice(printed.join(known, on=print_key, how="anti"), print_key)
-    return [
-        *_tell(history, documents, told, claims, by_number, KEY),
-        *_tell(history, documents, told, claims, by_text, print_key),
-    ]
+    evidence = _Evidence(history=history, documents=documents, told=told, claims=claims)
+    return [*_tell(evidence, by_number, KEY), *_tell(evidence, by_text, print_key)]
 
 
 def _claims(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
@@ -58,9 +69,8 @@ def _claims(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
         loose = unstored(requests, documents)
     else:
         held = documents.group_by(KEY).agg(pl.len().alias("held"))
-        loose = (
-            requests.join(held, on=KEY, how="left", nulls_equal=True)
-            .filter(pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0))
+        loose = requests.join(held, on=KEY, how="left", nulls_equal=True).filter(
+            pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0)
         )
     stands = documents.with_columns(completed=pl.lit(None, pl.Int64())).select(_CLAIM)
     return pl.concat([stands, loose.select(_CLAIM)])
@@ -70,14 +80,8 @@ def _claimed_twice(claims: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     return claims.group_by(key).agg(pl.len().alias("claims")).filter(pl.col("claims") > 1)
 
 
-def _tell(
-    history: History,
-    documents: pl.DataFrame,
-    told: pl.DataFrame,
-    claims: pl.DataFrame,
-    twice: pl.DataFrame,
-    key: list[str],
-) -> list[Finding]:
+def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Finding]:
+    history, documents, told, claims = evidence.history, evidence.documents, evidence.told, evidence.claims
     if twice.is_empty():
         return []
     when = told.join(twice, on=key, how="semi").group_by(key).agg(pl.col("completed").min().alias("when"))
@@ -95,7 +99,7 @@ def _tell(
         asked = asked.unique("token", keep="first", maintain_order=True)
         examples = ends(wrong, worst="claims")
         shown_rows = documents.join(examples, on=key, how="semi").drop("row")
-        name = number_name(claimed["text"].drop_nulls().first() if claimed["text"].count() else None, first["number"][0])
+        name = number_name(next((t for t in claimed["text"] if t), None), first["number"][0])
         where = f" in {place_name(scope, period)}" if wrong.height > 1 else ""
         return violation(
             "N-UNIQ",
@@ -161,11 +165,7 @@ def _several_numbers(documents: pl.DataFrame) -> list[Finding]:
 def _several_documents(documents: pl.DataFrame) -> list[Finding]:
     held = documents.filter(pl.col("document").is_not_null(), pl.col("number").is_not_null())
     shared = (
-        held.unique([*KEY, "document"])
-        .group_by(KEY)
-        .agg(pl.len().alias("documents"))
-        .filter(pl.col("documents") > 1)
-        .sort(KEY)
+        held.unique([*KEY, "document"]).group_by(KEY).agg(pl.len().alias("documents")).filter(pl.col("documents") > 1).sort(KEY)
     )
     if shared.is_empty():
         return []

@@ -1,0 +1,185 @@
+"""What was promised to a client stays true: its document is stored, keeps its number, and is voided only in the open."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from harness.invariants.numbering.columns import (
+    KEY,
+    acknowledged,
+    issuing,
+    number_name,
+    place_name,
+    stored,
+    unstored,
+)
+from harness.invariants.numbering.scopes import each_place, ends
+from harness.invariants.registry import invariant
+from harness.invariants.resolution import keeps_tokens
+from harness.invariants.telling import rows, shown, violation, whom
+from harness.model import Books, Finding, History, Policy
+
+ENDINGS = ("void", "cancel", "delete")
+"""Operations after which a document may be void or gone."""
+
+
+@invariant("N-DURABLE", tables=["documents"])
+def acknowledged_is_stored(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """What was acknowledged is stored, with the same number."""
+    if not books.complete:
+        return []
+    documents = stored(books, policy)
+    told = acknowledged(history, documents, policy)
+    lost = pl.concat([unstored(told, documents), _silent(history, documents, told)])
+    lost = lost.filter(pl.col("completed").is_not_null())
+    lost = _not_ended(lost, history, documents, ("delete",)).sort("completed")
+    lost = lost.unique(["token", *KEY], keep="first", maintain_order=True)
+
+    def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
+        first = bad.row(0, named=True)
+        held = documents.filter(pl.col("token") == first["token"])
+        if held.height:
+            now = number_name(held["text"][0], held["number"][0])
+            stands = f"stored as {now}"
+        else:
+            stands = "not stored"
+        name = "a document" if first["number"] is None and first["text"] is None else number_name(first["text"], first["number"])
+        return violation(
+            "N-DURABLE",
+            f"{name} of {place_name(scope, period)} was acknowledged to {whom(history, first)} and is {stands}",
+            total=bad.height,
+            operations=shown(history, ends(bad).select(history.operations.columns)),
+            books={"documents": rows(held.drop("row"))},
+        )
+
+    return each_place("N-DURABLE", lost, one, many="more acknowledged documents are not stored")
+
+
+def _silent(history: History, documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """Return acknowledged creates that named no number and whose token no document has."""
+    if not keeps_tokens(documents):
+        return told.clear()
+    quiet = history.operations.filter(
+        pl.col("outcome") == "ok",
+        pl.col("f").is_in(issuing(history)),
+        pl.col("number").is_null(),
+        pl.col("text").is_null(),
+    ).with_columns(pl.col("scope").fill_null(""), pl.col("period").fill_null(""))
+    return quiet.join(documents, on="token", how="anti")
+
+
+def _not_ended(told: pl.DataFrame, history: History, documents: pl.DataFrame, endings: tuple[str, ...]) -> pl.DataFrame:
+    """Leave out documents that an operation of these names may have ended: ok or unknown, by number, text or subject."""
+    ended = history.operations.filter(pl.col("f").is_in(endings), pl.col("outcome") != "fail")
+    if ended.is_empty():
+        return told
+    scoped = ended.with_columns(pl.col("scope").fill_null(""))
+    rows_of = documents.filter(pl.col("token").is_not_null()).select("token", subject="row")
+    by_row = rows_of.join(ended, on="subject", how="semi").select("token")
+    named = _named_in_arguments(scoped)
+    return (
+        told.join(scoped.filter(pl.col("number").is_not_null()), on=["scope", "number"], how="anti")
+        .join(named.filter(pl.col("text").is_not_null()), on=["scope", "text"], how="anti")
+        .join(named.filter(pl.col("subject").is_not_null()).select(token="subject"), on="token", how="anti")
+        .join(named.filter(pl.col("subject").is_not_null()).select(text="subject"), on="text", how="anti")
+        .join(by_row, on="token", how="anti")
+    )
+
+
+def _named_in_arguments(ended: pl.DataFrame) -> pl.DataFrame:
+    """Fill in the printed number that was asked for where the answer, if one came, does not repeat it."""
+    asked = pl.col("arguments").str.json_path_match("$.text")
+    return ended.with_columns(text=pl.coalesce("text", asked))
+
+
+@invariant("N-IMMUT", tables=["documents"])
+def numbers_never_change(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """An issued number never changes and is never used again."""
+    documents = stored(books, policy)
+    told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
+    if not keeps_tokens(documents):
+        return []
+    gone = unstored(told, documents).sort("completed")
+    holders = documents.filter(pl.col("token").is_not_null())
+    changed = gone.join(holders.select("token", now="number", now_text="text", now_row="row"), on="token", how="inner")
+    changed = changed.unique(["token", "number"], keep="first", maintain_order=True).with_columns(other=pl.lit(None, pl.String()))
+    reused = (
+        gone.filter(pl.col("number").is_not_null())
+        .join(documents.select(*KEY, other="token", now="number", now_text="text", now_row="row"), on=KEY, how="inner")
+        .filter(pl.col("other").is_null() | (pl.col("other") != pl.col("token")))
+        .with_columns(pl.col("other").fill_null(""))
+        .unique(["token", "number"], keep="first", maintain_order=True)
+    )
+    wrong = pl.concat([changed, reused.select(changed.columns)])
+
+    def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
+        first = bad.row(0, named=True)
+        name = number_name(first["text"], first["number"])
+        if first["other"] is None:
+            said = f"and is now {number_name(first['now_text'], first['now'])}"
+        else:
+            later = history.operations.filter(pl.col("token") == first["other"]).sort("invoked")
+            whose = whom(history, later.row(0, named=True)) if later.height else f"another document (row {first['now_row']})"
+            said = f"and was used again for {whose}"
+        examples = documents.filter(pl.col("row").is_in(ends(bad)["now_row"].implode())).drop("row")
+        return violation(
+            "N-IMMUT",
+            f"{name} of {place_name(scope, period)} was issued to {whom(history, first)} {said}",
+            total=bad.height,
+            operations=shown(history, ends(bad).select(history.operations.columns)),
+            books={"documents": rows(examples)},
+        )
+
+    return each_place("N-IMMUT", wrong, one, many="more issued numbers have changed")
+
+
+@invariant("N-VOID", tables=["documents"])
+def voids_are_final(history: History, books: Books, policy: Policy) -> list[Finding]:
+    """A void number is never issued, an issued one is never silently void, and a void says why."""
+    documents = stored(books, policy)
+    void = documents.filter(pl.col("status") == "void").sort(KEY, nulls_last=True)
+    if void.is_empty():
+        return []
+    again = void.join(documents.filter(pl.col("status") == "issued"), on=KEY, how="semi")
+    unexplained = void.filter(pl.col("reason").fill_null("").str.strip_chars() == "")
+    told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
+    promised = told.join(void.select("token"), on="token", how="semi").sort("completed")
+    silent = _not_ended(promised, history, documents, ENDINGS).unique("token", keep="first", maintain_order=True)
+
+    def issued_again(scope: str, period: str, bad: pl.DataFrame) -> Finding:
+        both = documents.join(ends(bad), on=KEY, how="semi").drop("row")
+        return _void_finding(history, bad, f"{_first(bad)} of {place_name(scope, period)} is void and issued as well", both)
+
+    def without_reason(scope: str, period: str, bad: pl.DataFrame) -> Finding:
+        return _void_finding(
+            history, bad, f"{_first(bad)} of {place_name(scope, period)} is void and says no reason", ends(bad).drop("row")
+        )
+
+    def not_allowed(scope: str, period: str, bad: pl.DataFrame) -> Finding:
+        text = f"{_first(bad)} of {place_name(scope, period)} is void, which policy {policy.name} does not allow"
+        return _void_finding(history, bad, text, ends(bad).drop("row"))
+
+    def silently(scope: str, period: str, bad: pl.DataFrame) -> Finding:
+        first = bad.row(0, named=True)
+        held = documents.join(ends(bad), on="token", how="semi").drop("row")
+        text = (
+            f"{number_name(first['text'], first['number'])} of {place_name(scope, period)} was issued to "
+            f"{whom(history, first)} and is void, though nobody voided it"
+        )
+        return _void_finding(history, bad, text, held)
+
+    findings = each_place("N-VOID", again, issued_again, many="more void numbers are issued as well")
+    if policy.void_reason_required:
+        findings += each_place("N-VOID", unexplained, without_reason, many="more voids say no reason")
+    if not policy.voids_allowed:
+        findings += each_place("N-VOID", void, not_allowed, many="more numbers are void")
+    return findings + each_place("N-VOID", silent, silently, many="more issued numbers are silently void")
+
+
+def _first(bad: pl.DataFrame) -> str:
+    return number_name(bad["text"][0], bad["number"][0])
+
+
+def _void_finding(history: History, bad: pl.DataFrame, message: str, books: pl.DataFrame) -> Finding:
+    asked = history.operations.filter(pl.col("token").is_in(ends(bad)["token"].drop_nulls().implode()))
+    return violation("N-VOID", message, total=bad.height, operations=shown(history, asked), books={"documents": rows(books)})
