@@ -9,7 +9,7 @@ from typing import Any
 
 from reference_impl.variants import VARIANTS, Variant
 
-BUSINESSES = ("reference_impl.numbering.variants", "reference_impl.payments.variants")
+BUSINESSES = ("reference_impl.numbering.variants", "reference_impl.payments.variants", "reference_impl.orders.variants")
 """Modules that register variants when they are imported."""
 
 

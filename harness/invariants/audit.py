@@ -24,6 +24,7 @@ CHANGES = (
     "sell",
     "void",
     "open_order",
+    "import_order",
     "pay_installment",
     "discount",
     "cancel_order",

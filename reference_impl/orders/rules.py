@@ -1,0 +1,55 @@
+"""What is true of orders on any store: the balance, and the texts of refusals. Amounts in minor units."""
+
+from __future__ import annotations
+
+from reference_impl.base.arguments import pesos
+from reference_impl.base.refusal import Refused
+
+OPEN, CANCELLED = "open", "cancelled"
+
+ADVANCE_NOTE = "Advance payment on order creation"
+"""What the old version wrote into the installment that repeated the advance: the one thing that tells it from a payment."""
+
+
+def balance(*, total: int, advance: int, discount: int, paid: int, refunded: int) -> int:
+    """Return what is still owed: the advance counted once, money given back owed again."""
+    return total - advance - discount - paid + refunded
+
+
+def exists_already(order: str) -> Refused:
+    """Return the refusal to use an order's identity twice."""
+    return Refused("order_exists", f"There is already an order {order!r}.")
+
+
+def advance_exceeds_total(*, total: int, advance: int) -> Refused:
+    """Return the refusal of an advance larger than the order."""
+    return Refused(
+        "exceeds_total", f"Advance exceeds the order's total. Total: {pesos(total)}, advance: {pesos(advance)}.", status=422
+    )
+
+
+def exceeds_balance(what: str, *, amount: int, balance: int) -> Refused:
+    """Return the refusal of a payment or discount larger than what is owed."""
+    return Refused(
+        "exceeds_balance",
+        f"{what} exceeds the balance due. Amount: {pesos(amount)}, balance due: {pesos(balance)}.",
+        amount=amount,
+        balance=balance,
+    )
+
+
+def is_cancelled(order: str) -> Refused:
+    """Return the refusal to do anything with a cancelled order."""
+    return Refused("order_cancelled", f"Order {order} is cancelled.")
+
+
+def refund_first(order: str, kept: int) -> Refused:
+    """Return the refusal to cancel an order while money of it is kept."""
+    return Refused("refund_first", f"Order {order} cannot be cancelled: {pesos(kept)} was paid. Refund it first.", kept=kept)
+
+
+def exceeds_paid(*, amount: int, kept: int) -> Refused:
+    """Return the refusal to give back more than was paid."""
+    return Refused(
+        "exceeds_paid", f"Refund exceeds what was paid. Amount: {pesos(amount)}, paid: {pesos(kept)}.", amount=amount, kept=kept
+    )
