@@ -1,0 +1,116 @@
+"""The cases of orders: every row with its twins, at the settings that decide it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.cases import Case, CaseFile, Stage
+
+RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
+
+
+def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> Case:
+    chosen: dict[str, Any] = {name: more.pop(name) for name in ("unique_index", "isolation") if name in more}
+    return Case(
+        id=id,
+        area="orders",
+        store="postgres",
+        variant=f"reference:{variant}",
+        scenario=scenario,
+        expect=expect,
+        invariants=spoke,
+        settings=chosen,
+        ops=more.pop("ops", 1000),
+        **more,
+    )
+
+
+BROKEN = [
+    _case("O01", "pg.advance_stored_twice", "orders_one_by_one", "fail", "O-BAL", clients=1),
+    _case("O02", "pg.advance_forgotten", "orders_one_by_one", "fail", "O-BAL", clients=1),
+    _case("O03", "pg.migration_by_amount", "migration_against_payments", "fail", "O-CONS"),
+    _case("O04-pg", "pg.installment_count_plus_one", "installments_at_once", "fail", "O-INST"),
+    _case("O04-pg-indexed", "pg.installment_count_plus_one", "installments_at_once", "fail", "L-RETRY", unique_index=True),
+    _case("O05", "pg.stale_balance", "installments_against_discount", "fail", "O-DRIFT"),
+    _case("O05-repeatable_read", "pg.stale_balance", "installments_against_discount", "pass", isolation=RR),
+    _case("O05-one-statement", "pg.lock_and_sum_in_one_statement", "installments_at_once", "fail", "O-DRIFT", "P-NOOVER"),
+    _case("O05-one-statement-repeatable_read", "pg.lock_and_sum_in_one_statement", "installments_at_once", "pass", isolation=RR),
+    _case("O06", "pg.pay_within_read_balance", "installments_at_once", "fail", "P-NOOVER"),
+    _case("O06-repeatable_read", "pg.pay_within_read_balance", "installments_at_once", "pass", isolation=RR),
+    _case("O07-cancel", "pg.cancel_by_look", "installments_against_cancel", "fail", "O-CANCEL"),
+    _case("O07-repair", "pg.repair_without_installments", "repair_against_payments", "fail", "O-DRIFT"),
+]
+
+EVERYWHERE = (
+    "installments_against_discount",
+    "installments_at_once",
+    "installments_against_cancel",
+    "repair_against_payments",
+    "orders_one_by_one",
+    "migration_against_payments",
+)
+
+RIGHT = [
+    _case(
+        f"OK-{variant.replace('.', '-')}-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
+        variant,
+        scenario,
+        "pass",
+        unique_index=index,
+        isolation=level,
+    )
+    for variant in ("pg.balance_from_one_row", "pg.lock_order_then_sum")
+    for scenario in EVERYWHERE
+    for index in (False, True)
+    for level in (RC, RR, SERIALIZABLE)
+]
+
+CASES = (*BROKEN, *RIGHT)
+
+
+def _stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, note: str) -> Stage:
+    return Stage(
+        id=id,
+        stage=stage,
+        area="orders",
+        store="postgres",
+        variant=f"reference:{variant}",
+        scenario=scenario,
+        expect="fail" if spoke else "pass",
+        invariants=spoke,
+        ops=1000,
+        note=note,
+    )
+
+
+CASE_FILES = (
+    CaseFile(
+        title="Orders with an advance and installments",
+        stages=(
+            _stage(
+                "order-advance-original",
+                "original",
+                "pg.advance_forgotten",
+                "orders_one_by_one",
+                "O-BAL",
+                note="The balance expects the advance among the installments, where old orders do not have it.",
+            ),
+            _stage(
+                "order-advance-fix",
+                "published fix",
+                "pg.stale_balance",
+                "installments_against_discount",
+                "O-DRIFT",
+                "O-BAL",
+                note="The right formula, computed in the application from an order that was read without a lock, and stored.",
+            ),
+            _stage(
+                "order-advance-true",
+                "true fix",
+                "pg.balance_from_one_row",
+                "installments_against_discount",
+                note="Every change is one conditional update of the order's row; the database derives the balance.",
+            ),
+        ),
+    ),
+)

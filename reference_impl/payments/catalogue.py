@@ -1,0 +1,163 @@
+"""The cases of term payments, their keys and their outbox: every row with its twins, at the settings that decide it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.cases import Case as _Case
+from reference_impl.cases import CaseFile, Stage
+
+RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
+LEVELS = (RC, RR, SERIALIZABLE)
+
+
+def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> _Case:
+    chosen: dict[str, Any] = {name: more.pop(name) for name in ("unique_index", "isolation", "transaction") if name in more}
+    return _Case(
+        id=id,
+        area=more.pop("area", "payments"),
+        store="postgres" if variant.startswith("pg.") else "mongo",
+        variant=f"reference:{variant}",
+        scenario=scenario,
+        expect=expect,
+        invariants=spoke,
+        settings=chosen,
+        ops=more.pop("ops", 1000),
+        **more,
+    )
+
+
+PG_BROKEN = [
+    _case("P01", "pg.lock_without_transaction", "double_approval", "fail", "P-ONCE", "P-CONS"),
+    _case("P01-twin", "pg.lock_without_transaction", "double_approval", "pass", transaction=True),
+    _case("P02-pg", "pg.exists_then_insert", "double_submit", "fail", "P-PEND1"),
+    _case("P02-pg-indexed", "pg.exists_then_insert", "double_submit", "fail", "L-RETRY", unique_index=True),
+    _case("P02-pg-repeatable_read", "pg.exists_then_insert", "double_submit", "fail", "P-PEND1", isolation=RR),
+    _case("P02-pg-serializable", "pg.exists_then_insert", "double_submit", "pass", isolation=SERIALIZABLE),
+    _case("P02-locked-repeatable_read", "pg.lock_the_term", "double_submit", "fail", "P-PEND1", isolation=RR),
+    _case("P02-locked-twin", "pg.lock_the_term", "double_submit", "pass", isolation=RR, unique_index=True),
+    _case("P04-pg", "pg.guard_by_json_number", "double_submit", "fail", "P-PEND1"),
+    _case("P05", "pg.guard_with_null_term", "submit_without_term", "fail", "P-PEND1"),
+    _case("P06-pg", "pg.approve_without_recheck", "two_pendings_of_one_term", "fail", "P-NOOVER"),
+    _case("P07", "pg.absolute_balance", "refund_against_approval", "fail", "P-CONS"),
+    _case("P07-repeatable_read", "pg.absolute_balance", "refund_against_approval", "pass", isolation=RR),
+    _case("P10-pg", "pg.blind_status", "approve_against_reject", "fail", "P-TERM1"),
+    _case("P10-pg-repeatable_read", "pg.blind_status", "approve_against_reject", "pass", isolation=RR),
+    _case("P11-pg", "pg.blind_status", "approve_against_cancel", "fail", "P-TERM1", "P-CONS"),
+    _case("P14", "pg.refund_by_sum", "refund_twice", "fail", "P-REFUND"),
+    _case("P14-repeatable_read", "pg.refund_by_sum", "refund_twice", "pass", isolation=RR),
+    _case("P15", "pg.resolution_row", "approve_against_cancel", "fail", "P-TERM1"),
+    _case("P15-twin", "pg.resolution_row", "approve_against_cancel", "pass", unique_index=True),
+    _case("P16-pg", "pg.webhook_without_dedup", "redelivered_webhook", "fail", "P-ONCE"),
+    _case("P17", "pg.key_inserted_last", "key_reuse", "fail", "P-ONCE"),
+    _case("P17-indexed", "pg.key_inserted_last", "key_reuse", "fail", "L-RETRY", unique_index=True),
+    _case("P18", "pg.key_without_fingerprint", "key_reuse", "fail", "P-KEYMATCH"),
+    _case("P19", "pg.key_is_all_that_is_known", "key_expiry", "fail", "P-ONCE"),
+    _case("P19-twin", "pg.key_is_all_that_is_known", "key_expiry", "pass", unique_index=True),
+    _case("P20", "pg.key_lock_taken_over", "key_expiry", "fail", "P-ONCE"),
+    _case("P20-twin", "pg.key_lock_taken_over", "key_expiry", "pass", unique_index=True),
+    _case("P21", "pg.key_committed_first", "key_reuse", "fail", "P-ONCE"),
+    _case("P22", "pg.key_stores_any_failure", "key_reuse", "fail", "P-ONCE"),
+    _case("P23", "pg.float_balance", "accounts_and_small_payments", "fail", "P-EXACT", clients=1),
+    _case("P24", "pg.rounded_split", "accounts_and_small_payments", "fail", "P-SPLIT", clients=1),
+    _case("P25", "pg.validates_account_balance", "overpayment_across_terms", "fail", "P-NOOVER"),
+    _case("P26", "pg.side_effect_first", "audit_and_outbox_delivery", "fail", "P-ONCE", "A-MATCH"),
+    _case("A01", "pg.audit_afterwards", "audit_and_outbox_delivery", "fail", "A-MATCH", area="audit"),
+    _case("A01-before", "pg.side_effect_first", "audit_and_outbox_delivery", "fail", "A-MATCH", area="audit"),
+    _case("A02", "pg.poll_by_cursor", "audit_and_outbox_delivery", "fail", "A-DELIVER", area="audit", ops=2000),
+    _case("A03", "pg.consumer_without_dedup", "audit_and_outbox_delivery", "fail", "P-ONCE", area="audit"),
+]
+
+EVERYWHERE = (
+    "double_submit",
+    "submit_without_term",
+    "double_approval",
+    "approve_against_reject",
+    "approve_against_cancel",
+    "two_pendings_of_one_term",
+    "overpayment_across_terms",
+    "refund_twice",
+    "refund_against_approval",
+    "redelivered_webhook",
+    "accounts_and_small_payments",
+    "key_reuse",
+    "key_expiry",
+    "audit_and_outbox_delivery",
+)
+
+
+def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: tuple[str, ...] = (RC,)) -> list[_Case]:
+    """A correct variant is quiet in every scenario, at these settings."""
+    name = variant.replace(".", "-")
+    return [
+        _case(
+            f"OK-{name}-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
+            variant,
+            scenario,
+            "pass",
+            area="audit" if scenario == "audit_and_outbox_delivery" else "payments",
+            unique_index=index,
+            **({"isolation": level} if variant.startswith("pg.") else {}),
+        )
+        for scenario in EVERYWHERE
+        for index in indexed
+        for level in levels
+    ]
+
+
+PG_RIGHT = [
+    *_right("pg.approve_in_one_transaction", levels=LEVELS),
+    *_right("pg.lock_the_term"),
+    *_right("pg.lock_the_term", indexed=(True,), levels=(RR, SERIALIZABLE)),
+]
+
+CASES = (*PG_BROKEN, *PG_RIGHT)
+
+
+def _stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, note: str) -> Stage:
+    return Stage(
+        id=id,
+        stage=stage,
+        area="payments",
+        store="postgres",
+        variant=f"reference:{variant}",
+        scenario=scenario,
+        expect="fail" if spoke else "pass",
+        invariants=spoke,
+        ops=1000,
+        note=note,
+    )
+
+
+CASE_FILES = (
+    CaseFile(
+        title="Term payments that await approval",
+        stages=(
+            _stage(
+                "term-payments-original",
+                "original",
+                "pg.approve_without_recheck",
+                "two_pendings_of_one_term",
+                "P-NOOVER",
+                "P-PEND1",
+                note="Two payments for one term await approval; both are approved.",
+            ),
+            _stage(
+                "term-payments-fix",
+                "published fix",
+                "pg.lock_without_transaction",
+                "double_approval",
+                "P-ONCE",
+                "P-CONS",
+                note="A guard before the insert, and lockForUpdate() without a transaction: the lock ends with its statement.",
+            ),
+            _stage(
+                "term-payments-true",
+                "true fix",
+                "pg.approve_in_one_transaction",
+                "double_approval",
+                note="Conditional updates in one transaction; what awaits approval is kept on the term.",
+            ),
+        ),
+    ),
+)
