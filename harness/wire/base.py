@@ -73,7 +73,7 @@ class Fate(StrEnum):
     ANSWERED = "answered"
     """The store's answer (which may be an error) was passed on."""
     UNACKNOWLEDGED = "unacknowledged"
-    """Forwarded; by protocol no answer comes (MongoDB ``w: 0``). Done means sent, not carried out."""
+    """Forwarded; no answer comes by protocol (MongoDB ``w: 0``), or it goes by unread (`Tunnelled`). Sent, not done."""
     REQUEST_LOST = "request_lost"
     """Not forwarded, by decision."""
     REPLY_LOST = "reply_lost"

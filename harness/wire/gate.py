@@ -191,6 +191,7 @@ class Gate:
             elif isinstance(item, Unreadable):
                 out += [self._done(unit, Fate.BROKEN) for unit in self._in_flight if unit.step]
                 self._in_flight.clear()
+                self._plan = self._plan if self._plan.kill else _RELEASE
                 out.append(Report(Tunnelled(connection=self.connection, reason=item.reason)))
             elif isinstance(item, Refused):
                 out.append(ToClient(item.data))

@@ -224,6 +224,9 @@ class MongoSession:
         """Note that the command is on its way; return whether an answer is to come."""
         if not isinstance(unit, MongoUnit) or not unit.replies:
             return False
+        if self._tunnel:
+            unit.replies = False  # none that will be recognised
+            return False
         self._in_flight[unit.request] = unit
         return True
 

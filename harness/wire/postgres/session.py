@@ -353,6 +353,9 @@ class PostgresSession:
         """Note that the unit is on its way; return whether an answer is to come."""
         if not isinstance(unit, PostgresUnit) or not unit.replies:
             return False
+        if self._unread():
+            unit.replies = False  # none that will be recognised
+            return False
         if unit.awaits == 0 or (unit.awaits > 0 and self._skipping):
             return False
         if not self._session_locks and (unit.simple is not None or unit.portals):
