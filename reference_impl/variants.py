@@ -60,10 +60,7 @@ def variant(
             raise ValueError(f"two variants are called {name!r}")
         if not implementation.__doc__:
             raise ValueError(f"the variant {name!r} needs a docstring")
-        own = {
-            key: Setting(default=defaults.get(key, s.default), help=s.help, choices=s.choices)
-            for key, s in settings.items()
-        }
+        own = {key: Setting(default=defaults.get(key, s.default), help=s.help, choices=s.choices) for key, s in settings.items()}
         VARIANTS[name] = Variant(name=name, implementation=implementation, operations=operations, settings=own)
         return implementation
 

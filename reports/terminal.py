@@ -49,9 +49,7 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
     title.append(f"{result['scenario']} on {result['target']}", style="bold")
     console.print(title)
     total = sum(operations.values())
-    where = ", ".join(
-        str(x) for x in (facts.get("store"), f"{facts.get('clients')} clients", f"seed {result['seed']}") if x
-    )
+    where = ", ".join(str(x) for x in (facts.get("store"), f"{facts.get('clients')} clients", f"seed {result['seed']}") if x)
     _indented(console, where)
     _indented(
         console,
@@ -61,8 +59,7 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
     if schedules := result.get("schedules"):
         _indented(
             console,
-            f"{schedules['explored']} schedules explored, coverage {schedules['coverage']}, "
-            f"{schedules['diverged']} diverged",
+            f"{schedules['explored']} schedules explored, coverage {schedules['coverage']}, {schedules['diverged']} diverged",
         )
     for finding in result["findings"]:
         _finding(console, finding)

@@ -216,7 +216,7 @@ SCENARIOS = (
         behaviour=create_across_midnight,
         settings={
             "document_type": Setting(default="payment", help=DOCUMENT_TYPE.help),
-            "seconds_before": Setting(default=20.0, help="where the injected clock starts, seconds before midnight"),
+            "seconds_before": Setting(default=5.0, help="where the injected clock starts, seconds before midnight"),
             "seconds_per_create": Setting(default=1.0, help="how far the injected clock goes with each create"),
         },
         policy="payments-yearly",

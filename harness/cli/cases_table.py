@@ -10,7 +10,7 @@ from typing import Any
 from harness.cli.output import colours
 from harness.run.cases import CaseResult
 
-WIDTH_WITHOUT_TERMINAL = 120
+WIDTH_WITHOUT_TERMINAL = 200
 STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
 
 
@@ -18,9 +18,9 @@ def print_matrix(results: Sequence[CaseResult]) -> None:
     """Print expected against observed, one row a case; several seeds of a case share a row."""
     from rich.table import Table  # noqa: PLC0415 - only where a table is printed
 
-    table = Table(show_edge=False, pad_edge=False)
+    table = Table(show_edge=False, pad_edge=False, box=None)
     for heading in ("case", "target", "scenario", "expected", "observed", "spoke", "operations", "seconds", ""):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=True)
     for _, group in groupby(results, key=lambda r: r.case.id):
         runs = list(group)
         case = runs[0].case
@@ -39,9 +39,20 @@ def print_matrix(results: Sequence[CaseResult]) -> None:
             ("as expected" if met == len(runs) else "DIFFERS") + share,
             style=None if met == len(runs) else "bold red",
         )
-    console().print(table)
+    _print(table)
     differing = sorted({r.case.id for r in results if not r.met})
-    print(f"\n{len(results)} runs, {sum(r.met for r in results)} as expected" + (f"; differs: {', '.join(differing)}" if differing else ""))
+    print(
+        f"\n{len(results)} runs, {sum(r.met for r in results)} as expected"
+        + (f"; differs: {', '.join(differing)}" if differing else "")
+    )
+
+
+def _print(table: Any) -> None:
+    """Print a table without the spaces that would fill its lines."""
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def console() -> Any:

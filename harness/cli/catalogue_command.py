@@ -54,7 +54,9 @@ def catalogue(
     first = options.some_seed(seed)
     pairs = [(case, first + n) for case in chosen for n in range(seeds)]
     say(f"racegate: {len(chosen)} cases, {seeds} seeds each from {first}, {jobs} at a time")
-    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=max(c.clients for c in chosen) * jobs) as stores:
+    with open_stores(
+        postgres=postgres, mongo=mongo, disposable=disposable, clients=max(c.clients for c in chosen) * jobs
+    ) as stores:
         results = []
         for n, result in enumerate(run_cases(pairs, stores, out=out, jobs=jobs), start=1):
             results.append(result)

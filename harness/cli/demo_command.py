@@ -40,9 +40,7 @@ def demo(
     first = options.some_seed(seed)
     stages = [stage for file in files for stage in file.stages]
     say(f"racegate: {len(files)} case files, {len(stages)} runs on real databases, seed {first}")
-    with open_stores(
-        postgres=postgres, mongo=mongo, disposable=disposable, clients=2 * max(s.clients for s in stages)
-    ) as stores:
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=2 * max(s.clients for s in stages)) as stores:
         results = []
         for result in run_cases([(stage, first) for stage in stages], stores, out=out, jobs=2):
             results.append(result)

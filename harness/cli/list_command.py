@@ -45,9 +45,7 @@ def list_them(
 def _scenarios() -> list[tuple[str, str]]:
     from harness.run.registry import scenarios  # noqa: PLC0415
 
-    return [
-        (s.name, s.summary + "".join(f" [{n}={v.default}]" for n, v in s.settings.items())) for s in scenarios().values()
-    ]
+    return [(s.name, s.summary + "".join(f" [{n}={v.default}]" for n, v in s.settings.items())) for s in scenarios().values()]
 
 
 def _targets() -> list[tuple[str, str]]:

@@ -61,5 +61,6 @@ Sets = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="where run folders are made", metavar="DIR")]
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE|-", help="write the machine-readable result to a file, or - for standard output")
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="write the machine-readable result to a file, or - for standard output"),
 ]

@@ -16,8 +16,13 @@ def register(app: typer.Typer) -> None:
 
 def report(
     folders: Annotated[list[Path], typer.Argument(help="run folders; several are reported together")],
-    format: Annotated[str, typer.Option("--format", "-f", help="formats, separated by commas: terminal, html, junit, markdown, json")] = "terminal",
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="write files here; default: a single format to standard output")] = None,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="formats, separated by commas: terminal, html, junit, markdown, json")
+    ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="write files here; default: a single format to standard output"),
+    ] = None,
 ) -> int:
     """Render run folders, from this machine or another. Several folders, or shards of one run, become one report."""
     from harness.cli.output import colours, say  # noqa: PLC0415

@@ -36,8 +36,8 @@ def run(
 
     Example: racegate run concurrent_creates --target reference:pg.count_plus_one --clients 16 --ops 800 --seed 1
     """
-    from harness.cli.running import open_stores, run_and_show  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.output import this_command  # noqa: PLC0415
+    from harness.cli.running import open_stores, run_and_show  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.request import build_request  # noqa: PLC0415
 

@@ -71,9 +71,7 @@ def _argument(name: str, arguments: Mapping[str, Any]) -> Any:
         return arguments[name]
     except KeyError:
         known = ", ".join(sorted(arguments))
-        raise UsageError(
-            f"the operation has no argument {{{name}}}{nearest(name, arguments)}; there are: {known}"
-        ) from None
+        raise UsageError(f"the operation has no argument {{{name}}}{nearest(name, arguments)}; there are: {known}") from None
 
 
 def dig(document: Any, path: str) -> Any:

@@ -175,9 +175,7 @@ class _Reader:
         declared = {f.name: f for f in fields(section)}
         for key in value:
             if key not in declared:
-                raise self.wrong(
-                    f"{where}.{key}", f"is not known{nearest(key, declared)}; there are: {', '.join(declared)}"
-                )
+                raise self.wrong(f"{where}.{key}", f"is not known{nearest(key, declared)}; there are: {', '.join(declared)}")
         for name, item in declared.items():
             if name not in value and item.default is MISSING and item.default_factory is MISSING:
                 raise self.wrong(f"{where}.{name}", "is missing")

@@ -98,9 +98,7 @@ class Client:
         self.open()
         assert self._connection is not None
         process = self.process
-        invoked = self._record.invoke(
-            process=process, client=self.number, f=call.f, token=call.token, arguments=call.arguments
-        )
+        invoked = self._record.invoke(process=process, client=self.number, f=call.f, token=call.token, arguments=call.arguments)
         outcome, result, failure, attempts = self._attempt(self._connection, call)
         completed = self._clock()
         self._record.complete(
@@ -130,9 +128,7 @@ class Client:
             attempts=attempts,
         )
 
-    def _attempt(
-        self, connection: Connection, call: Call
-    ) -> tuple[Outcome, Mapping[str, Any] | None, Failure | None, int]:
+    def _attempt(self, connection: Connection, call: Call) -> tuple[Outcome, Mapping[str, Any] | None, Failure | None, int]:
         def checkpoint(point: str) -> None:
             fault = call.fault
             if fault is None or fault.point != point:

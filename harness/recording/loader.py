@@ -94,9 +94,7 @@ def _load_file(path: Path) -> tuple[list[pl.DataFrame], FileFacts]:
         if not whole:
             torn = True
             continue
-        lines = pl.read_csv(
-            io.BytesIO(block), separator="\x01", quote_char=None, has_header=False, new_columns=["line"]
-        )["line"]
+        lines = pl.read_csv(io.BytesIO(block), separator="\x01", quote_char=None, has_header=False, new_columns=["line"])["line"]
         if head is None:
             head = _header_of(path, lines[0])
             lines, line = lines.slice(1), line + 1
@@ -114,9 +112,7 @@ def _load_file(path: Path) -> tuple[list[pl.DataFrame], FileFacts]:
     if ended is not None and ended != events:
         raise _damaged(path, line, f"the ending counts {ended} events and {events} are there")
     parts.append(_operations(open_operations))
-    fact = FileFacts(
-        path=path, worker=head["worker"], opened=head["opened"], ended=ended is not None, torn=torn, events=events
-    )
+    fact = FileFacts(path=path, worker=head["worker"], opened=head["opened"], ended=ended is not None, torn=torn, events=events)
     return parts, fact
 
 
@@ -200,9 +196,7 @@ def _pair(path: Path, events: pl.DataFrame, carried: pl.DataFrame) -> tuple[pl.D
     frame = pl.concat([carried, events.select(list(_PAIRED))]) if carried.height else events
     before = pl.col("type").shift(1).over("process")
     invoked = pl.col("type") == "invoke"
-    wrong = frame.filter(
-        pl.when(invoked).then(before.is_in(["invoke", "info"])).otherwise(before.fill_null("none") != "invoke")
-    )
+    wrong = frame.filter(pl.when(invoked).then(before.is_in(["invoke", "info"])).otherwise(before.fill_null("none") != "invoke"))
     if wrong.height:
         row = wrong.row(0, named=True)
         what = "invokes while it has an open operation" if row["type"] == "invoke" else "completes what it never invoked"
@@ -270,6 +264,4 @@ def _operations(joined: pl.DataFrame) -> pl.DataFrame:
 
 
 def _damaged(path: Path, line: int, what: str) -> DamagedHistory:
-    return DamagedHistory(
-        f"{path}:{line} is damaged: {what}. Restore the file, or leave it out and accept an unknown verdict"
-    )
+    return DamagedHistory(f"{path}:{line} is damaged: {what}. Restore the file, or leave it out and accept an unknown verdict")

@@ -42,9 +42,7 @@ class Recorder:
         """Record an invocation and return its time in ns. Call it before the operation starts."""
         at = now()
         self._events += 1
-        self._write(
-            lines.invocation(process=process, client=client, f=f, token=token, arguments=arguments, time=at)
-        )
+        self._write(lines.invocation(process=process, client=client, f=f, token=token, arguments=arguments, time=at))
         return at
 
     def complete(

@@ -30,9 +30,7 @@ def _load(group: str) -> dict[str, tuple[EntryPoint, Any]]:
             try:
                 found[point.name] = (point, point.load())
             except Exception as e:
-                raise UsageError(
-                    f"the entry point {point.name} = {point.value} in {group} cannot be imported: {e}"
-                ) from e
+                raise UsageError(f"the entry point {point.name} = {point.value} in {group} cannot be imported: {e}") from e
     return found
 
 
@@ -44,9 +42,7 @@ def scenarios() -> Mapping[str, Scenario]:
     for point, members in _load("racegate.scenarios").values():
         for scenario in members:
             if scenario.name in named:
-                raise UsageError(
-                    f"two scenarios are called {scenario.name!r}: in {owners[scenario.name]} and {point.value}"
-                )
+                raise UsageError(f"two scenarios are called {scenario.name!r}: in {owners[scenario.name]} and {point.value}")
             named[scenario.name], owners[scenario.name] = scenario, point.value
     return named
 
@@ -73,9 +69,7 @@ def scenario_named(name: str) -> Scenario:
     try:
         return scenarios()[name]
     except KeyError:
-        raise UsageError(
-            f"no scenario is called {name!r}{nearest(name, scenarios())}; see: racegate list scenarios"
-        ) from None
+        raise UsageError(f"no scenario is called {name!r}{nearest(name, scenarios())}; see: racegate list scenarios") from None
 
 
 def target_names() -> list[str]:

@@ -77,6 +77,4 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
 
 def exit_status_of(verdicts: Sequence[Verdict]) -> ExitStatus:
     """Return the exit status that these verdicts mean together."""
-    return {Verdict.PASS: ExitStatus.PASS, Verdict.FAIL: ExitStatus.FAIL, Verdict.UNKNOWN: ExitStatus.UNKNOWN}[
-        worst(verdicts)
-    ]
+    return {Verdict.PASS: ExitStatus.PASS, Verdict.FAIL: ExitStatus.FAIL, Verdict.UNKNOWN: ExitStatus.UNKNOWN}[worst(verdicts)]

@@ -68,9 +68,7 @@ def _docker() -> Examination:
     program = shutil.which("docker")
     if program is None:
         return Examination(name="docker", ok=False, detail="no docker on PATH", remedy=remedy)
-    done = subprocess.run(
-        [program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False)
     if done.returncode:
         return Examination(name="docker", ok=False, detail="the engine does not answer", remedy=remedy)
     return Examination(name="docker", ok=True, detail=f"engine {done.stdout.strip()}")

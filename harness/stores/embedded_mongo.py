@@ -126,7 +126,7 @@ class EmbeddedMongo:
             *("--oplogSize", "256"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "enableTestCommands=true"),
-            *("--setParameter", "transactionLifetimeLimitSeconds=60"),
+            *("--setParameter", "transactionLifetimeLimitSeconds=10"),
         ]
 
     def _initiate(self) -> None:
@@ -161,9 +161,7 @@ class EmbeddedMongo:
                         f"MongoDB did not start (status {self._server.exited}): {self._server.last_words(1)}"
                     ) from e
             if time.monotonic() > limit:
-                raise EnvironmentProblem(
-                    f"MongoDB was not ready within {START_LIMIT:.0f} s: {self._server.last_words(1)}"
-                )
+                raise EnvironmentProblem(f"MongoDB was not ready within {START_LIMIT:.0f} s: {self._server.last_words(1)}")
             time.sleep(0.01)  # between two questions; the answer is the condition
 
     def create_database(self) -> Database:

@@ -128,9 +128,7 @@ class EmbeddedPostgres:
 
     def _prepare(self) -> None:
         template = _template(self._binaries)
-        subprocess.run(
-            ["cp", "-a", "--reflink=auto", str(template), str(self._folder / "data")], check=True, capture_output=True
-        )
+        subprocess.run(["cp", "-a", "--reflink=auto", str(template), str(self._folder / "data")], check=True, capture_output=True)
 
     def _launch(self) -> None:
         for attempt in range(PORT_TRIES):
@@ -153,9 +151,7 @@ class EmbeddedPostgres:
                 self._folder = data_folder("postgres")
                 self._prepare()
         self.control = PostgresControl(self._url("postgres"))
-        self._databases = PostgresDatabases(
-            self.control, host="127.0.0.1", port=self._port, user=USER, password=self._password
-        )
+        self._databases = PostgresDatabases(self.control, host="127.0.0.1", port=self._port, user=USER, password=self._password)
 
     def _command(self) -> list[str]:
         settings = {

@@ -74,10 +74,14 @@ class MongoDatabases:
             {
                 "$match": {
                     "appName": database.name,
-                    "$or": [{"transaction": {"$exists": True}}, {"active": True, "op": {"$nin": ["none", "command"]}}, {
-                        "active": True,
-                        "ns": {"$regex": f"^{database.name}\\."},
-                    }],
+                    "$or": [
+                        {"transaction": {"$exists": True}},
+                        {"active": True, "op": {"$nin": ["none", "command"]}},
+                        {
+                            "active": True,
+                            "ns": {"$regex": f"^{database.name}\\."},
+                        },
+                    ],
                 }
             },
         ]

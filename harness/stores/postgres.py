@@ -54,9 +54,7 @@ class PostgresControl:
 
     def _run(self, statement: sql.Composable | str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._url, autocommit=True, application_name=CONTROL, connect_timeout=10
-            )
+            self._connection = psycopg.connect(self._url, autocommit=True, application_name=CONTROL, connect_timeout=10)
         try:
             found = self._connection.execute(cast(Any, statement), parameters or None)
         except psycopg.OperationalError:
@@ -110,9 +108,7 @@ class PostgresDatabases:
 
     def drop(self, database: Database) -> None:
         """Drop a database, whoever is still connected to it."""
-        self._control.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name))
-        )
+        self._control.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))
 
     def in_flight(self, name: str) -> list[str]:
         """Describe the client sessions of the database that are active or in a transaction."""

@@ -115,9 +115,7 @@ class HttpConnection:
         self._pool.close()
 
 
-def request_of(
-    section: OperationSection, arguments: Mapping[str, Any]
-) -> tuple[str, str, dict[str, str], bytes | None]:
+def request_of(section: OperationSection, arguments: Mapping[str, Any]) -> tuple[str, str, dict[str, str], bytes | None]:
     """Return method, path, headers and body of an operation's request. Arguments in the path are escaped."""
     path = fill(section.path, {name: quote(str(value), safe="") for name, value in arguments.items()})
     headers = {name: str(fill(value, arguments)) for name, value in section.headers.items()}

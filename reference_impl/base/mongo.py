@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from pymongo.write_concern import WriteConcern
 Answer = TypeVar("Answer")
 Checkpoint = Callable[[str], None]
 
-TRIES = 200
-"""How often a transaction is run at most: a hot document makes all but one of its writers start again."""
+PATIENCE = 120.0
+"""Seconds for which a transaction is run again: as long as the driver's own ``with_transaction``, and longer than the server
+keeps the transaction of a client that vanished (``transactionLifetimeLimitSeconds``, 60)."""
 
 LONGEST_PAUSE = 0.05
 
@@ -40,17 +42,18 @@ class MongoSession:
             url, maxPoolSize=2, serverSelectionTimeoutMS=5000, tz_aware=True
         )
         self.database = self._client.get_default_database(write_concern=concern(write_concern))
-        self.tries = TRIES
+        self.patience = PATIENCE
 
     def transaction(self, work: Callable[[ClientSession], Answer], at: Checkpoint) -> tuple[Answer, int]:
         """Run the work in a transaction, from its beginning again on a transient error; return answer and tries.
 
-        The driver's own ``with_transaction`` does the same but does not tell how often, and goes on for two minutes.
+        The driver's own ``with_transaction`` does the same but does not tell how often.
 
         Raises:
             PyMongoError: the last try failed; its ``attempts`` tells how many there were.
         """
-        for attempt in range(1, self.tries + 1):
+        limit = time.monotonic() + self.patience
+        for attempt in itertools.count(1):
             try:
                 with self._client.start_session() as session:
                     session.start_transaction(write_concern=WriteConcern(w="majority"))
@@ -65,17 +68,17 @@ class MongoSession:
                     return answer, attempt
             except pymongo.errors.PyMongoError as e:
                 again = e.has_error_label("TransientTransactionError")
-                if not again or attempt == self.tries:
+                if not again or time.monotonic() > limit:
                     e.attempts = attempt  # type: ignore[attr-defined]  # read by whoever records the operation
                     raise
                 pause(attempt)
-        raise AssertionError("at least one try is made")
+        raise AssertionError("unreachable: the tries have no end")
 
     def vanish(self) -> None:
         """Cut every connection of this client without a goodbye."""
         topology: Any = self._client._topology  # the driver has no public way to die
         for server in list(topology._servers.values()):
-            for connection in list(server.pool.conns) + [c for c in getattr(server.pool, "active_contexts", ()) if False]:
+            for connection in list(server.pool.conns):
                 with suppress(OSError, AttributeError):
                     connection.conn.sock.close()
         self._client.close()

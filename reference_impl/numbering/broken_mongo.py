@@ -133,7 +133,7 @@ class CounterInTransactionWithoutRetry(CounterInTransaction):
 
     def __init__(self, session: Any, settings: Settings) -> None:
         super().__init__(session, settings)
-        session.tries = 1
+        session.patience = 0.0
 
 
 class CountInTransaction(CounterInTransaction):

@@ -69,8 +69,7 @@ class LockLastRow(CounterRow):
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Lock what was the last row when the statement began."""
         last = tx.value(
-            "SELECT number FROM documents WHERE scope = :scope AND period = :period"
-            " ORDER BY number DESC LIMIT 1 FOR UPDATE",
+            "SELECT number FROM documents WHERE scope = :scope AND period = :period ORDER BY number DESC LIMIT 1 FOR UPDATE",
             **key_of(ask),
         )
         return (last or 0) + 1, f"the last number {last}"
@@ -193,9 +192,7 @@ class SelectThenInsertCounter(CounterRow):
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Select for update, or insert."""
-        value = tx.value(
-            "SELECT value FROM counters WHERE scope = :scope AND period = :period LIMIT 1 FOR UPDATE", **key_of(ask)
-        )
+        value = tx.value("SELECT value FROM counters WHERE scope = :scope AND period = :period LIMIT 1 FOR UPDATE", **key_of(ask))
         if value is None:
             tx.at("no_counter")
             tx.change("INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 1)", **key_of(ask))
@@ -275,9 +272,7 @@ class TokenCheckedFirst(CounterRow):
 
     def create(self, ask: Ask, checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
         """Look first."""
-        seen = self.session.run(
-            lambda tx: tx.value("SELECT count(*) FROM documents WHERE token = :t", t=ask.key), checkpoint
-        )
+        seen = self.session.run(lambda tx: tx.value("SELECT count(*) FROM documents WHERE token = :t", t=ask.key), checkpoint)
         if seen[0]:
             return self.session.run(lambda tx: self.recall(tx, ask), checkpoint)
         return super().create(ask, checkpoint)
@@ -339,9 +334,7 @@ class ShareThenUpdate(CounterRow):
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Share, then upgrade."""
-        value = tx.value(
-            "SELECT value FROM counters WHERE scope = :scope AND period = :period FOR SHARE", **key_of(ask)
-        )
+        value = tx.value("SELECT value FROM counters WHERE scope = :scope AND period = :period FOR SHARE", **key_of(ask))
         if value is None:
             return super().draw(tx, ask)
         tx.change(

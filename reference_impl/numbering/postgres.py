@@ -116,9 +116,7 @@ class CounterRow:
     @classmethod
     def connect(cls, url: str, settings: Settings) -> CounterRow:
         """Open one client's connection."""
-        boundaries = Boundaries(
-            isolation=cls.isolation or settings["isolation"], transaction=cls.transaction, tries=cls.tries
-        )
+        boundaries = Boundaries(isolation=cls.isolation or settings["isolation"], transaction=cls.transaction, tries=cls.tries)
         return cls(PostgresSession(url, boundaries), settings)
 
     @classmethod
@@ -438,9 +436,7 @@ class OptimisticSavepoint(CounterRow):
 
 def highest_plus_one(tx: Transaction, ask: Ask) -> Drawn:
     """Return one more than the highest number of the scope."""
-    highest = tx.value(
-        "SELECT coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period", **key_of(ask)
-    )
+    highest = tx.value("SELECT coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period", **key_of(ask))
     return highest + 1, f"the highest number {highest}"
 
 

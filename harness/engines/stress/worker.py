@@ -90,9 +90,7 @@ def _obey(pipe: Pipe, go: threading.Event, stop: threading.Event) -> None:
 class _Driver:
     """One client's thread."""
 
-    def __init__(
-        self, plan: StressPlan, number: int, life: int, recorder: Recorder, tally: Tally, stop: threading.Event
-    ) -> None:
+    def __init__(self, plan: StressPlan, number: int, life: int, recorder: Recorder, tally: Tally, stop: threading.Event) -> None:
         self.number = number
         self._plan = plan
         self._tally = tally

@@ -144,9 +144,7 @@ def test_postgres_does_not_let_anybody_in_without_the_password(postgres_database
 def test_listeners_are_on_loopback_alone(fixture: str, request: pytest.FixtureRequest) -> None:
     store: Any = request.getfixturevalue(fixture)
 
-    addresses = {
-        c.laddr.ip for c in psutil.Process(store._server.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN
-    }
+    addresses = {c.laddr.ip for c in psutil.Process(store._server.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN}
 
     assert addresses == {"127.0.0.1"}
 
@@ -243,9 +241,7 @@ def read(kind: StoreKind, database: Database) -> int:
 
 
 def test_a_server_that_dies_at_the_start_leaves_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "harness.stores.embedded_postgres.server_settings", lambda options: {"shared_buffers": "a lot"}
-    )
+    monkeypatch.setattr("harness.stores.embedded_postgres.server_settings", lambda options: {"shared_buffers": "a lot"})
 
     with pytest.raises(EnvironmentProblem, match="PostgreSQL did not start .*shared_buffers"):
         open_store(StoreKind.POSTGRES, "embedded", StoreOptions())
@@ -263,9 +259,7 @@ def test_a_platform_without_binaries_is_told_what_to_do(monkeypatch: pytest.Monk
         embedded_mongo.mongo_binary.__wrapped__()
 
 
-def test_a_temporary_folder_that_somebody_else_made_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_temporary_folder_that_somebody_else_made_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / f"racegate-{os.geteuid()}").mkdir(mode=0o777)
     (tmp_path / f"racegate-{os.geteuid()}").chmod(0o777)

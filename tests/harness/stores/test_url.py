@@ -54,9 +54,7 @@ def test_a_url_of_another_kind_is_a_wrong_call(kind: StoreKind, url: str, what: 
         (StoreKind.MONGO, "mongodb://u:s3cr3t@127.0.0.1:1/scratch"),
     ],
 )
-def test_a_server_that_is_not_there_is_the_environments_fault(
-    kind: StoreKind, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_not_there_is_the_environments_fault(kind: StoreKind, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.stores.url.CONNECT_TIMEOUT", 1)
 
     with pytest.raises(EnvironmentProblem, match="cannot connect to .*127.0.0.1:1") as error:
