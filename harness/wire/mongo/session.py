@@ -206,7 +206,7 @@ class MongoSession:
     def _attempt(self, session: str, command: Mapping[str, Any], name: str, kind: StepKind, in_transaction: bool) -> int:
         number = command.get("txnNumber")
         ends = kind in (StepKind.COMMIT, StepKind.ROLLBACK)
-        if number is None or (in_transaction and not ends):
+        if not isinstance(number, int) or (in_transaction and not ends):
             return 1
         return self._attempts.count((session, int(number), name if ends else ""))
 

@@ -445,3 +445,31 @@ def test_no_bytes_crash_it_and_in_passthrough_none_is_kept_back_once_it_is_unrea
         assert sent.startswith(passed) or not greeted
     if unread and greeted:
         assert passed == sent
+
+
+CAPTURED = [
+    (True, GREETING),
+    (False, AUTHENTICATED + key(77) + ready()),
+    (True, parse("SELECT a FROM t WHERE id = $1", "s") + describe("s") + SYNC),
+    (False, PARSED + said.parameter_types(20) + columns("a") + ready()),
+    (True, bind(b"1", statement="s") + execute() + FLUSH),
+    (False, BOUND + row(b"x") + tag("SELECT 1")),
+    (True, SYNC + query("COPY t FROM STDIN")),
+    (False, ready() + COPY_IN),
+    (True, copy_data(b"1") + COPY_DONE + BYE),
+    (False, error("22P02") + ready()),
+]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=300)
+def test_mutated_conversations_do_not_crash_it(mutations: list[tuple[int, int, int]]) -> None:
+    spoken = [(by_client, bytearray(data)) for by_client, data in CAPTURED]
+    for which, at, value in mutations:
+        data = spoken[which][1]
+        data[at % len(data)] = value
+    play = Play(PostgresSession())
+    for by_client, data in spoken:
+        _ = play.client(bytes(data)) if by_client else play.server(bytes(data))
+        while play.gate.held is not None:
+            play.decide()
