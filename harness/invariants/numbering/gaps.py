@@ -29,7 +29,7 @@ from harness.invariants.numbering.columns import (
 )
 from harness.invariants.numbering.scopes import each_place
 from harness.invariants.registry import invariant
-from harness.invariants.telling import argument, listed, rows, shown
+from harness.invariants.telling import argument, rows, shown
 from harness.model import Books, Finding, FindingClass, History, Policy
 from harness.model.policy import Continuity, GapBudget
 
@@ -215,18 +215,15 @@ def names(holes: pl.DataFrame, policy: Policy) -> str:
     """Name the missing numbers as they would have been printed: ``INV-00005 and INV-00006``, ``INV-00005 to INV-00019``."""
     parts: list[str] = []
     named = 0
-    for hole in holes.head(_NAMED + 1).iter_rows(named=True):
-        first = printed_like(policy, hole["text"], hole["next"], hole["first"])
-        last = printed_like(policy, hole["text"], hole["next"], hole["last"])
-        if hole["size"] <= 2 and hole["first"] != hole["last"]:
-            parts += [first, last]
-        else:
-            parts.append(first if hole["first"] == hole["last"] else f"{first} to {last}")
+    for hole in holes.head(_NAMED).iter_rows(named=True):
+        ends = dict.fromkeys((hole["first"], hole["last"]))
+        printed = [printed_like(policy, hole["text"], hole["next"], number) for number in ends]
+        parts += printed if hole["size"] <= 2 else [" to ".join(printed)]
         named += hole["size"]
-        if len(parts) >= _NAMED:
-            break
     left = int(holes["size"].sum()) - named
-    return listed([*parts[:_NAMED], f"{left} more"][: _NAMED + 1] if left else parts[:_NAMED])
+    if left:
+        return f"{', '.join(parts)} and {left} more"
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _taken(documents: pl.DataFrame, policy: Policy) -> pl.DataFrame:
