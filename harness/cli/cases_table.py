@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from harness.cli.output import colours
-from harness.run.cases import CaseResult
+from harness.run.cases import CaseResult, command_of
 
 WIDTH_WITHOUT_TERMINAL = 200
 STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
@@ -98,7 +98,8 @@ def print_demo(files: Sequence[Any], results: Sequence[CaseResult]) -> None:
     by_id = {r.case.id: r for r in results}
     screen = console()
     for file in files:
-        screen.print(f"\n{file.title}", style="bold")
+        print()
+        screen.print(file.title, style="bold")
         table = Table(show_edge=False, pad_edge=False, show_header=False, box=None)
         table.add_column(width=14)
         table.add_column(width=9)
@@ -110,7 +111,7 @@ def print_demo(files: Sequence[Any], results: Sequence[CaseResult]) -> None:
             if not found.met:
                 text += f"\nDIFFERS: expected {stage.expect}, kept in {found.result.folder}"
             table.add_row(stage.stage, verdict.upper(), text, style=None)
-            table.add_row("", "", f"racegate run {stage.scenario} --target {stage.variant}", style="dim")
-        screen.print(table)
+            table.add_row("", "", command_of(stage, found.seed), style="dim")
+        _print(table)
     met = sum(r.met for r in results)
     print(f"\n{met} of {len(results)} as expected. Each run is kept; racegate report FOLDER shows it again.")

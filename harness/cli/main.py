@@ -68,7 +68,7 @@ def build_app() -> typer.Typer:
     return app
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way out
     """Run one command and return its exit status."""
     from harness.model.errors import RacegateError  # noqa: PLC0415 - after --help has been answered
 

@@ -66,7 +66,7 @@ class ProgressDisplay:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich.console import Console  # noqa: PLC0415
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-            from rich.progress import Progress as Bar
+            from rich.progress import Progress as Bar  # noqa: PLC0415
 
             self._bar = Bar(
                 TextColumn("{task.description}"),

@@ -1,0 +1,1 @@
+"""What users write down: policies, number formats, and the description of their own service."""

@@ -260,7 +260,7 @@ def _operations(joined: pl.DataFrame) -> pl.DataFrame:
         constraint=why.field("constraint"),
         arguments="raw",
         result=pl.when(pl.col("answer_raw") != "null").then(pl.col("answer_raw")),
-    ).cast(dict(COLUMNS))
+    ).cast(pl.Schema(COLUMNS))
 
 
 def _damaged(path: Path, line: int, what: str) -> DamagedHistory:

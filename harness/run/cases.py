@@ -7,6 +7,7 @@ that it names has spoken. Nothing here looks at a variant's name to decide anyth
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -88,7 +89,17 @@ def cases() -> Sequence[Case]:
     return list(found.values())
 
 
-def request_of(case: Case, *, seed: int, out: Path, command: str = "") -> RunRequest:
+def command_of(case: Case, seed: int) -> str:
+    """Return the command that runs this case alone."""
+    words = ["racegate", "run", case.scenario, "--target", case.variant, "--clients", case.clients, "--ops", case.ops]
+    for name, value in {**case.settings, **case.scenario_settings}.items():
+        words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
+    if case.policy:
+        words += ["--policy", case.policy]
+    return shlex.join(str(word) for word in [*words, "--seed", seed])
+
+
+def request_of(case: Case, *, seed: int, out: Path) -> RunRequest:
     """Return the run that this case asks for."""
     return build_request(
         scenario=case.scenario,
@@ -100,7 +111,7 @@ def request_of(case: Case, *, seed: int, out: Path, command: str = "") -> RunReq
         seed=seed,
         out=out,
         engine=case.engine,
-        command=command,
+        command=command_of(case, seed),
     )
 
 

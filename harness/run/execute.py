@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from harness.engines.client import Client
 from harness.engines.stress import Progress, StressEngine, StressOutcome, StressPlan
 from harness.invariants import judge
@@ -130,7 +132,7 @@ def execute(
         scenario=request.scenario.name,
         target=request.target.name,
         engine=request.engine,
-        operations=judgement.history.count(),
+        operations=_race(judgement.history).count(),
         findings=findings,
         timings=clock.timings,
         checked=judgement.checked,
@@ -260,6 +262,11 @@ def _engine_findings(outcome: StressOutcome) -> list[Finding]:
             )
         )
     return findings
+
+
+def _race(history: History) -> History:
+    """Return the operations of the race alone, without those that set the scene."""
+    return History(history.operations.filter(pl.col("client") >= 0), open_at=history.open_at)
 
 
 def _facts(

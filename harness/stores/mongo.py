@@ -69,7 +69,7 @@ class MongoDatabases:
         return len(found)
 
     def _open(self, database: Database) -> list[dict[str, Any]]:
-        stages = [
+        stages: list[dict[str, Any]] = [
             {"$currentOp": {"allUsers": True, "idleConnections": False, "idleSessions": True}},
             {
                 "$match": {

@@ -9,6 +9,9 @@ Standard input begins with one line of JSON: ``command``, ``stop_signal``, ``use
 ``log``, ``remove`` (folders), ``environment``. Standard output carries ``started PID``, ``exited STATUS`` and ``done ORDER``.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import json
 import os
@@ -17,12 +20,13 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 PATIENCE = 5.0
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent():
+def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -30,12 +34,12 @@ def die_with_parent():
 class Server:
     """The one server process."""
 
-    def __init__(self, plan):
+    def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
-        self.process = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.stopping = False
 
-    def start(self):
+    def start(self) -> None:
         """Start the server and a thread that reports its end."""
         plan = self.plan
         with open(plan["log"], "ab") as log:
@@ -49,18 +53,18 @@ class Server:
                 extra_groups=[] if plan["user"] is not None else None,
                 cwd="/",
                 env=plan["environment"],
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no lock of another thread is touched in it
             )
         say(f"started {self.process.pid}")
         threading.Thread(target=self.report_end, args=(self.process,), daemon=True).start()
 
-    def report_end(self, process):
+    def report_end(self, process: subprocess.Popen[bytes]) -> None:
         """Say that the server ended by itself."""
         status = process.wait()
         if process is self.process and not self.stopping:
             say(f"exited {status}")
 
-    def stop(self, how):
+    def stop(self, how: int) -> None:
         """Stop the server with this signal, and with SIGKILL when it does not listen."""
         self.stopping = True
         if self.process is None:
@@ -74,7 +78,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 continue
 
-    def obey(self, order):
+    def obey(self, order: str) -> None:
         """Carry out one order."""
         if order == "kill":
             self.stop(signal.SIGKILL)
@@ -85,22 +89,20 @@ class Server:
         elif order == "start":
             self.stopping = False
             self.start()
-        elif order == "pause":
+        elif order == "pause" and self.process is not None:
             self.process.send_signal(signal.SIGSTOP)
-        elif order == "resume":
+        elif order == "resume" and self.process is not None:
             self.process.send_signal(signal.SIGCONT)
         say(f"done {order}")
 
 
-def say(text):
+def say(text: str) -> None:
     """Tell racegate, if it still listens."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(1, (text + "\n").encode())
-    except OSError:
-        pass
 
 
-def main():
+def main() -> None:
     """Start, obey, and clean up when standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

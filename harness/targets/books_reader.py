@@ -91,7 +91,7 @@ def typed(name: str, text: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         else:
             columns.append(value.alias(column))
     frame = text.select(columns) if text.width else pl.DataFrame(schema=dict(schema))
-    return frame.cast(dict(schema)), pl.concat(strange)
+    return frame.cast(pl.Schema(schema)), pl.concat(strange)
 
 
 def _read_postgres(database: Database, queries: Sequence[BooksQuery]) -> dict[str, pl.DataFrame]:

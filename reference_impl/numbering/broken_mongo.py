@@ -125,6 +125,7 @@ class CounterWithoutScopeAsId(CounterDocument):
             upsert=True,
             return_document=pymongo.ReturnDocument.AFTER,
         )
+        assert counter is not None
         return int(counter["value"]), None
 
 
@@ -137,7 +138,7 @@ class CounterInTransactionWithoutRetry(CounterInTransaction):
 
 
 class CountInTransaction(CounterInTransaction):
-    """Count and insert in one transaction (N01, P27): a snapshot does not stop a second insert, so a transaction does not help."""
+    """Count and insert in one transaction (N01, P27): a snapshot does not stop a second insert, so it does not help."""
 
     keeps_counter = False
 
@@ -160,4 +161,4 @@ class TokenIgnored(CounterDocument):
 def latest_text(numbering: CounterDocument, ask: Ask) -> str | None:
     """Return the last number by its text."""
     last = numbering.documents.find_one({"scope": ask.place.scope, "period": ask.place.period}, sort=[("text", -1)])
-    return last["text"] if last else None
+    return str(last["text"]) if last is not None else None

@@ -120,7 +120,7 @@ class CheckNextRetryFallback(CounterRow):
         """Generate and insert; on any duplicate key generate and insert again; at last, fall back."""
         for attempt in range(1, self.retries + 2):
             try:
-                answer, _ = self.session.run(lambda tx: self.draw_and_store(tx, ask), checkpoint)
+                answer, _ = super().create(ask, checkpoint)
                 return answer, attempt
             except DBAPIError as e:
                 if violated(e) is None or attempt > self.retries:

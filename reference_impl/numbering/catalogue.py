@@ -1,4 +1,4 @@
-"""The cases of numbering: every row of the catalogue with its twins, with and without the unique index, at each isolation level."""
+"""The cases of numbering: the catalogue's rows and their twins, with and without the unique index, at each isolation level."""
 
 from __future__ import annotations
 

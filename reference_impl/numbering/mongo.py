@@ -121,6 +121,7 @@ class CounterDocument:
             return_document=pymongo.ReturnDocument.AFTER,
             session=session,
         )
+        assert counter is not None  # an upsert that returns what it wrote has written something
         return int(counter["value"]), None
 
     def store(self, ask: Ask, number: int, basis: str | None, session: ClientSession | None = None) -> dict[str, Any]:

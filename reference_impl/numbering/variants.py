@@ -63,5 +63,5 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
 
 for _name, _implementation, _defaults in ON_POSTGRES:
     variant(f"pg.{_name}", operations=OPERATIONS, settings=POSTGRES, **_defaults)(_implementation)
-for _name, _implementation, _defaults in ON_MONGO:
-    variant(f"mongo.{_name}", operations=OPERATIONS, settings=MONGO, **_defaults)(_implementation)
+for _name, _on_mongo, _defaults in ON_MONGO:
+    variant(f"mongo.{_name}", operations=OPERATIONS, settings=MONGO, **_defaults)(_on_mongo)

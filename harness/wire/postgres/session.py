@@ -314,7 +314,7 @@ class PostgresSession:
         facts = self._facts(unit)
         if self.status is not Status.IDLE:
             return not all(f.harmless for f in facts)
-        held = self._session_locks and any(f.session_locks for f in facts)
+        held = self._session_locks and any(f.drops_session_locks for f in facts)
         return held or not all(f.housekeeping for f in facts)
 
     def describe(self, unit: Unit, connection: int, index: int) -> Step:
@@ -359,7 +359,7 @@ class PostgresSession:
         if unit.awaits == 0 or (unit.awaits > 0 and self._skipping):
             return False
         if not self._session_locks and (unit.simple is not None or unit.portals):
-            self._session_locks = any(f.session_locks for f in self._facts(unit))
+            self._session_locks = any(f.takes_session_locks for f in self._facts(unit))
         self._in_flight.append(unit)
         return True
 

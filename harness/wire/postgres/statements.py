@@ -23,7 +23,7 @@ class Facts:
     """What is known of an SQL text.
 
     ``housekeeping`` holds outside a transaction, ``harmless`` also inside one (takes no snapshot, drops no lock).
-    ``session_locks``: it may take or release advisory locks that outlive a transaction.
+    ``takes_session_locks`` and ``drops_session_locks``: advisory locks that outlive a transaction.
     """
 
     fingerprint: str
@@ -31,7 +31,8 @@ class Facts:
     statements: int
     housekeeping: bool
     harmless: bool
-    session_locks: bool
+    takes_session_locks: bool
+    drops_session_locks: bool
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -118,7 +119,8 @@ def _analyse(sql: bytes) -> Facts:
         statements=max(len(shapes), 1),
         housekeeping=all(_housekeeping(text) for text in folded),
         harmless=all(_harmless(text) for text in folded),
-        session_locks=any(("advisory" in text and "xact" not in text) or text == "discard all" for text in folded),
+        takes_session_locks=any("advisory_lock" in text for text in folded),
+        drops_session_locks=any("advisory_unlock" in text or text == "discard all" for text in folded),
         tags=tags,
     )
 

@@ -99,8 +99,16 @@ def test_anything_unheard_of_is_unknown_and_keeps_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("status", "outcome", "refusal"),
-    [(200, Outcome.OK, None), (201, Outcome.OK, None), (409, Outcome.FAIL, True), (422, Outcome.FAIL, True)]
-    + [(429, Outcome.FAIL, False), (500, Outcome.INFO, False), (503, Outcome.INFO, False), (504, Outcome.INFO, False)],
+    [
+        (200, Outcome.OK, None),
+        (201, Outcome.OK, None),
+        (409, Outcome.FAIL, True),
+        (422, Outcome.FAIL, True),
+        (429, Outcome.FAIL, False),
+        (500, Outcome.INFO, False),
+        (503, Outcome.INFO, False),
+        (504, Outcome.INFO, False),
+    ],
 )
 def test_http_statuses_have_classes(status: int, outcome: Outcome, refusal: bool | None) -> None:
     seen, failure = classify_status(status, "text")
