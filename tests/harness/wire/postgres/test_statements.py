@@ -126,10 +126,11 @@ def test_statements_are_counted_and_semicolons_in_strings_are_not() -> None:
     assert facts_of(b"").statements == 1
 
 
-def test_session_locks_are_noticed_and_transaction_locks_are_not() -> None:
-    assert facts_of(b"SELECT pg_advisory_lock(1)").session_locks
-    assert facts_of(b"DISCARD ALL").session_locks
-    assert not facts_of(b"SELECT pg_advisory_xact_lock(1)").session_locks
+def test_taking_and_dropping_session_locks_is_noticed_and_transaction_locks_are_not() -> None:
+    texts = ["SELECT pg_try_advisory_lock(1)", "SELECT pg_advisory_unlock(1)", "DISCARD ALL", "SELECT pg_advisory_xact_lock(1)"]
+    facts = [facts_of(t.encode()) for t in texts]
+    assert [f.takes_session_locks for f in facts] == [True, False, False, False]
+    assert [f.drops_session_locks for f in facts] == [False, True, True, False]
 
 
 @given(st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass")) | st.binary(max_size=200))

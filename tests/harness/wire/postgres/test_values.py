@@ -20,7 +20,7 @@ IDENTITY = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 
 
 def test_binary_values_are_what_a_real_server_sends(postgres_database: Database) -> None:
-    import psycopg  # noqa: PLC0415
+    import psycopg
 
     asked: dict[str, Any] = {
         "true": True,
