@@ -9,7 +9,12 @@ from typing import Any
 
 from reference_impl.variants import VARIANTS, Variant
 
-BUSINESSES = ("reference_impl.numbering.variants", "reference_impl.payments.variants", "reference_impl.orders.variants")
+BUSINESSES = (
+    "reference_impl.numbering.variants",
+    "reference_impl.payments.variants",
+    "reference_impl.orders.variants",
+    "reference_impl.sales.variants",
+)
 """Modules that register variants when they are imported."""
 
 

@@ -137,6 +137,11 @@ class PostgresSession:
                 connection.rollback()
             raise
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the line was cut on purpose."""
+        return self._cut
+
     def pids(self) -> list[int]:
         """Return the server's process numbers of the connections: who to ask about when this session seems to wait."""
         return [driver.info.backend_pid for driver in self._drivers()]

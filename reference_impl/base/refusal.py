@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+class Refused(Exception):
     """The request was understood and refused, and nothing was changed.
 
     ``refusal`` is a stable code for programs, the message is for people, ``status`` is the HTTP status that the service

@@ -49,7 +49,10 @@ CREATE TABLE installments (
 CREATE INDEX installments_of_order ON installments ("order", number);
 """
 GENERATED = "GENERATED ALWAYS AS (total - advance - discount - paid + refunded) STORED"
-ONE_NUMBER = 'CREATE UNIQUE INDEX installments_number ON installments ("order", number);'
+ONE_NUMBER = """
+ALTER TABLE installments ADD CONSTRAINT installments_number UNIQUE ("order", number) DEFERRABLE INITIALLY IMMEDIATE;
+"""
+"""Deferrable, so that it is checked when a statement ends: the migration moves a whole row of numbers down by one."""
 
 DOUBLED = """
 EXISTS (SELECT FROM installments i WHERE i."order" = orders.id AND i.note = :note AND i.amount = orders.advance)

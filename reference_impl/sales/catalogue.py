@@ -1,0 +1,61 @@
+"""The cases of sales: every row with its twins, at the settings that decide it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.cases import Case
+
+RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
+
+
+def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> Case:
+    chosen: dict[str, Any] = {
+        name: more.pop(name) for name in ("unique_index", "isolation", "stock_check", "work_ms") if name in more
+    }
+    return Case(
+        id=id,
+        area="sales",
+        store="postgres" if variant.startswith("pg.") else "mongo",
+        variant=f"reference:{variant}",
+        scenario=scenario,
+        expect=expect,
+        invariants=spoke,
+        settings=chosen,
+        ops=more.pop("ops", 960),
+        **more,
+    )
+
+
+BROKEN = [
+    _case("S01-pg", "pg.read_then_sell", "oversell", "fail", "S-STOCK"),
+    _case("S01-pg-checked", "pg.read_then_sell", "oversell", "fail", "L-RETRY", stock_check=True),
+    _case("S01-pg-repeatable_read", "pg.read_then_sell", "oversell", "pass", isolation=RR),
+    _case("S02", "pg.credit_by_sum", "credit_limit", "fail", "S-CREDIT"),
+    _case("S02-repeatable_read", "pg.credit_by_sum", "credit_limit", "fail", "S-CREDIT", isolation=RR),
+    _case("S02-serializable", "pg.credit_by_sum", "credit_limit", "pass", isolation=SERIALIZABLE),
+    _case("S03", "pg.validate_before_transaction", "oversell", "fail", "S-STOCK"),
+    _case("S03-checked", "pg.validate_before_transaction", "oversell", "fail", "N-GAPBUDGET", stock_check=True),
+    _case("S04", "pg.number_before_validation", "sales_with_trouble", "fail", "N-GAPLESS", policy="gapless"),
+    _case("S04-budget", "pg.number_before_validation", "sales_with_trouble", "fail", "N-GAPBUDGET"),
+    _case("S05", "pg.document_then_counter", "sales_with_trouble", "fail", "N-UNIQ"),
+    _case("S05-indexed", "pg.document_then_counter", "sales_with_trouble", "fail", "L-RETRY", unique_index=True),
+    _case("S06", "pg.number_early", "oversell", "pass", note="right, and slow where the sale waits for something: see the docs"),
+]
+
+RIGHT = [
+    _case(
+        f"OK-pg-sell_in_one_transaction-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
+        "pg.sell_in_one_transaction",
+        scenario,
+        "pass",
+        unique_index=index,
+        isolation=level,
+        policy="gapless",
+    )
+    for scenario in ("oversell", "credit_limit", "sales_with_trouble")
+    for index in (False, True)
+    for level in (RC, RR, SERIALIZABLE)
+]
+
+CASES = (*BROKEN, *RIGHT)

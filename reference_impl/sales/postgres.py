@@ -1,0 +1,316 @@
+"""Sales on PostgreSQL, done right: `SellInOneTransaction`.
+
+The order of steps is the point:
+
+1. the key is claimed, so that a second click waits and is answered with the first one's invoice;
+2. stock is taken by a conditional update (``quantity >= wanted``): nothing is validated that is not at once done;
+3. price and discount are checked, and credit is taken by a conditional update of the customer's row;
+4. the number is drawn **last**, from a counter row in the same transaction.
+
+If any of it fails, all of it rolls back, the number too: there is no gap, so there is nothing to explain. The counter is
+held only from step 4 to the commit. Locks are taken in the order item, customer, counter.
+
+Failed attempts are logged in a transaction of their own, after the sale's has rolled back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy.exc import DBAPIError
+
+from reference_impl.base import outbox
+from reference_impl.base.business import PostgresBusiness, Settings
+from reference_impl.base.postgres import Checkpoint, Transaction, sqlstate
+from reference_impl.base.refusal import Refused, unknown
+from reference_impl.sales import rules
+from reference_impl.sales.requests import Ask, understand
+
+SCHEMA = """
+CREATE TABLE items (
+    id        text PRIMARY KEY,
+    company   text NOT NULL,
+    price     bigint NOT NULL,
+    opening   bigint NOT NULL,
+    quantity  bigint NOT NULL
+);
+CREATE TABLE customers (
+    id           text PRIMARY KEY,
+    company      text NOT NULL,
+    credit       bigint NOT NULL,
+    open_amount  bigint NOT NULL DEFAULT 0
+);
+CREATE TABLE counters (
+    scope   text NOT NULL,
+    period  text NOT NULL,
+    value   bigint NOT NULL,
+    PRIMARY KEY (scope, period)
+);
+CREATE TABLE sales (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    company   text NOT NULL,
+    scope     text NOT NULL,
+    period    text NOT NULL,
+    number    bigint NOT NULL,
+    text      text NOT NULL,
+    item      text NOT NULL REFERENCES items,
+    quantity  bigint NOT NULL,
+    amount    bigint NOT NULL,
+    customer  text REFERENCES customers,
+    dated     timestamptz NOT NULL,
+    token     text NOT NULL
+);
+CREATE INDEX sales_place ON sales (scope, period, number);
+CREATE INDEX sales_of_customer ON sales (customer) WHERE customer IS NOT NULL;
+CREATE TABLE attempts (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    scope   text NOT NULL,
+    period  text NOT NULL,
+    token   text NOT NULL,
+    reason  text NOT NULL,
+    at      timestamptz NOT NULL
+);
+"""
+NUMBER_INDEX = "ALTER TABLE sales ADD CONSTRAINT sales_number_key UNIQUE (scope, period, number);"
+STOCK_CHECK = "ALTER TABLE items ADD CONSTRAINT items_never_below_zero CHECK (quantity >= 0);"
+
+TAKE = """
+INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 1)
+ON CONFLICT (scope, period) DO UPDATE SET value = counters.value + 1 RETURNING value
+"""
+STORE = """
+INSERT INTO sales (company, scope, period, number, text, item, quantity, amount, customer, dated, token)
+VALUES (:company, :scope, :period, :number, :text, :item, :quantity, :amount, :customer, :dated, :token)
+"""
+GAPS = """
+WITH issued AS (SELECT number FROM sales WHERE scope = :scope AND period = :period AND company = :company),
+     missing AS (SELECT n FROM generate_series(1, (SELECT max(number) FROM issued)) AS n EXCEPT SELECT number FROM issued)
+SELECT (SELECT count(*) FROM issued) AS issued, coalesce((SELECT max(number) FROM issued), 0) AS highest,
+       (SELECT count(*) FROM missing) AS missing,
+       (SELECT array_agg(n ORDER BY n) FROM (SELECT n FROM missing ORDER BY n LIMIT 20) AS first) AS numbers,
+       (SELECT count(*) FROM attempts WHERE scope = :scope AND period = :period) AS failed
+"""
+
+
+class SellInOneTransaction(PostgresBusiness):
+    """Stock and credit are taken by conditional updates, the number is drawn last, and all of it commits together."""
+
+    without_key = frozenset({"gaps", "deliver"})
+    customers_books: ClassVar[str] = 'SELECT id, credit AS "limit", open_amount FROM customers'
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
+        "items_pkey": lambda ask: rules.exists_already("item", ask.subject),
+        "customers_pkey": lambda ask: rules.exists_already("customer", ask.subject),
+    }
+
+    @classmethod
+    def tables(cls, settings: Settings) -> str:
+        """Return the DDL. ``unique_index`` and ``stock_check`` add the second lines of defence."""
+        parts = [SCHEMA]
+        if settings["unique_index"]:
+            parts.append(NUMBER_INDEX)
+        if settings["stock_check"]:
+            parts.append(STOCK_CHECK)
+        return "\n".join(parts)
+
+    @classmethod
+    def books(cls, settings: Settings) -> Mapping[str, str]:
+        """Return how each canonical table is read."""
+        return {
+            "documents": """
+                SELECT id, scope, period, number, text, token, 'issued' AS status, dated, amount FROM sales
+            """,
+            "counters": "SELECT scope, period, value FROM counters",
+            "stock": """
+                SELECT i.id AS item, i.opening, i.quantity, coalesce(s.sold, 0) AS sold FROM items i
+                LEFT JOIN (SELECT item, sum(quantity) AS sold FROM sales GROUP BY item) s ON s.item = i.id
+            """,
+            "customers": cls.customers_books,
+            **outbox.BOOKS,
+        }
+
+    def understand(self, f: str, arguments: Mapping[str, Any], token: str) -> Ask:
+        """Read the request, or refuse it."""
+        return understand(f, arguments, token)
+
+    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Carry out one operation, and log the attempt if it was a sale that failed."""
+        try:
+            return super().call(f, arguments, token, checkpoint)
+        except (Refused, DBAPIError) as e:
+            if f == "sell" and not (isinstance(e, Refused) and e.status == 422):
+                self.log_attempt(self.understand(f, arguments, token), e)
+            raise
+
+    # The operations -------------------------------------------------------------------------------------------------
+
+    def stock_item(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take an item into stock."""
+        tx.change(
+            "INSERT INTO items (id, company, price, opening, quantity) VALUES (:id, :company, :price, :quantity, :quantity)",
+            id=ask.subject,
+            company=ask.company,
+            price=ask.price,
+            quantity=ask.quantity,
+        )
+        self.record(tx, ask, ask.price)
+        return {"subject": ask.subject, "amount": ask.price}
+
+    def add_customer(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Add a customer who may buy on credit up to a limit."""
+        tx.change(
+            "INSERT INTO customers (id, company, credit) VALUES (:id, :company, :limit)",
+            id=ask.subject,
+            company=ask.company,
+            limit=ask.limit,
+        )
+        self.record(tx, ask, ask.limit)
+        return {"subject": ask.subject, "amount": ask.limit}
+
+    def sell(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Sell, and return the invoice's number."""
+        price = self.take_stock(tx, ask)
+        tx.at("stock_taken")
+        amount = self.check(ask, price)
+        if ask.customer is not None:
+            self.take_credit(tx, ask, amount)
+            tx.at("credit_taken")
+        self.work(ask)
+        scope, period, prefix = rules.series(ask.branch, ask.at)
+        number = self.draw(tx, scope, period)
+        tx.at("number_taken")
+        self.store(tx, ask, number=number, amount=amount)
+        tx.at("document_stored")
+        self.record(tx, ask, amount)
+        return {
+            "subject": ask.subject,
+            "amount": amount,
+            "scope": scope,
+            "period": period,
+            "number": number,
+            "text": f"{prefix}{number:04d}",
+        }
+
+    def gaps(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Tell how many numbers of a branch are missing on the day of ``at``, and what to make of it.
+
+        Only settled gaps are seen: the counter's row is locked from the draw to the commit, so a number that can be seen
+        has no lower one still under way.
+        """
+        scope, period, _ = rules.series(ask.branch, ask.at)
+        found = tx.row(GAPS, scope=scope, period=period, company=ask.company)
+        return {
+            "scope": scope,
+            "period": period,
+            "issued": found.issued,
+            "highest": found.highest,
+            "missing": found.missing,
+            "numbers": found.numbers or [],
+            "failed_attempts": found.failed,
+            "judgement": rules.judge_gaps(missing=found.missing, highest=found.highest),
+        }
+
+    def deliver(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Publish what waits in the outbox."""
+        return self.outbox.deliver(self.session, tx, ask.most)
+
+    # Steps ----------------------------------------------------------------------------------------------------------
+
+    def take_stock(self, tx: Transaction, ask: Ask) -> int:
+        """Take the quantity out of stock if it is there; return the item's price."""
+        price: int | None = tx.value(
+            "UPDATE items SET quantity = quantity - :quantity"
+            " WHERE id = :item AND company = :company AND quantity >= :quantity RETURNING price",
+            item=ask.item,
+            company=ask.company,
+            quantity=ask.quantity,
+        )
+        if price is None:
+            raise rules.insufficient_stock(ask.item, wanted=ask.quantity, left=self.item(tx, ask).quantity)
+        return price
+
+    def check(self, ask: Ask, price: int) -> int:
+        """Check price and discount; return what the sale costs."""
+        if ask.price != price:
+            raise rules.price_mismatch(asked=ask.price, price=price)
+        if ask.discount_bp > rules.DISCOUNT_WITHOUT_PERMISSION and not ask.discount_permitted:
+            raise rules.discount_not_permitted(ask.discount_bp)
+        return rules.amount_of(price=price, quantity=ask.quantity, discount_bp=ask.discount_bp)
+
+    def take_credit(self, tx: Transaction, ask: Ask, amount: int) -> None:
+        """Add to what the customer owes if the limit allows it."""
+        taken = tx.change(
+            "UPDATE customers SET open_amount = open_amount + :amount"
+            " WHERE id = :id AND company = :company AND open_amount + :amount <= credit",
+            id=ask.customer,
+            company=ask.company,
+            amount=amount,
+        )
+        if taken != 1:
+            customer = self.customer(tx, ask)
+            raise rules.credit_exceeded(amount=amount, limit=customer.credit, open_amount=customer.open_amount)
+
+    def work(self, ask: Ask) -> None:
+        """Do what takes its time and needs no number: here, wait as long as a call to a payment terminal would."""
+        if self.settings["work_ms"]:
+            time.sleep(self.settings["work_ms"] / 1000)
+
+    def draw(self, tx: Transaction, scope: str, period: str) -> int:
+        """Draw the next number of the branch's day."""
+        return int(tx.value(TAKE, scope=scope, period=period))
+
+    def store(self, tx: Transaction, ask: Ask, *, number: int, amount: int) -> None:
+        """Store the sale."""
+        scope, period, prefix = rules.series(ask.branch, ask.at)
+        tx.change(
+            STORE,
+            company=ask.company,
+            scope=scope,
+            period=period,
+            number=number,
+            text=f"{prefix}{number:04d}",
+            item=ask.item,
+            quantity=ask.quantity,
+            amount=amount,
+            customer=ask.customer,
+            dated=ask.at,
+            token=ask.key,
+        )
+
+    def item(self, tx: Transaction, ask: Ask) -> Any:
+        """Read an item of this company."""
+        item = tx.row(
+            "SELECT price, quantity FROM items WHERE id = :item AND company = :company", item=ask.item, company=ask.company
+        )
+        if item is None:
+            raise unknown("item", ask.item)
+        return item
+
+    def customer(self, tx: Transaction, ask: Ask) -> Any:
+        """Read a customer of this company."""
+        customer = tx.row(
+            "SELECT credit, open_amount FROM customers WHERE id = :id AND company = :company",
+            id=ask.customer,
+            company=ask.company,
+        )
+        if customer is None:
+            raise unknown("customer", ask.customer or "")
+        return customer
+
+    def log_attempt(self, ask: Ask, error: Exception) -> None:
+        """Log a sale that failed, on another connection: the sale's own transaction is gone."""
+        if self.session.is_cut:
+            return
+        scope, period, _ = rules.series(ask.branch, ask.at)
+        reason = error.refusal if isinstance(error, Refused) else sqlstate(error) if isinstance(error, DBAPIError) else None
+        self.session.aside(
+            lambda tx: tx.change(
+                "INSERT INTO attempts (scope, period, token, reason, at) VALUES (:scope, :period, :token, :reason, :at)",
+                scope=scope,
+                period=period,
+                token=ask.key,
+                reason=reason or type(error).__name__,
+                at=ask.at,
+            )
+        )

@@ -1,0 +1,28 @@
+"""The variants of sales by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_impl.sales import broken_postgres as wrong
+from reference_impl.sales.postgres import SellInOneTransaction
+from reference_impl.sales.requests import OPERATIONS
+from reference_impl.variants import ISOLATION, UNIQUE_INDEX, Setting, variant
+
+STOCK_CHECK = Setting(default=False, help="CHECK (quantity >= 0) as second line of defence", choices=(True, False))
+WORK = Setting(default=0, help="milliseconds that a sale waits for something outside, such as a payment terminal")
+
+POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX, "stock_check": STOCK_CHECK, "work_ms": WORK}
+
+ON_POSTGRES: tuple[tuple[str, type[SellInOneTransaction], dict[str, Any]], ...] = (
+    ("sell_in_one_transaction", SellInOneTransaction, {}),
+    ("read_then_sell", wrong.ReadThenSell, {}),
+    ("credit_by_sum", wrong.CreditBySum, {}),
+    ("number_before_validation", wrong.NumberBeforeValidation, {}),
+    ("validate_before_transaction", wrong.ValidateBeforeTransaction, {}),
+    ("document_then_counter", wrong.DocumentThenCounter, {}),
+    ("number_early", wrong.NumberEarly, {}),
+)
+
+for _name, _implementation, _defaults in ON_POSTGRES:
+    variant(f"pg.{_name}", operations=frozenset(OPERATIONS), settings=POSTGRES, **_defaults)(_implementation)

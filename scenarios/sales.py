@@ -1,0 +1,186 @@
+"""Sales under fire: the last piece in stock, the last of a customer's credit, and numbers that must not be lost.
+
+All sales are of one day. Those of one branch share one series of numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.model import Call, Fault, Outcome, Program, Seat, Setting
+from scenarios.races import Race
+
+DAY = "2025-11-22T10:00:00+00:00"
+BRANCH = "Bambang"
+PRICE = 19_900
+BRANCHES = 16
+"""Branches of the chain that the credit scenario plays in, each with an item of its own."""
+
+SALE_INVARIANTS = (
+    "S-STOCK",
+    "S-CREDIT",
+    "N-UNIQ",
+    "N-GAPLESS",
+    "N-GAPBUDGET",
+    "N-EXPLAINED",
+    "N-FMT",
+    "N-PERIOD",
+    "N-DOC1",
+    "N-DURABLE",
+    "N-COUNTER1",
+    "N-COUNTER>=MAX",
+    "P-ONCE",
+    "P-KEYMATCH",
+    "P-EXACT",
+    "A-MATCH",
+    "L-RETRY",
+    "L-PROGRESS",
+)
+
+ITEMS = Setting(default=60, help="items in stock; every client asks for each in the same order")
+STOCK = Setting(default=3, help="pieces of each item in stock")
+CUSTOMERS = Setting(default=60, help="customers with a limit that covers three sales")
+
+
+def stock(n: int, quantity: int) -> Call:
+    """Take item number ``n`` into stock."""
+    return Call(f="stock_item", token=f"stock-{n}", arguments={"subject": f"i{n}", "quantity": quantity, "price": PRICE})
+
+
+def sell(item: int, token: str, *, fault: Fault | None = None, **more: Any) -> Call:
+    """Sell a piece of item number ``item``."""
+    arguments = {
+        "subject": f"i{item}",
+        "branch": BRANCH,
+        "document_type": "sale",
+        "item": f"i{item}",
+        "quantity": 1,
+        "price": PRICE,
+        "at": DAY,
+        **more,
+    }
+    return Call(f="sell", token=token, arguments=arguments, fault=fault)
+
+
+def scene_of_last_pieces(settings: Mapping[str, Any]) -> Iterable[Call]:
+    """Take items into stock, a few pieces of each."""
+    return (stock(n, settings["stock"]) for n in range(settings["items"]))
+
+
+def scene_of_small_limits(settings: Mapping[str, Any]) -> Iterable[Call]:
+    """Have plenty in stock at every branch, and customers with small limits."""
+    for n in range(BRANCHES):
+        yield stock(n, 10**6)
+    for n in range(settings["customers"]):
+        yield Call(f="add_customer", token=f"customer-{n}", arguments={"subject": f"c{n}", "limit": 3 * PRICE + PRICE // 2})
+
+
+def scene_of_a_shop(settings: Mapping[str, Any]) -> Iterable[Call]:
+    """Have plenty of most things in stock, nothing left of one, and one customer with a large and one with no limit."""
+    yield stock(0, 1)
+    for n in range(1, settings["items"]):
+        yield stock(n, 10**6)
+    for name, limit in (("good", 10**12), ("none", 0)):
+        yield Call(f="add_customer", token=f"customer-{name}", arguments={"subject": name, "limit": limit})
+
+
+def buy_last_pieces(seat: Seat) -> Program:
+    """Buy each item in turn, as everybody else does."""
+    for n in range(seat.settings["items"]):
+        yield sell(n, seat.token(n))
+
+
+def buy_on_credit(seat: Seat) -> Program:
+    """Sell on each customer's account in turn, as every other branch does: the customer is all that they share."""
+    branch = seat.client % BRANCHES
+    for n in range(seat.settings["customers"]):
+        yield sell(branch, seat.token(n), customer=f"c{n}", branch=f"Branch{branch}")
+
+
+def sell_with_trouble(seat: Seat) -> Program:
+    """Sell while some sales are refused, some clients vanish, some processes die and some replies are lost."""
+    settings, chance = seat.settings, seat.random
+    intent = 0
+    while True:
+        drawn = chance.random()
+        token = seat.token(intent)
+        item = 1 + chance.randrange(settings["items"] - 1)
+        if drawn < settings["refuse"]:
+            yield _refused(chance.randrange(4), item, token)
+        else:
+            call = sell(item, token, customer=chance.choice([None, "good"]))
+            operation = yield Call(f=call.f, token=token, arguments=call.arguments, fault=_fault(seat, drawn))
+            tries = 1
+            while operation.outcome is Outcome.INFO and tries < settings["tries"]:
+                operation = yield call
+                tries += 1
+        intent += 1
+
+
+def _refused(kind: int, item: int, token: str) -> Call:
+    """Return a sale that the business refuses, each for another reason."""
+    if kind == 0:
+        return sell(0, token, quantity=2)
+    if kind == 1:
+        return sell(item, token, customer="none")
+    if kind == 2:
+        return sell(item, token, discount_bp=5000, discount_permitted=False)
+    return sell(item, token, price=PRICE - 1)
+
+
+def _fault(seat: Seat, drawn: float) -> Fault | None:
+    settings, chance = seat.settings, seat.random
+    edge = settings["refuse"]
+    for kind in ("vanish", "kill", "lose_reply"):
+        if drawn < edge + settings[kind]:
+            if kind == "lose_reply":
+                return Fault(kind=kind)
+            points = ["number_drawn", "number_taken", "before_commit", "document_committed"]
+            return Fault(kind=kind, point=chance.choice(points))
+        edge += settings[kind]
+    return None
+
+
+SCENARIOS = (
+    Race(
+        name="oversell",
+        family="sales",
+        summary="Every client wants the last pieces of the same items: no more is sold than was there.",
+        scene=scene_of_last_pieces,
+        behaviour=buy_last_pieces,
+        operations=frozenset({"stock_item", "sell"}),
+        invariants=SALE_INVARIANTS,
+        settings={"items": ITEMS, "stock": STOCK},
+        policy="branch-daily",
+    ),
+    Race(
+        name="credit_limit",
+        family="sales",
+        summary="Every client sells on the account of the same customers: none owes more than its limit.",
+        scene=scene_of_small_limits,
+        behaviour=buy_on_credit,
+        operations=frozenset({"stock_item", "add_customer", "sell"}),
+        invariants=SALE_INVARIANTS,
+        settings={"customers": CUSTOMERS},
+        policy="branch-daily",
+    ),
+    Race(
+        name="sales_with_trouble",
+        family="sales",
+        summary="Sales are refused, cut off, killed and repeated: no number is lost, none is issued twice.",
+        scene=scene_of_a_shop,
+        behaviour=sell_with_trouble,
+        operations=frozenset({"stock_item", "add_customer", "sell"}),
+        invariants=SALE_INVARIANTS,
+        settings={
+            "items": Setting(default=10, help=ITEMS.help),
+            "refuse": Setting(default=0.15, help="share of sales that are refused for stock, credit, discount or price"),
+            "vanish": Setting(default=0.03, help="share of sales whose client cuts its connection half way"),
+            "kill": Setting(default=0.002, help="share of sales during which the client's process is killed"),
+            "lose_reply": Setting(default=0.03, help="share of sales whose reply never reaches the client"),
+            "tries": Setting(default=5, help="how often an unacknowledged sale is sent at most"),
+        },
+        policy="branch-daily",
+    ),
+)
