@@ -37,6 +37,9 @@ COMMANDS = (
 INTERRUPTED = 4
 """An interrupted run proved nothing: the exit status of an unknown verdict."""
 
+TYPERS_INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt."""
+
 BUG = 3
 
 
@@ -78,9 +81,9 @@ def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way
     except TyperException as e:
         return _say(f"{_one_line(e.format_message())}; see: racegate --help", e.exit_code)
     except typer.Exit as e:
-        return e.exit_code
+        return _interrupted() if e.exit_code == TYPERS_INTERRUPTED else e.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted: nothing is proved; servers that were started are stopped", INTERRUPTED)
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -93,6 +96,10 @@ def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way
             f"please report it with the file {kept}",
             BUG,
         )
+
+
+def _interrupted() -> int:
+    return _say("interrupted: nothing is proved; servers that were started are stopped", INTERRUPTED)
 
 
 def entry() -> None:
