@@ -77,11 +77,11 @@ def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way
 
     try:
         status = build_app()(args=list(argv), prog_name="racegate", standalone_mode=False)
-        return int(status or 0)
+        return _interrupted() if status == TYPERS_INTERRUPTED else int(status or 0)
     except TyperException as e:
         return _say(f"{_one_line(e.format_message())}; see: racegate --help", e.exit_code)
     except typer.Exit as e:
-        return _interrupted() if e.exit_code == TYPERS_INTERRUPTED else e.exit_code
+        return e.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except BrokenPipeError:
