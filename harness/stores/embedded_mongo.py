@@ -126,7 +126,7 @@ class EmbeddedMongo:
             *("--oplogSize", "256"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "enableTestCommands=true"),
-            *("--setParameter", "transactionLifetimeLimitSeconds=10"),
+            *("--setParameter", "transactionLifetimeLimitSeconds=3"),
         ]
 
     def _initiate(self) -> None:
