@@ -68,6 +68,27 @@ PG_BROKEN = [
     _case("A03", "pg.consumer_without_dedup", "audit_and_outbox_delivery", "fail", "P-ONCE", area="audit"),
 ]
 
+MONGO_BROKEN = [
+    _case("P01-mongo", "mongo.blind_status", "double_approval", "fail", "P-ONCE", "P-CONS"),
+    _case("P01-mongo-twin", "mongo.blind_status", "double_approval", "pass", transaction=True),
+    _case("P02-mongo", "mongo.guard_then_insert", "double_submit", "fail", "P-PEND1", transaction=False),
+    _case(
+        "P02-mongo-indexed", "mongo.guard_then_insert", "double_submit", "fail", "L-RETRY", transaction=False, unique_index=True
+    ),
+    _case("P27", "mongo.guard_then_insert", "double_submit", "fail", "P-PEND1", note="a snapshot does not stop a second insert"),
+    _case("P27-twin", "mongo.guard_then_insert", "double_submit", "pass", unique_index=True),
+    _case("P04-mongo", "mongo.guard_by_json_number", "double_submit", "fail", "P-PEND1"),
+    _case("P06-mongo", "mongo.approve_without_recheck", "two_pendings_of_one_term", "fail", "P-NOOVER"),
+    _case("P09", "mongo.replace_document", "refund_against_approval", "fail", "P-CONS"),
+    _case("P09-twin", "mongo.replace_document", "refund_against_approval", "pass", transaction=True),
+    _case("P10-mongo", "mongo.blind_status", "approve_against_reject", "fail", "P-TERM1"),
+    _case("P10-mongo-twin", "mongo.blind_status", "approve_against_reject", "pass", transaction=True),
+    _case("P11-mongo", "mongo.blind_status", "approve_against_cancel", "fail", "P-TERM1", "P-CONS"),
+    _case("P16-mongo", "mongo.webhook_without_dedup", "redelivered_webhook", "fail", "P-ONCE"),
+    _case("P17-mongo", "mongo.token_looked_up_first", "key_reuse", "fail", "P-ONCE", scenario_settings={"vanish": 0.01}),
+    _case("P18-mongo", "mongo.fingerprint_ignored", "key_reuse", "fail", "P-KEYMATCH", scenario_settings={"vanish": 0.01}),
+]
+
 EVERYWHERE = (
     "double_submit",
     "submit_without_term",
@@ -86,6 +107,10 @@ EVERYWHERE = (
 )
 
 
+CUTTING = ("key_reuse", "audit_and_outbox_delivery")
+"""Scenarios that cut clients off. MongoDB keeps what a cut-off client had in its transaction for seconds, so few are cut there."""
+
+
 def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: tuple[str, ...] = (RC,)) -> list[_Case]:
     """A correct variant is quiet in every scenario, at these settings."""
     name = variant.replace(".", "-")
@@ -98,6 +123,7 @@ def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: t
             area="audit" if scenario == "audit_and_outbox_delivery" else "payments",
             unique_index=index,
             **({"isolation": level} if variant.startswith("pg.") else {}),
+            **({"scenario_settings": {"vanish": 0.01}} if variant.startswith("mongo.") and scenario in CUTTING else {}),
         )
         for scenario in EVERYWHERE
         for index in indexed
@@ -111,7 +137,9 @@ PG_RIGHT = [
     *_right("pg.lock_the_term", indexed=(True,), levels=(RR, SERIALIZABLE)),
 ]
 
-CASES = (*PG_BROKEN, *PG_RIGHT)
+MONGO_RIGHT = _right("mongo.approve_in_transaction")
+
+CASES = (*PG_BROKEN, *MONGO_BROKEN, *PG_RIGHT, *MONGO_RIGHT)
 
 
 def _stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, note: str) -> Stage:

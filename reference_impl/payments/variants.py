@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_impl.payments import broken_mongo as wrong_mongo
 from reference_impl.payments import broken_postgres as wrong
 from reference_impl.payments import broken_postgres_keys as keys
 from reference_impl.payments import broken_postgres_outbox as outbox
+from reference_impl.payments.mongo import ApproveInTransaction
 from reference_impl.payments.postgres import ApproveInOneTransaction
 from reference_impl.payments.postgres_locking import LockTheTerm
 from reference_impl.payments.requests import OPERATIONS
@@ -56,5 +58,21 @@ ON_POSTGRES: tuple[tuple[str, type[ApproveInOneTransaction], dict[str, Any]], ..
     ("poll_by_cursor", outbox.PollByCursor, {}),
 )
 
+MONGO = {"unique_index": UNIQUE_INDEX, "transaction": TRANSACTION}
+
+ON_MONGO: tuple[tuple[str, type[ApproveInTransaction], dict[str, Any]], ...] = (
+    ("approve_in_transaction", ApproveInTransaction, {}),
+    ("guard_then_insert", wrong_mongo.GuardThenInsert, {}),
+    ("guard_by_json_number", wrong_mongo.GuardByJsonNumber, {}),
+    ("approve_without_recheck", wrong_mongo.ApproveWithoutRecheck, {}),
+    ("replace_document", wrong_mongo.ReplaceDocument, {"transaction": False}),
+    ("blind_status", wrong_mongo.BlindStatus, {"transaction": False}),
+    ("webhook_without_dedup", wrong_mongo.WebhookWithoutDedup, {}),
+    ("token_looked_up_first", wrong_mongo.TokenLookedUpFirst, {}),
+    ("fingerprint_ignored", wrong_mongo.FingerprintIgnored, {}),
+)
+
 for _name, _implementation, _defaults in ON_POSTGRES:
     variant(f"pg.{_name}", operations=frozenset(OPERATIONS), settings=POSTGRES, **_defaults)(_implementation)
+for _name, _on_mongo, _defaults in ON_MONGO:
+    variant(f"mongo.{_name}", operations=frozenset(OPERATIONS), settings=MONGO, **_defaults)(_on_mongo)

@@ -1,0 +1,234 @@
+"""Term payments on MongoDB, done right: `ApproveInTransaction`.
+
+The same three habits as on PostgreSQL, and one that MongoDB asks for:
+
+- **Decide in the filter.** ``find_one_and_update({"_id": id, "status": "awaiting_approval"}, ...)`` returns the document or
+  None; there is nothing between looking and writing.
+- **Fight over one document.** What awaits approval is kept on the term (``pending``). MongoDB's transactions are snapshots:
+  two of them may each count no pending payment and each insert one. Two that write the same term cannot.
+- **One transaction, run again from its beginning** on a write conflict (112), which comes at once instead of waiting.
+- **Nothing is caught inside the transaction.** A duplicate key has aborted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from pymongo.database import Database
+
+from reference_impl.base.keys import key_reused
+from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, MongoBusiness, Settings, Work
+from reference_impl.base.refusal import Refused, unknown
+from reference_impl.payments import rules
+from reference_impl.payments.requests import Ask, understand
+
+_PAYMENT = {"_id": 0, "id": "$_id", **dict.fromkeys(("term", "account", "amount", "refunded", "status", "token"), 1)}
+_TERM = {"_id": 0, "id": "$_id", **dict.fromkeys(("account", "opening", "balance", "assessment"), 1)}
+_REFUND = {"_id": 0, "id": {"$toString": "$_id"}, "payment": 1, "amount": 1, "token": 1}
+
+
+class ApproveInTransaction(MongoBusiness):
+    """Every change says what it needs in its filter, and all changes of an operation are one transaction."""
+
+    collections = ("accounts", "terms", "payments", "refunds", "events")
+    without_key = frozenset({"webhook", "account", "deliver"})
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
+        "_id": lambda ask: rules.exists_already("account" if ask.f == "open_account" else "payment", ask.subject),
+        "term": lambda ask: rules.already_awaiting(),
+    }
+
+    @classmethod
+    def indexes(cls, database: Database[Any], settings: Settings) -> None:
+        """Make the indexes. ``unique_index`` adds the second line of defence: one pending payment a term."""
+        database.terms.create_index([("account", 1), ("position", 1)])
+        database.payments.create_index([("account", 1), ("status", 1)])
+        if settings["unique_index"]:
+            database.payments.create_index(
+                [("term", 1)], unique=True, partialFilterExpression={"status": rules.AWAITING}, name="one_pending"
+            )
+
+    @classmethod
+    def books(cls, settings: Settings) -> Books:
+        """Return how each canonical table is read."""
+        return {
+            "payments": ("payments", [{"$project": _PAYMENT}]),
+            "terms": ("terms", [{"$project": _TERM}]),
+            "refunds": ("refunds", [{"$project": _REFUND}]),
+            **AUDIT_BOOKS,
+        }
+
+    def understand(self, f: str, arguments: Mapping[str, Any], token: str) -> Ask:
+        """Read the request, or refuse it."""
+        return understand(f, arguments, token)
+
+    # The operations -------------------------------------------------------------------------------------------------
+
+    def open_account(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Open an account with its five terms; their amounts sum to the assessment exactly."""
+        amounts = rules.split(ask.amount, [share for _, share in rules.TERMS])
+        terms = rules.opening_terms(ask.subject, amounts)
+        work.insert("accounts", {"_id": ask.subject, "company": ask.company, "assessment": ask.amount})
+        for term in terms:
+            stored = {**term, "_id": term["id"], "company": ask.company, "pending": 0, "assessment": ask.amount}
+            del stored["id"]
+            work.insert("terms", stored)
+        self.record(work, ask, ask.amount)
+        return {"subject": ask.subject, "amount": ask.amount, "terms": terms}
+
+    def submit(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Record a payment that awaits approval, if its term owes that much and nothing else awaits approval for it."""
+        term = self.reserve(work, ask)
+        work.at("reserved")
+        work.insert("payments", self.new_payment(ask, term))
+        self.record(work, ask, ask.amount)
+        return {"subject": ask.subject, "term": ask.term, "amount": ask.amount, "status": rules.AWAITING}
+
+    def approve(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Take a payment off its term, once."""
+        payment = self.decide(work, ask, rules.PAID)
+        work.at("marked_paid")
+        self.reduce(work, payment)
+        self.record(work, ask, payment["amount"])
+        return {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": rules.PAID}
+
+    def reject(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Accounting turns a payment down; the term is free for another."""
+        return self.release(work, ask, rules.REJECTED)
+
+    def cancel(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """The student takes a payment back before it was decided upon."""
+        return self.release(work, ask, rules.CANCELLED)
+
+    def release(self, work: Work, ask: Ask, status: str) -> dict[str, Any]:
+        """End a payment without money moving."""
+        payment = self.decide(work, ask, status)
+        work.at("decided")
+        self.unreserve(work, payment)
+        self.record(work, ask, payment["amount"])
+        return {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": status}
+
+    def refund(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Give money back: in parts, never more than was paid. The term owes it again."""
+        within = {"$lte": [{"$add": ["$refunded", ask.amount]}, "$amount"]}
+        payment = work.change(
+            "payments",
+            {"_id": ask.subject, "company": ask.company, "status": rules.PAID, "$expr": within},
+            {"$inc": {"refunded": ask.amount}},
+        )
+        if payment is None:
+            stands = self.payment(work, ask)
+            if stands["status"] != rules.PAID:
+                raise rules.not_paid(ask.subject, stands["status"])
+            raise rules.exceeds_captured(amount=stands["amount"], refunded=stands["refunded"])
+        work.at("refund_counted")
+        work.insert("refunds", {"payment": ask.subject, "amount": ask.amount, "token": ask.key})
+        self.add_back(work, payment["term"], ask.amount)
+        self.record(work, ask, ask.amount)
+        return {"subject": ask.subject, "amount": ask.amount}
+
+    def webhook(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not."""
+        known = work.find("events", {"_id": ask.event})
+        work.at("event_read")
+        if known is None:
+            work.insert("events", {"_id": ask.event, "payment": ask.subject})
+            return self.approve(work, ask)
+        return self.told_before(work, ask, known)
+
+    def told_before(self, work: Work, ask: Ask, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer an event that was delivered before."""
+        if event["payment"] != ask.subject:
+            raise key_reused(ask.event)
+        payment = self.payment(work, ask)
+        return {"subject": ask.subject, "amount": payment["amount"], "status": payment["status"], "replayed": True}
+
+    def account(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Show an account: what each term owes, what awaits approval, what may be chosen."""
+        account = work.find("accounts", {"_id": ask.subject, "company": ask.company})
+        if account is None:
+            raise unknown("account", ask.subject)
+        terms = work.database.terms.find({"account": ask.subject}, session=work.session).sort("position", 1)
+        return rules.overview(ask.subject, account["assessment"], [{**t, "id": t["_id"]} for t in terms])
+
+    def deliver(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Publish what waits in the outbox."""
+        return self.publish(work, ask.amount)
+
+    # Steps ----------------------------------------------------------------------------------------------------------
+
+    def reserve(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Reserve the term for this payment, if nothing awaits approval for it and it owes that much."""
+        term = work.change(
+            "terms",
+            {**self.term_query(ask), "pending": 0, "balance": {"$gte": ask.amount}},
+            {"$set": {"pending": ask.amount}},
+        )
+        if term is None:
+            raise self.why_not(work, ask)
+        return term
+
+    def unreserve(self, work: Work, payment: Mapping[str, Any]) -> None:
+        """Free the term of a payment."""
+        work.change("terms", {"_id": payment["term"]}, {"$inc": {"pending": -payment["amount"]}})
+
+    def decide(self, work: Work, ask: Ask, status: str) -> dict[str, Any]:
+        """Move a payment out of awaiting approval: of all who try at once exactly one finds it there."""
+        payment = work.change(
+            "payments",
+            {"_id": ask.subject, "company": ask.company, "status": rules.AWAITING},
+            {"$set": {"status": status}},
+        )
+        if payment is None:
+            raise rules.not_awaiting(ask.subject, self.payment(work, ask)["status"])
+        return payment
+
+    def reduce(self, work: Work, payment: Mapping[str, Any]) -> None:
+        """Take a payment off its term, if the term still owes it."""
+        amount = payment["amount"]
+        reduced = work.change(
+            "terms",
+            {"_id": payment["term"], "balance": {"$gte": amount}},
+            {"$inc": {"balance": -amount, "pending": -amount}},
+        )
+        if reduced is None:
+            raise rules.exceeds_available(available=0, pending=amount)
+
+    def add_back(self, work: Work, term: str, amount: int) -> None:
+        """Put a refund back on its term."""
+        work.change("terms", {"_id": term}, {"$inc": {"balance": amount}})
+
+    def payment(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Read a payment of this company, for an explanation. Never to decide."""
+        payment = work.find("payments", {"_id": ask.subject, "company": ask.company})
+        if payment is None:
+            raise unknown("payment", ask.subject)
+        return payment
+
+    def term_query(self, ask: Ask) -> dict[str, Any]:
+        """Return what finds the term that is to be paid."""
+        query = {"_id": ask.term, "company": ask.company}
+        return query if ask.account is None else {**query, "account": ask.account}
+
+    def why_not(self, work: Work, ask: Ask) -> Refused:
+        """Explain a refused submission: what its term has left, and what awaits approval on the account."""
+        term = work.find("terms", self.term_query(ask))
+        if term is None:
+            return unknown("term", ask.term or "")
+        if term["pending"] == 0 and ask.amount > term["balance"]:
+            awaiting = work.total("payments", {"account": term["account"], "status": rules.AWAITING}, "amount")
+            return rules.exceeds_available(available=term["balance"], pending=awaiting)
+        return rules.already_awaiting()
+
+    def new_payment(self, ask: Ask, term: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a payment that awaits approval."""
+        return {
+            "_id": ask.subject,
+            "company": ask.company,
+            "account": term["account"],
+            "term": ask.term,
+            "amount": ask.amount,
+            "refunded": 0,
+            "status": rules.AWAITING,
+            "token": ask.key,
+        }
