@@ -108,7 +108,7 @@ EVERYWHERE = (
 
 
 CUTTING = ("key_reuse", "audit_and_outbox_delivery")
-"""Scenarios that cut clients off. MongoDB keeps what a cut-off client had in its transaction for seconds, so few are cut there."""
+"""Scenarios that cut clients off. MongoDB keeps a cut-off transaction for seconds, so few are cut there."""
 
 
 def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: tuple[str, ...] = (RC,)) -> list[_Case]:
