@@ -20,8 +20,8 @@ class Unit:
 
     __slots__ = ("closing", "data", "replies", "step")
 
-    def __init__(self, data: bytes, *, replies: bool = True, closing: bool = False) -> None:
-        self.data = data
+    def __init__(self, data: bytes | bytearray, *, replies: bool = True, closing: bool = False) -> None:
+        self.data: bytes | bytearray = data
         self.replies = replies
         self.closing = closing
         self.step: Step | None = None
@@ -31,12 +31,19 @@ class Unit:
 class ToServer:
     """Send these bytes to the store now, whatever is held."""
 
-    data: bytes
+    data: bytes | bytearray
 
 
 @dataclass(frozen=True, slots=True)
 class ToClient:
     """Send these bytes to the application now."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Send these bytes to the application even if the answer is to be lost: they ask it to go on with its request."""
 
     data: bytes
 
@@ -87,7 +94,7 @@ class StartTls:
     data: bytes
 
 
-Item = Unit | ToServer | ToClient | Finished | Opened | Cancel | Unreadable | Refused | StartTls
+Item = Unit | ToServer | ToClient | Invite | Finished | Opened | Cancel | Unreadable | Refused | StartTls
 
 
 @dataclass(frozen=True, slots=True)

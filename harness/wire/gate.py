@@ -28,12 +28,14 @@ from harness.wire.conversation import (
     CloseServer,
     Command,
     Finished,
+    Invite,
     Item,
     KillServer,
     Opened,
     Refused,
     Report,
     Session,
+    StartTls,
     ToClient,
     ToServer,
     Unit,
@@ -72,6 +74,10 @@ _RELEASE = PLANS[Decision.RELEASE]
 EXPIRED = Plan(move=Move.DROP, fate=Fate.HOLD_EXPIRED, close=True)
 
 
+WITHHELD_LIMIT = 65_536
+"""Bytes of an answer to be lost that are kept; what asks a client to go on comes long before."""
+
+
 def move_of(*, controlled: bool, gated: bool, waiting: bool) -> Move | None:
     """Return what becomes of the next unit: forwarded, held, or (None) left in the queue behind one that is not done."""
     if not controlled:
@@ -108,6 +114,8 @@ class Gate:
         self._in_flight: deque[Unit] = deque()
         self._dying: Unit | None = None
         self._plan = _RELEASE
+        self._withheld = bytearray()
+        """The beginning of an answer that is to be lost, in case the client must be asked to go on."""
         self._since = 0.0
         self._index = 0
         self._goodbye = False
@@ -179,30 +187,45 @@ class Gate:
     def _take(self, items: list[Item]) -> list[Command]:
         out: list[Command] = []
         for item in items:
-            if isinstance(item, ToClient):
-                if self._plan.answer and not self._over:
-                    out.append(item)
+            if isinstance(item, ToClient | Invite):
+                self._answer(item, out)
             elif isinstance(item, Unit):
                 self._waiting.append(item)
             elif isinstance(item, Finished):
                 self._finish(item.unit, out)
-            elif isinstance(item, Opened):
-                self._open(item, out)
-            elif isinstance(item, Unreadable):
-                out += [self._done(unit, Fate.BROKEN) for unit in self._in_flight if unit.step]
-                self._in_flight.clear()
-                self._plan = self._plan if self._plan.kill else _RELEASE
-                out.append(Report(Tunnelled(connection=self.connection, reason=item.reason)))
             elif isinstance(item, Refused):
                 out.append(ToClient(item.data))
                 out.append(Report(Tunnelled(connection=self.connection, reason=item.reason)))
                 return self._end(out)
-            elif isinstance(item, Cancel):
-                out += [ToServer(item.data), item]
             else:
-                out.append(item)
+                self._rarely(item, out)
         self._advance(out)
         return out
+
+    def _rarely(self, item: Opened | Unreadable | Cancel | StartTls | ToServer, out: list[Command]) -> None:
+        if isinstance(item, Opened):
+            self._open(item, out)
+        elif isinstance(item, Unreadable):
+            out += [self._done(unit, Fate.BROKEN) for unit in self._in_flight if unit.step]
+            self._in_flight.clear()
+            self._plan = self._plan if self._plan.kill else _RELEASE
+            out.append(Report(Tunnelled(connection=self.connection, reason=item.reason)))
+        elif isinstance(item, Cancel):
+            out += [ToServer(item.data), item]
+        else:
+            out.append(item)
+
+    def _answer(self, item: ToClient | Invite, out: list[Command]) -> None:
+        """Pass on what the store says, or keep it back if it is to be lost."""
+        if self._over:
+            return
+        if self._plan.answer:
+            out.append(item if isinstance(item, ToClient) else ToClient(item.data))
+        elif isinstance(item, Invite):
+            out.append(ToClient(bytes(self._withheld) + item.data))
+            self._withheld.clear()
+        elif len(self._withheld) < WITHHELD_LIMIT:
+            self._withheld += item.data
 
     def _advance(self, out: list[Command]) -> None:
         """Send or hold what may go now."""

@@ -126,7 +126,7 @@ class _Link:
         self.server = _ServerSide(self)
         self.session = proxy.upstream.session(proxy.port)
         self.gate: Gate
-        self._unsent: list[bytes] = []
+        self._unsent: list[bytes | bytearray] = []
         self._client_over = False
         self._server_over = False
         self._ending = False

@@ -10,7 +10,7 @@ _BLOCKED = """
     FROM unnest(%s::int[]) AS pid
 """
 _STRANGERS = """
-    SELECT pid, coalesce(application_name, ''), coalesce(client_addr::text, 'local')
+    SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'local')
     FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend'
       AND pid <> pg_backend_pid() AND pid <> ALL(%s::int[])

@@ -24,6 +24,7 @@ from harness.wire.base import SHOWN_ROWS, Result, Status, Step, StepKind
 from harness.wire.conversation import (
     Cancel,
     Finished,
+    Invite,
     Item,
     Opened,
     ToClient,
@@ -117,12 +118,16 @@ class PostgresUnit(Unit):
     __slots__ = (
         "answered",
         "awaits",
+        "begun",
         "columns",
         "commits",
+        "copied",
         "copying",
         "described",
         "error",
         "message",
+        "more_syncs",
+        "over",
         "portals",
         "row_count",
         "rows",
@@ -139,7 +144,14 @@ class PostgresUnit(Unit):
         self.awaits = -1
         """Answers still to come to a unit that ended with Flush; -1: done at ReadyForQuery."""
         self.commits = False
+        self.begun = False
+        self.over = False
         self.copying = False
+        """The server asked for data."""
+        self.copied = False
+        """The client sent data, asked or not."""
+        self.more_syncs = 0
+        """Syncs after data that was not asked for: if the server never asks, it answers each of them."""
         self.tag = ""
         self.error: str | None = None
         self.message: str | None = None
@@ -169,6 +181,7 @@ class PostgresSession:
         self._client = Reader(CLIENT_LIMITS, startup=True)
         self._server = Reader(SERVER_LIMITS)
         self._parts: list[Message] = []
+        self._last: PostgresUnit | None = None
         self._statements: dict[bytes, Statement] = {}
         self._portals: dict[bytes, Portal] = {}
         self._in_flight: deque[PostgresUnit] = deque()
@@ -234,27 +247,49 @@ class PostgresSession:
 
     def _say(self, messages: list[Message], out: list[Item]) -> None:
         acts = CLIENT_ACTS.get(self.phase, {})
-        copying = bool(self._in_flight) and self._in_flight[-1].copying
         parts = self._parts
         for message in messages:
             kind = message[0]
             act = acts.get(kind)
-            if copying and kind in (_S, _H) and not parts:
-                act = Act.COPY  # the server takes no notice of Flush; this Sync ends the unit that is copying
+            if kind in (_S, _H) and not parts and self._copies():
+                act = Act.COPY
             if act is Act.COLLECT:
                 parts.append(message)
             elif act is Act.END or act is Act.FLUSH:
                 parts.append(message)
-                out.append(self._unit(parts))
+                self._last = self._unit(parts)
+                out.append(self._last)
                 self._parts = parts = []
             elif act is Act.COPY:
-                out.append(ToServer(message[1]))
+                self._copy(message, out)
             elif act is Act.BYE:
                 out.append(PostgresUnit(message[1], closing=True, replies=False))
             elif self.phase is Phase.AUTHENTICATION:
                 out.append(ToServer(message[1]))
             else:
                 out.append(PostgresUnit(message[1], replies=False))
+
+    def _copies(self) -> bool:
+        """Tell whether a Flush or Sync comes while data is copied in: the server takes no notice until the data ends."""
+        last = self._last
+        return last is not None and not last.over and (last.copying or (last.copied and last.simple is None))
+
+    def _copy(self, message: Message, out: list[Item]) -> None:
+        """Take in data to be copied: not every client waits to be asked for it, so the COPY itself may still be held."""
+        kind, data = message
+        last = self._last
+        if last is None or last.over:
+            out.append(ToServer(data))  # late, after an error; the server ignores it
+            return
+        last.copied = True
+        if kind == _S and not last.copying:
+            last.more_syncs += 1
+        if last.begun:
+            out.append(ToServer(data))
+        else:
+            if not isinstance(last.data, bytearray):
+                last.data = bytearray(last.data)
+            last.data += data
 
     def _unit(self, parts: list[Message]) -> PostgresUnit:
         """Return the unit that these messages make, with what it executes looked up now: names are used again."""
@@ -353,10 +388,12 @@ class PostgresSession:
         """Note that the unit is on its way; return whether an answer is to come."""
         if not isinstance(unit, PostgresUnit) or not unit.replies:
             return False
+        unit.begun = True
         if self._unread():
             unit.replies = False  # none that will be recognised
             return False
         if unit.awaits == 0 or (unit.awaits > 0 and self._skipping):
+            unit.over = True
             return False
         if not self._session_locks and (unit.simple is not None or unit.portals):
             self._session_locks = any(f.takes_session_locks for f in self._facts(unit))
@@ -400,6 +437,8 @@ class PostgresSession:
         out: list[Item] = []
         if self._strip_binding:
             self._forward_without_binding(messages, out)
+        elif any(kind == _COPY_IN for kind, _ in messages):
+            out.append(Invite(data))
         else:
             out.append(ToClient(data))
         for kind, message in messages:
@@ -432,9 +471,11 @@ class PostgresSession:
             if self.phase is Phase.AUTHENTICATION:
                 self.phase = Phase.READY
                 out.append(Opened(self.backend, self.application_name, self.user))
+            elif unit is not None and unit.more_syncs and not unit.copying:
+                unit.more_syncs -= 1
             elif unit is not None:
                 self._skipping = False
-                out.append(Finished(self._in_flight.popleft()))
+                self._finish(out)
         elif kind == _COPY_IN:
             if unit is not None:
                 unit.copying = True
@@ -455,7 +496,7 @@ class PostgresSession:
             if self.status is Status.IN_TRANSACTION:
                 self.status = Status.FAILED
             while self._in_flight and self._in_flight[0].awaits > 0:
-                out.append(Finished(self._in_flight.popleft()))
+                self._finish(out)
         elif kind in _ANSWERS:
             if kind == _TAG and unit.portals:
                 words = unit.portals[-1].statement.sql[:40].split(None, 1)
@@ -464,7 +505,12 @@ class PostgresSession:
                     self.status = Status.IN_TRANSACTION
             unit.awaits -= 1
             if not unit.awaits:
-                out.append(Finished(self._in_flight.popleft()))
+                self._finish(out)
+
+    def _finish(self, out: list[Item]) -> None:
+        unit = self._in_flight.popleft()
+        unit.over = True
+        out.append(Finished(unit))
 
     def _watch(self, unit: PostgresUnit, kind: int, message: bytes) -> None:
         """Keep what the server answers to a step, and what it says of prepared statements."""

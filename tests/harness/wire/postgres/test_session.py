@@ -318,6 +318,25 @@ def test_copying_in_is_one_step_and_its_data_is_not_held() -> None:
     assert done(play.server(tag("COPY 2"), ready())).result.count == 2
 
 
+def test_a_client_that_does_not_wait_to_be_asked_for_its_data_is_held_with_it() -> None:
+    play = opened()
+    said_ = query("COPY t FROM STDIN") + copy_data(b"1\n")
+    assert step(play.client(said_)).text == "COPY t FROM STDIN"
+    assert play.client(copy_data(b"2\n"), COPY_DONE) == []
+    assert to_server(play.decide()) == said_ + copy_data(b"2\n") + COPY_DONE
+    assert done(play.server(COPY_IN, tag("COPY 2"), ready())).result.count == 2
+    assert play.client(copy_data(b"late")) == [ToServer(copy_data(b"late"))]
+
+
+def test_data_and_sync_that_were_not_asked_for_are_answered_twice_if_the_copy_fails() -> None:
+    play = opened()
+    data = parse("COPY t FROM STDIN") + bind() + execute() + SYNC + copy_data(b"1\n") + COPY_DONE + SYNC
+    play.client(data, query("SELECT a FROM t"))
+    assert to_server(play.decide()) == data
+    assert events(play.server(PARSED, BOUND, error("42P01"), ready())) == []
+    assert step(play.server(ready())).text == "SELECT a FROM t"
+
+
 def test_the_sync_after_a_copy_in_the_extended_protocol_belongs_to_the_copy() -> None:
     play = opened()
     play.client(parse("COPY t FROM STDIN") + bind() + execute() + SYNC)
