@@ -242,6 +242,9 @@ class WireProxy(Protocol):
     def open_connections(self) -> Mapping[int, ConnectionOpened]:
         """Return the connections that are open and ready, by number."""
 
+    def store_ports(self) -> frozenset[int]:
+        """Return the ports from which the proxy is connected to the store, for connections that are not open yet too."""
+
     def tunnelled(self) -> Sequence[Tunnelled]:
         """Return what was passed on unread since the start, also in passthrough."""
 

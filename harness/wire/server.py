@@ -400,6 +400,10 @@ class Proxy:
         """Return the connections that are open and ready."""
         return self.call_in_loop(lambda: {n: link.gate.opened for n, link in self.links.items() if link.gate.opened is not None})
 
+    def store_ports(self) -> frozenset[int]:
+        """Return the ports from which the proxy is connected to the store."""
+        return self.call_in_loop(lambda: frozenset(link.gate.backend for link in self.links.values()))
+
     def tunnelled(self) -> Sequence[Tunnelled]:
         """Return what was passed on unread."""
         return self.call_in_loop(lambda: list(self._tunnelled))

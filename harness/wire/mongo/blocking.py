@@ -8,9 +8,13 @@ So an answer here says that an operation waits and why, not for whom: that is wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+
+CONTROL = "racegate control"
+"""The application name of our own connections past the proxy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +57,28 @@ def running_ports(control: Any, ports: Collection[int]) -> set[int]:
 
 
 def strangers(control: Any, database: str, ports: Collection[int]) -> list[str]:
-    """Describe the operations and open transactions in a database that did not come through our connections."""
+    """Describe the connections that work in a database, or bear its name, and did not come through the proxy.
+
+    A database's URL carries its name as the application's (`harness.stores.base.Database`), so that an application that
+    was handed the wrong URL is seen even while it is idle. Our own control clients are left out by their name.
+
+    Args:
+        control: as above.
+        database: its name.
+        ports: every port from which the proxy is connected (`WireProxy.store_ports`).
+    """
     ours = set(ports)
     stages = [
-        {"$currentOp": {"allUsers": True, "idleSessions": True}},
-        {"$match": {"ns": {"$regex": f"^{database}\\."}}},
+        {"$currentOp": {"allUsers": True, "idleSessions": True, "idleConnections": True}},
+        {"$match": {"client": {"$exists": True}, "appName": {"$ne": CONTROL}}},
+        {"$match": {"$or": [{"appName": database}, {"ns": {"$regex": f"^{re.escape(database)}\\."}}]}},
     ]
-    return [
-        f"{o.get('appName') or 'an unnamed application'} ({o.get('client')}): {o.get('op')} {o.get('ns')}"
+    found = {
+        f"{o.get('appName') or 'an unnamed application'} ({o['client']})"
         for o in control.admin.aggregate(stages)
-        if o.get("client") and _port(o) not in ours
-    ]
+        if _port(o) not in ours
+    }
+    return sorted(found)
 
 
 def _operations(control: Any) -> list[dict[str, Any]]:

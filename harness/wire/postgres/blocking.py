@@ -13,7 +13,7 @@ _STRANGERS = """
     SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'local')
     FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend'
-      AND pid <> pg_backend_pid() AND pid <> ALL(%s::int[])
+      AND application_name <> 'racegate control' AND pid <> pg_backend_pid() AND pid <> ALL(%s::int[])
 """
 _RUNNING = """
     SELECT pid, state, wait_event_type, wait_event FROM pg_stat_activity WHERE pid = ANY(%s::int[])
@@ -55,7 +55,10 @@ def waits(control: Control, pids: Collection[int]) -> dict[int, str]:
 
 
 def strangers(control: Control, pids: Collection[int]) -> list[str]:
-    """Describe the backends in the control connection's database that are neither it nor ours: traffic past the proxy."""
+    """Describe the backends in the control connection's database that did not come through the proxy.
+
+    Our own control connections are left out by their name, ``racegate control``.
+    """
     rows = control.execute(_STRANGERS, (sorted(pids),)).fetchall()
     return [f"backend {pid} of {name or 'an unnamed application'} ({address})" for pid, name, address in rows]
 
