@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from reference_impl.base import outbox
 from reference_impl.base.business import PostgresBusiness, Settings
+from reference_impl.base.keys import Answer, Keyed, Keys
 from reference_impl.base.postgres import Checkpoint, Transaction, sqlstate
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.sales import rules
@@ -94,9 +95,20 @@ SELECT (SELECT count(*) FROM issued) AS issued, coalesce((SELECT max(number) FRO
 """
 
 
+class SaleKeys(Keys):
+    """Keys whose intents are remembered with their invoice, long after the key itself was forgotten."""
+
+    def recall(self, tx: Transaction, ask: Keyed) -> Answer:
+        """Return what was sold for this token, and under which number."""
+        answer = super().recall(tx, ask)
+        sale = tx.row("SELECT scope, period, number, text FROM sales WHERE token = :token", token=ask.key)
+        return {**answer, **(sale._mapping if sale else {})}
+
+
 class SellInOneTransaction(PostgresBusiness):
     """Stock and credit are taken by conditional updates, the number is drawn last, and all of it commits together."""
 
+    keys = SaleKeys()
     without_key = frozenset({"gaps", "deliver"})
     customers_books: ClassVar[str] = 'SELECT id, credit AS "limit", open_amount FROM customers'
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {

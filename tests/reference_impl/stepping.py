@@ -24,7 +24,7 @@ PATIENCE = 20.0
 """Seconds after which a test gives up waiting: a fault of the test, never a result."""
 
 
-class Vanished(Exception):  # noqa: N818 - it happened on purpose
+class Vanished(Exception):
     """The client was cut off."""
 
 
@@ -170,7 +170,7 @@ def play(variant: str, database: Database, **settings: Any) -> Iterator[Play]:
 
 def _waits_in_postgres(database: Database, connection: Any) -> bool:
     """Ask PostgreSQL whether one of a client's two sessions waits for a lock."""
-    import psycopg  # noqa: PLC0415
+    import psycopg
 
     pids = connection.session.pids()
     if not pids:

@@ -1,0 +1,207 @@
+"""Each way to get orders wrong, in its shortest interleaving, and its correct twins in the same one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.model import Outcome
+from harness.stores import Database
+from tests.reference_impl.stepping import Actor, Play, play
+
+RIGHT = "pg.balance_from_one_row"
+LOCKING = "pg.lock_order_then_sum"
+INDEX = {"unique_index": True}
+RR = {"isolation": "repeatable_read"}
+SERIALIZABLE = {"isolation": "serializable"}
+JUDGES = ("O-BAL", "O-DRIFT", "O-INST", "O-CANCEL", "O-CONS", "P-NOOVER", "P-ONCE", "A-MATCH", "L-RETRY")
+
+Case = tuple[str, dict[str, Any], set[str]]
+
+
+def cases(*several: Case) -> Any:
+    """Parametrise with the broken ones and the twins."""
+    twins: list[Case] = [(v, s, set()) for v in (RIGHT, LOCKING) for s in ({}, INDEX, INDEX | RR, SERIALIZABLE)]
+    everything = [*several, *twins]
+    names = [f"{v.removeprefix('pg.')}-{'-'.join(map(str, s.values())) or 'default'}" for v, s, _ in everything]
+    return pytest.mark.parametrize(("variant", "settings", "spoke"), everything, ids=names)
+
+
+def opened(stage: Play, advance: int = 500_000) -> Actor:
+    """Open an order of 20,000.00."""
+    actor = stage.actor()
+    done = actor.does("open_order", "open", subject="o", total=2_000_000, advance=advance)
+    assert done.outcome is Outcome.OK
+    return actor
+
+
+def verdict(stage: Play) -> set[str]:
+    """Return the invariants that have something to say."""
+    return {f.invariant for f in stage.findings(*JUDGES)}
+
+
+def race(stage: Play, points: dict[str, str], first: tuple[str, int], second: tuple[str, int]) -> None:
+    """Let A come to the point that its variant names, B go as far as it gets, A end, B end."""
+    variant = stage.target.variant
+    a, b = stage.actor(), stage.actor()
+    arguments = [{"subject": "o"} | ({"amount": amount} if amount else {}) for _, amount in (first, second)]
+    a.begins(first[0], "A", until=points.get(variant, "balance_known"), **arguments[0])
+    b.begins(second[0], "B", **arguments[1])
+    a.ends()
+    b.ends()
+
+
+@cases(
+    ("pg.stale_balance", {}, {"O-BAL", "O-DRIFT"}),
+    ("pg.stale_balance", RR, set()),
+)
+def test_a_payment_and_a_discount_both_reach_the_balance(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        opened(stage)
+        race(stage, {RIGHT: "payment_counted"}, ("pay_installment", 800_000), ("discount", 200_000))
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.pay_within_read_balance", {}, {"P-NOOVER", "O-INST"}),
+    ("pg.pay_within_read_balance", RR, set()),
+    ("pg.lock_and_sum_in_one_statement", {}, {"P-NOOVER", "O-INST", "O-BAL", "O-DRIFT"}),
+    ("pg.lock_and_sum_in_one_statement", RR, set()),
+)
+def test_of_two_payments_of_the_whole_balance_one_is_refused(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        opened(stage)
+        race(stage, {RIGHT: "payment_counted"}, ("pay_installment", 1_500_000), ("pay_installment", 1_500_000))
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.installment_count_plus_one", {}, {"O-INST"}),
+    ("pg.installment_count_plus_one", INDEX, {"L-RETRY"}),
+)
+def test_two_payments_get_two_numbers(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    points = {RIGHT: "payment_counted", "pg.installment_count_plus_one": "counted"}
+    with play(variant, postgres_database, **settings) as stage:
+        opened(stage)
+        race(stage, points, ("pay_installment", 100), ("pay_installment", 200))
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.cancel_by_look", {}, {"O-CANCEL"}),
+    ("pg.cancel_by_look", RR, set()),
+)
+def test_an_order_is_paid_or_cancelled_but_not_both(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        opened(stage, advance=0)
+        points = {RIGHT: "cancelled", LOCKING: "kept_known", "pg.cancel_by_look": "kept_known"}
+        race(stage, points, ("cancel_order", 0), ("pay_installment", 800_000))
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.advance_stored_twice", {}, {"O-BAL"}),
+    ("pg.advance_forgotten", {}, {"O-BAL", "O-DRIFT"}),
+)
+def test_the_documents_order_owes_6000(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a = stage.actor()
+        a.does("open_order", "open", subject="o", total=1_463_168, advance=687_689)
+        a.does("discount", "less", subject="o", amount=175_479)
+        shown = a.does("order", "look", subject="o").result
+        assert shown is not None
+        # With the advance subtracted twice 877.90 are left, and the discount is refused.
+        owed = {"pg.advance_stored_twice": 87_790, "pg.advance_forgotten": 1_287_689}
+        assert shown["balance"] == owed.get(variant, 600_000)
+        assert verdict(stage) >= spoke
+        assert bool(verdict(stage)) == bool(spoke)
+
+
+@cases(
+    ("pg.repair_without_installments", {}, {"O-BAL", "O-DRIFT"}),
+)
+def test_a_repair_counts_what_was_paid(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a = opened(stage)
+        a.does("pay_installment", "p", subject="o", amount=800_000)
+        a.does("repair", "r", subject="o")
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.migration_by_amount", {}, {"O-CONS", "O-BAL", "O-DRIFT"}),
+)
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["alone", "while a payment is recorded"])
+def test_the_migration_removes_repeated_advances_and_nothing_else(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str], meanwhile: bool
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        for order, twice in (("half", False), ("old", True), ("both", True)):
+            a.does("import_order", order, subject=order, total=2_000_000, advance=1_000_000, discount=0, twice=twice)
+        a.does("pay_installment", "half paid", subject="half", amount=1_000_000)
+        a.does("pay_installment", "both paid", subject="both", amount=900_000)
+        a.does("pay_installment", "old paid", subject="old", amount=300_000)
+        before = a.does("verify", "v1").result
+        if meanwhile:
+            b.begins("migrate", "m", until="order_locked")
+            a.begins("pay_installment", "meanwhile", subject="both", amount=100_000)
+            assert a.waits
+            b.ends()
+            a.ends()
+        else:
+            b.does("migrate", "m")
+        again = b.does("migrate", "m2").result
+        after = a.does("verify", "v2").result
+        assert before is not None
+        assert again is not None
+        assert after is not None
+        assert verdict(stage) == spoke
+        if not spoke:
+            assert (before["twice"], before["wrong"]) == (2, [])
+            assert again == {"migrated": 0, "left": 0, "attempts": 1}
+            assert (after["twice"], after["wrong"]) == (0, [])
+
+
+@pytest.mark.parametrize("variant", [RIGHT, LOCKING])
+def test_an_order_is_shown_with_its_advance_by_itself(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = opened(stage)
+        a.does("pay_installment", "one", subject="o", amount=800_000)
+        a.does("pay_installment", "two", subject="o", amount=700_000)
+        shown = a.does("order", "look", subject="o").result
+        assert shown is not None
+        assert (shown["total"], shown["advance"], shown["balance_paid"], shown["balance"]) == (2_000_000, 500_000, 1_500_000, 0)
+        assert shown["installments"] == [{"number": 1, "amount": 800_000}, {"number": 2, "amount": 700_000}]
+
+
+@pytest.mark.parametrize("variant", [RIGHT, LOCKING])
+def test_a_paid_order_is_cancelled_only_when_it_was_refunded(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = opened(stage)
+        a.does("pay_installment", "one", subject="o", amount=800_000)
+        refused = a.does("cancel_order", "c1", subject="o").failure
+        assert refused is not None
+        assert refused.message == "Order o cannot be cancelled: ₱13,000.00 was paid. Refund it first."
+        too_much = a.does("refund_order", "r1", subject="o", amount=1_300_001).failure
+        assert too_much is not None
+        assert too_much.message == "Refund exceeds what was paid. Amount: ₱13,000.01, paid: ₱13,000.00."
+        assert a.does("refund_order", "r2", subject="o", amount=1_300_000).outcome is Outcome.OK
+        assert a.does("cancel_order", "c2", subject="o").outcome is Outcome.OK
+        late = a.does("pay_installment", "late", subject="o", amount=1).failure
+        assert late is not None
+        assert late.code == "order_cancelled"
+        assert verdict(stage) == set()

@@ -1,0 +1,213 @@
+"""Each way to get sales wrong, in its shortest interleaving, and the correct twin in the same one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.config.policy import load_policy
+from harness.invariants import judge
+from harness.model import Fault, Outcome
+from harness.stores import Database
+from reference_impl.base.refusal import Refused
+from tests.reference_impl.payments.test_requests import AMOUNTS, TEXTS
+from tests.reference_impl.stepping import Actor, Play, play
+
+RIGHT = "pg.sell_in_one_transaction"
+INDEX = {"unique_index": True, "stock_check": True}
+RR = {"isolation": "repeatable_read"}
+SERIALIZABLE = {"isolation": "serializable"}
+JUDGES = ("S-STOCK", "S-CREDIT", "N-UNIQ", "N-GAPLESS", "N-DOC1", "N-DURABLE", "P-ONCE", "A-MATCH", "L-RETRY")
+AT = "2025-11-22T10:00:00+00:00"
+
+Case = tuple[str, dict[str, Any], set[str]]
+
+
+def cases(*several: Case) -> Any:
+    """Parametrise with the broken ones and the twins."""
+    twins: list[Case] = [(RIGHT, s, set()) for s in ({}, INDEX, RR, SERIALIZABLE)]
+    everything = [*several, *twins]
+    names = [f"{v.removeprefix('pg.')}-{'-'.join(map(str, s.values())) or 'default'}" for v, s, _ in everything]
+    return pytest.mark.parametrize(("variant", "settings", "spoke"), everything, ids=names)
+
+
+def shop(stage: Play, pieces: int = 1) -> Actor:
+    """One item in stock, and a customer with a limit of 100.00."""
+    actor = stage.actor()
+    actor.does("stock_item", "s", subject="i", quantity=pieces, price=8_000)
+    actor.does("stock_item", "s2", subject="j", quantity=100, price=8_000)
+    actor.does("add_customer", "c", subject="c", limit=10_000)
+    return actor
+
+
+def sale(branch: str = "Bambang", item: str = "i", **more: Any) -> dict[str, Any]:
+    """The arguments of a sale."""
+    return {"subject": item, "branch": branch, "item": item, "quantity": 1, "price": 8_000, "at": AT, **more}
+
+
+def verdict(stage: Play) -> set[str]:
+    """Return the invariants that have something to say, gaps not being allowed."""
+    judgement = judge(stage.history, stage.books(), load_policy("gapless"), JUDGES)
+    return {f.invariant for f in judgement.findings}
+
+
+@cases(
+    ("pg.read_then_sell", {}, {"S-STOCK"}),
+    ("pg.read_then_sell", {"stock_check": True}, {"L-RETRY"}),
+    ("pg.read_then_sell", RR, set()),
+    ("pg.validate_before_transaction", {}, {"S-STOCK"}),
+    ("pg.validate_before_transaction", {"stock_check": True}, {"L-RETRY"}),
+)
+def test_the_last_piece_is_sold_once(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        shop(stage)
+        a, b = stage.actor(), stage.actor()
+        a.begins("sell", "A", until="stock_taken" if variant == RIGHT else "stock_read", **sale())
+        b.begins("sell", "B", **sale())
+        a.ends()
+        b.ends()
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.credit_by_sum", {}, {"S-CREDIT"}),
+    ("pg.credit_by_sum", RR, {"S-CREDIT"}),
+    ("pg.credit_by_sum", SERIALIZABLE, set()),
+)
+def test_two_branches_do_not_lend_beyond_the_limit(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        shop(stage)
+        a, b = stage.actor(), stage.actor()
+        a.begins("sell", "A", until="credit_taken" if variant == RIGHT else "credit_read", **sale(customer="c"))
+        b.begins("sell", "B", **sale("Baguio", "j", customer="c"))
+        a.ends()
+        b.ends()
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.number_before_validation", {}, {"N-GAPLESS"}),
+)
+@pytest.mark.parametrize("how", ["refused", "cut off"])
+def test_a_sale_that_fails_gives_its_number_back(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str], how: str
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a = shop(stage, pieces=5)
+        a.does("sell", "one", **sale())
+        if how == "refused":
+            assert stage.actor().does("sell", "two", **sale(price=7_999)).outcome is Outcome.FAIL
+        else:
+            stage.actor().does("sell", "two", Fault(kind="vanish", point="number_taken"), **sale())
+        assert a.does("sell", "three", **sale()).outcome is Outcome.OK
+        assert verdict(stage) - {"L-RETRY"} == spoke
+
+
+@cases(
+    ("pg.document_then_counter", {}, {"N-UNIQ"}),
+    ("pg.document_then_counter", {"unique_index": True}, {"L-RETRY"}),
+)
+def test_a_crash_after_the_sale_does_not_issue_its_number_again(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a = shop(stage, pieces=5)
+        cut = Fault(kind="vanish", point="before_commit" if variant == RIGHT else "document_committed")
+        stage.actor().does("sell", "one", cut, **sale())
+        a.does("sell", "two", **sale())
+        found = verdict(stage)
+        assert found - {"L-RETRY"} == spoke - {"L-RETRY"}
+        assert any(o.outcome is Outcome.FAIL for o in stage.history) == ("L-RETRY" in spoke)
+
+
+def test_the_second_click_gets_the_first_ones_invoice(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        shop(stage, pieces=5)
+        a, b = stage.actor(), stage.actor()
+        a.begins("sell", "click", until="number_taken", **sale())
+        b.begins("sell", "click", **sale())
+        first, second = a.ends().result, b.ends().result
+        assert first is not None
+        assert second is not None
+        assert (first["text"], second["text"], second["replayed"]) == ("InvBambang11_22_2025_0001",) * 2 + (True,)
+        late = a.does("sell", "click", **sale(at="2025-11-23T10:01:00+00:00")).result
+        assert late is not None
+        assert (late["text"], late["replayed"]) == (first["text"], True)
+        assert stage.books().table("documents").height == 1
+        assert verdict(stage) == set()
+
+
+def test_the_gap_monitor_counts_explains_and_judges(postgres_database: Database) -> None:
+    with play("pg.number_before_validation", postgres_database) as stage:
+        a = shop(stage, pieces=50)
+        for n in range(1, 8):  # the requirement document's day: 1, 2, 3, 4, 7
+            a.does("sell", f"t{n}", **sale(price=1 if n in (5, 6) else 8_000))
+        report = a.does("gaps", "g", branch="Bambang", at=AT).result
+        assert report is not None
+        assert report["numbers"] == [5, 6]
+        assert (report["issued"], report["missing"], report["highest"], report["failed_attempts"]) == (5, 2, 7, 2)
+        assert report["judgement"] == "investigate"
+        empty = a.does("gaps", "g2", branch="Baguio", at=AT).result
+        assert empty is not None
+        assert (empty["missing"], empty["judgement"]) == (0, "normal")
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "stock_item": {"subject": "k", "quantity": 5, "price": 100},
+    "add_customer": {"subject": "d", "limit": 100},
+    "sell": sale(),
+    "gaps": {"branch": "Bambang"},
+    "deliver": {"most": 5},
+}
+
+
+def bad() -> list[tuple[str, dict[str, Any]]]:
+    """Return operations with one thing wrong each."""
+    counts = [-1, 0, 1.5, "1", True, None, 10**12, [1]]
+    wrong: list[tuple[str, dict[str, Any]]] = []
+    for f, good in GOOD.items():
+        for name in good:
+            values: list[Any] = {
+                "price": AMOUNTS,
+                "limit": [v for v in AMOUNTS if v != 0 or isinstance(v, bool)],
+                "quantity": counts,
+                "most": [v for v in counts if v is not None],
+                "at": ["soon", 5, "2026-11-20T10:00:00", "1492-10-12T00:00:00Z"],
+            }.get(name, TEXTS)
+            if name == "subject" and f == "sell":
+                values = [v for v in TEXTS if v is not None]
+            wrong += [(f, {**good, name: value}) for value in values]
+        wrong += [(f, {**good, "amuont": 1}), (f, {**good, "currency": "EUR"})]
+    wrong += [
+        ("sell", sale(quantity=2)),
+        ("sell", sale(price=7_999)),
+        ("sell", sale(discount_bp=1001)),
+        ("sell", sale(discount_bp=10_001, discount_permitted=True)),
+        ("sell", sale(discount_bp=-1)),
+        ("sell", sale(item="nothing")),
+        ("sell", sale(customer="nobody")),
+        ("sell", sale(customer=5)),
+        ("sell", sale(item="j", quantity=2, customer="c")),
+        ("sell", sale(company="another")),
+        ("sell", sale(branch="two words")),
+        ("sell", sale(document_type="invoice")),
+        ("stock_item", {"subject": "i", "quantity": 5, "price": 100}),
+        ("take_stock", {}),
+    ]
+    return wrong
+
+
+def test_every_bad_request_is_refused_and_changes_nothing(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        a = shop(stage)
+        before = {name: frame.rows() for name, frame in stage.books().tables.items()}
+        for n, (f, arguments) in enumerate(bad()):
+            with pytest.raises(Refused):
+                a.connection.call(f, arguments, f"bad-{n}", lambda point: None)
+        assert {name: frame.rows() for name, frame in stage.books().tables.items()} == before
+        assert {a.does(f, f"good-{f}", **arguments).outcome for f, arguments in GOOD.items()} == {Outcome.OK}
