@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from harness.engines.explore.diagram import lanes
 from harness.run.folder import RunFolder
 
 STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
@@ -81,6 +82,11 @@ def _finding(console: Console, finding: Mapping[str, Any]) -> None:
         head.append(f", {finding['total']:,} times")
     console.print(head)
     _indented(console, finding["message"], left=4)
+    if steps := finding.get("evidence", {}).get("steps"):
+        for line in lanes(steps, clients=finding["evidence"]["clients"]).splitlines():
+            console.print(Text(_printable(f"    {line}")), soft_wrap=True)
+        _indented(console, f"again: racegate replay {finding['schedule']}", left=4)
+        return
     operations = finding.get("evidence", {}).get("operations", [])
     for operation in operations[:MOST_OPERATIONS]:
         _indented(console, _operation_line(operation), left=6)

@@ -6,10 +6,13 @@ import signal
 import sys
 
 from harness.cli.output import ProgressDisplay, colours, say, write_json
+from harness.engines.stress import Progress
 from harness.model import UsageError
-from harness.run.execute import RunRequest, execute
+from harness.run.execute import execute
+from harness.run.explored import explore
 from harness.run.registry import reports
 from harness.run.result import RunResult, exit_status_of
+from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.stores import StoreOptions
 from harness.stores.base import StoreKind
@@ -66,3 +69,16 @@ def show(result: RunResult, *, json: str | None) -> None:
     if json != "-" and result.folder is not None:
         text = reports()["terminal"].render([result.folder], colours=colours(sys.stdout))
         print(text, end="")
+
+
+def explore_and_show(request: RunRequest, stores: Stores, *, operations: int, reduce: bool, json: str | None) -> int:
+    """Explore, show the result, and return the exit status."""
+    say(f"racegate: exploring {request.scenario.name} on {request.target.name}: {request.clients} clients, seed {request.seed}")
+    with ProgressDisplay(title="schedules", ops=None, duration=request.budget) as display:
+
+        def observe(explored: int, seconds: float) -> None:
+            display(Progress(invoked=explored, ok=explored, fail=0, info=0, seconds=seconds))
+
+        result = explore(request, stores, observe, operations=operations, reduce=reduce)
+    show(result, json=json)
+    return exit_status_of([result.verdict])

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.model import UsageError, Verdict
-from harness.run.execute import RunRequest, execute
+from harness.run.execute import execute
+from harness.run.explored import explore
 from harness.run.registry import entries
 from harness.run.request import build_request
 from harness.run.result import RunResult
+from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 
 
@@ -128,7 +130,8 @@ def run_cases(
     def one(case: Case, seed: int) -> CaseResult:
         began(case)
         start = time.perf_counter()
-        result = execute(request_of(case, seed=seed, out=out), stores)
+        request = request_of(case, seed=seed, out=out)
+        result = explore(request, stores) if case.engine == "explore" else execute(request, stores)
         return CaseResult(case=case, seed=seed, result=result, seconds=time.perf_counter() - start)
 
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="case") as pool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -26,15 +25,13 @@ from harness.model import (
     FindingClass,
     History,
     Outcome,
-    Policy,
-    Scenario,
-    UsageError,
     verdict_of,
 )
 from harness.recording.loader import FileFacts, load
 from harness.recording.recorder import Recorder, now
 from harness.run.folder import RunFolder
 from harness.run.result import RunResult, finding_to_json
+from harness.run.run_request import RunRequest, check_fit
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database, Store
@@ -43,25 +40,6 @@ from harness.targets.books_reader import read_books
 
 REST_LIMIT = 10.0
 """Seconds that transactions of the finished clients may take to end by themselves."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """Everything that decides a run. ``duration`` and ``budget`` are seconds; ``ops`` is the total over all clients."""
-
-    scenario: Scenario
-    target: Target
-    settings: Mapping[str, Any]
-    policy: Policy
-    engine: str = "stress"
-    clients: int = 16
-    processes: int = 4
-    ops: int | None = 1000
-    duration: float | None = None
-    budget: float = 600.0
-    seed: int = 0
-    out: Path = Path("runs")
-    command: str = ""
 
 
 @dataclass
@@ -77,15 +55,6 @@ class _Clock:
             yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
-
-
-def check_fit(scenario: Scenario, target: Target) -> None:
-    """Make sure that the target offers every operation of the scenario. Raises UsageError if it does not."""
-    if missing := scenario.operations - target.operations:
-        raise UsageError(
-            f"{target.name} does not offer {', '.join(sorted(missing))}, which {scenario.name} needs; "
-            f"it offers {', '.join(sorted(target.operations))}"
-        )
 
 
 def execute(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from harness.config.policy import load_policy
 from harness.model import UsageError
-from harness.run.execute import RunRequest, check_fit
 from harness.run.knobs import defaults, divide
 from harness.run.registry import scenario_named, split_target
+from harness.run.run_request import RunRequest, check_fit
 
 DEFAULT_OPS = 1000
 DEFAULT_BUDGET = 600.0

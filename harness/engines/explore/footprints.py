@@ -1,0 +1,250 @@
+"""What a step touches, and which steps of two clients may be swapped without changing anything.
+
+The relation is conservative: whatever is not understood conflicts with everything. On PostgreSQL it knows multi-version
+concurrency (a plain read does not meet another's uncommitted write, only the commit that publishes it):
+
+- BEGIN meets nothing.
+- A plain read meets the commit (or autocommit write) of another's change to what it reads.
+- Writes and row locks of one table meet each other, and the commit or rollback that lets go of them.
+- Two inserts into a table meet only if it has a unique index that their values could collide in.
+- A commit or rollback stands for all that its transaction touched. Two commits do not meet.
+- Sequences and advisory locks act at once, not at commit. Unknown functions, triggers and DDL meet everything.
+- At REPEATABLE READ and above the first statement takes the snapshot, so every statement of such a transaction reads the world;
+  under SERIALIZABLE reads also meet writes.
+
+Weakness: rows are not told apart, only tables. It costs executions, never bugs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import sqlglot
+from sqlglot import expressions as exp
+
+from harness.wire.base import Step, StepKind
+
+WORLD = "*"
+"""A table name that stands for all of them."""
+
+PURE_FUNCTIONS = frozenset(
+    {"hashtext", "to_regclass", "lpad", "generate_series", "jsonb_build_object", "to_jsonb", "clock_timestamp", "pg_backend_pid"}
+)
+AT_ONCE = ("nextval", "setval", "pg_advisory", "pg_try_advisory")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """What a step touches.
+
+    ``reads``, ``writes`` (row locks included) and ``inserts`` are tables, ``inserts`` those whose new rows can collide with
+    nothing. ``at_once`` are resources that know no transaction. ``publishes``: what is written is visible afterwards (a commit,
+    or a statement that commits by itself). ``bare``: a commit or rollback, which does nothing else.
+    """
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    inserts: frozenset[str] = frozenset()
+    at_once: frozenset[str] = frozenset()
+    publishes: bool = False
+    bare: bool = False
+    unknown: bool = False
+    serializable: bool = False
+
+    def __or__(self, other: Footprint) -> Footprint:
+        return Footprint(
+            reads=self.reads | other.reads,
+            writes=self.writes | other.writes,
+            inserts=self.inserts | other.inserts,
+            at_once=self.at_once | other.at_once,
+            publishes=self.publishes or other.publishes,
+            unknown=self.unknown or other.unknown,
+            serializable=self.serializable or other.serializable,
+        )
+
+
+NOTHING = Footprint()
+UNKNOWN = Footprint(unknown=True)
+
+
+def independent(one: Footprint, other: Footprint) -> bool:
+    """Tell whether two steps of different clients may be swapped."""
+    if one.unknown or other.unknown:
+        return NOTHING in (one, other)
+    if one.at_once & other.at_once:
+        return False
+    if one.bare and other.bare and not (one.serializable or other.serializable):
+        return True
+    if _meet(one.writes, other.writes) or _meet(one.writes, other.inserts) or _meet(one.inserts, other.writes):
+        return False
+    for a, b in ((one, other), (other, one)):
+        if (a.publishes or a.serializable or b.serializable) and _meet(a.writes | a.inserts, b.reads):
+            return False
+    return True
+
+
+def _meet(some: frozenset[str], others: frozenset[str]) -> bool:
+    if not some or not others:
+        return False
+    return WORLD in some or WORLD in others or bool(some & others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """What the statements do not say: tables with unique indexes that values can collide in, with triggers, and parents."""
+
+    colliding: frozenset[str] = frozenset()
+    triggered: frozenset[str] = frozenset()
+    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def read_schema(connection: Any) -> Schema:
+    """Read it from PostgreSQL's catalogue. A unique index over nothing but generated identities collides with nothing."""
+    colliding = connection.execute(
+        """
+        SELECT DISTINCT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE i.indisunique AND c.relnamespace <> 'pg_catalog'::regnamespace AND EXISTS (
+            SELECT FROM unnest(i.indkey) AS k LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k
+            WHERE coalesce(a.attidentity, '') <> 'a')
+        """
+    ).fetchall()
+    triggered = connection.execute(
+        "SELECT DISTINCT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
+    ).fetchall()
+    parents: dict[str, frozenset[str]] = {}
+    for child, parent in connection.execute(
+        "SELECT c.relname, p.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
+        " JOIN pg_class p ON p.oid = k.confrelid WHERE k.contype = 'f'"
+    ).fetchall():
+        parents[child] = parents.get(child, frozenset()) | {parent}
+    return Schema(
+        colliding=frozenset(name for (name,) in colliding),
+        triggered=frozenset(name for (name,) in triggered),
+        parents=parents,
+    )
+
+
+class Footprints:
+    """Follows the transactions of each client and says what its next step touches."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._held: dict[int, Footprint] = {}
+        self._level: dict[int, str] = {}
+
+    def reset(self) -> None:
+        """Forget all transactions."""
+        self._held.clear()
+        self._level.clear()
+
+    def of(self, client: int, step: Step) -> Footprint:
+        """Return what a step would touch if it came now. Changes nothing."""
+        if step.body is not None:
+            return self._of_command(client, step)
+        if step.kind is StepKind.BEGIN:
+            return NOTHING
+        if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
+            return replace(self._held.get(client, NOTHING), reads=frozenset(), publishes=True, bare=True)
+        touched = _of_sql(step.text, self._schema_key())
+        level = self._level.get(client, "")
+        in_transaction = step.status == "T"
+        if in_transaction and level in ("repeatable read", "serializable"):
+            touched = touched | Footprint(reads=frozenset({WORLD}), serializable=level == "serializable")
+        return touched if in_transaction else replace(touched, publishes=True)
+
+    def did(self, client: int, step: Step, footprint: Footprint) -> None:
+        """Note that the step was released."""
+        if step.kind is StepKind.BEGIN:
+            self._level[client] = _level_of(step.text)
+            self._held[client] = NOTHING
+        elif footprint.publishes:
+            self._held.pop(client, None)
+            self._level.pop(client, None)
+        else:
+            self._held[client] = self._held.get(client, NOTHING) | footprint
+
+    def _schema_key(self) -> Schema:
+        return self._schema
+
+    def _of_command(self, client: int, step: Step) -> Footprint:
+        body: Mapping[str, Any] = step.body
+        name = next(iter(body), "")
+        if name in ("commitTransaction", "abortTransaction"):
+            return replace(self._held.get(client, NOTHING), reads=frozenset(), publishes=True, bare=True)
+        table = frozenset({str(body.get(name))})
+        in_transaction = "autocommit" in body
+        if name in ("find", "aggregate", "count", "distinct"):
+            touched = Footprint(reads=frozenset({WORLD}) if in_transaction else table)
+        elif name in ("insert", "update", "delete", "findAndModify", "findandmodify"):
+            touched = Footprint(reads=frozenset({WORLD}) if in_transaction else table, writes=table)
+        else:
+            return UNKNOWN
+        return touched if in_transaction else replace(touched, publishes=True)
+
+
+def _level_of(text: str) -> str:
+    lower = text.lower()
+    return next((level for level in ("serializable", "repeatable read") if level in lower), "read committed")
+
+
+_CACHE: dict[tuple[str, int], Footprint] = {}
+
+
+def _of_sql(text: str, schema: Schema) -> Footprint:
+    key = (text, id(schema))
+    if key not in _CACHE:
+        _CACHE[key] = _parsed(text, schema)
+    return _CACHE[key]
+
+
+def _parsed(text: str, schema: Schema) -> Footprint:  # noqa: PLR0911 - one return for each thing not understood
+    lower = text.strip().lower()
+    if lower.startswith(("savepoint", "release", "rollback to", "set ", "show ")):
+        return NOTHING
+    tree = _tree(text)
+    if tree is None:
+        return UNKNOWN
+    at_once = {f"call {name}" for name in _functions(tree) if name.startswith(AT_ONCE)}
+    if any(not name.startswith(AT_ONCE) and name not in PURE_FUNCTIONS for name in _functions(tree)):
+        return UNKNOWN
+    ours = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
+    every = {t.name.lower() for t in tree.find_all(exp.Table)} - ours - {""}
+    writes: set[str] = set()
+    inserts: set[str] = set()
+    for node in tree.find_all(exp.Insert, exp.Update, exp.Delete):
+        target = node.find(exp.Table)
+        if target is None:
+            return UNKNOWN
+        name = target.name.lower()
+        plain = isinstance(node, exp.Insert) and node.args.get("conflict") is None and name not in schema.colliding
+        (inserts if plain else writes).add(name)
+    if tree.find(exp.Lock) is not None:
+        writes |= every
+    if isinstance(tree, exp.Create | exp.Drop | exp.Alter | exp.Command):
+        return UNKNOWN
+    if (writes | inserts) & schema.triggered:
+        return UNKNOWN
+    for name in writes | inserts:
+        writes |= schema.parents.get(name, frozenset())
+    return Footprint(
+        reads=frozenset(every - inserts) if not isinstance(tree, exp.Insert) else frozenset(every - inserts - writes),
+        writes=frozenset(writes),
+        inserts=frozenset(inserts),
+        at_once=frozenset(at_once),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _tree(text: str) -> exp.Expression | None:
+    try:
+        trees = sqlglot.parse(text, read="postgres")
+    except sqlglot.errors.SqlglotError:
+        return None
+    return trees[0] if len(trees) == 1 and isinstance(trees[0], exp.Expression) else None
+
+
+def _functions(tree: exp.Expression) -> set[str]:
+    return {str(node.name).lower() for node in tree.find_all(exp.Anonymous)}

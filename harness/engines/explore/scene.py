@@ -1,0 +1,148 @@
+"""The state that every run begins with: remembered once, put back before each run.
+
+Putting back rows is cheaper than TRUNCATE, which makes new files: tables are emptied and filled again from copies in one round
+trip, sequences are set back, and what a run created is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import psycopg
+import pymongo
+from psycopg import sql
+
+from harness.stores.base import Database
+from harness.wire.mongo.blocking import waiting_ports
+
+COPIES = "racegate_scene"
+VACUUM_EVERY = 300
+
+
+class Scene(Protocol):
+    """Remembers and restores a database."""
+
+    def remember(self) -> None:
+        """Take the present state as the one to come back to."""
+
+    def restore(self) -> None:
+        """Bring it back. Nobody may be in a transaction."""
+
+    def backends(self) -> list[int]:
+        """Return its own connections, as the database calls them."""
+
+    def waiting(self, backends: Sequence[int]) -> set[int]:
+        """Return those that wait for another, where the database has no better way to ask."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+class PostgresScene:
+    """Rows in copies beside their tables, sequences by value."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, application_name="racegate control")
+        self._script = ""
+        self._relations: set[int] = set()
+        self._runs = 0
+
+    def remember(self) -> None:
+        """Copy every table and note every sequence."""
+        run = self._connection.execute
+        run(f"CREATE SCHEMA {COPIES}".encode())
+        tables = run(
+            "SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', %s) ORDER BY c.oid",
+            (COPIES,),
+        ).fetchall()
+        parts: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
+        for oid, schema, name in tables:
+            table, copy = sql.Identifier(schema, name), sql.Identifier(COPIES, str(oid))
+            run(sql.SQL("CREATE TABLE {} AS TABLE {}").format(copy, table))
+            columns = [
+                sql.Identifier(column)
+                for (column,) in run(
+                    "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
+                    " AND attgenerated = '' ORDER BY attnum",
+                    (oid,),
+                ).fetchall()
+            ]
+            listed = sql.SQL(", ").join(columns)
+            parts.append(sql.SQL("DELETE FROM {}").format(table))
+            parts.append(
+                sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(table, listed, listed, copy)
+            )
+        for schema, name in run("SELECT schemaname, sequencename FROM pg_sequences").fetchall():
+            value, called = run(sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(schema, name))).fetchone()  # type: ignore[misc]
+            full = sql.Literal(sql.Identifier(schema, name).as_string(self._connection))
+            parts.append(sql.SQL("SELECT setval({}, {}, {})").format(full, sql.Literal(value), sql.Literal(called)))
+        parts.append(sql.SQL("SET session_replication_role = origin"))
+        self._script = sql.SQL("; ").join(parts).as_string(self._connection)
+        self._relations = self._found()
+
+    def _found(self) -> set[int]:
+        rows = self._connection.execute(
+            "SELECT oid FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace <> 'pg_catalog'::regnamespace"
+        ).fetchall()
+        return {oid for (oid,) in rows}
+
+    def restore(self) -> None:
+        """Drop what is new, put back the rest."""
+        for oid in self._found() - self._relations:
+            row = self._connection.execute("SELECT relkind, oid::regclass::text FROM pg_class WHERE oid = %s", (oid,)).fetchone()
+            if row is not None:
+                what = "SEQUENCE" if row[0] == "S" else "TABLE"
+                self._connection.execute(f"DROP {what} IF EXISTS {row[1]} CASCADE".encode())
+        self._connection.execute(self._script.encode())
+        self._runs += 1
+        if self._runs % VACUUM_EVERY == 0:
+            self._connection.execute("VACUUM")
+
+    def backends(self) -> list[int]:
+        """Return the one connection."""
+        return [self._connection.info.backend_pid]
+
+    def waiting(self, backends: Sequence[int]) -> set[int]:
+        """PostgreSQL has a better way."""
+        return set()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class MongoScene:
+    """Documents of every collection, kept in memory: a scene is small."""
+
+    def __init__(self, database: Database) -> None:
+        self._client: pymongo.MongoClient[Any] = pymongo.MongoClient(database.url, appname="racegate control")
+        self._database = self._client[database.name]
+        self._documents: dict[str, list[dict[str, Any]]] = {}
+
+    def remember(self) -> None:
+        """Read every collection."""
+        self._documents = {name: list(self._database[name].find()) for name in self._database.list_collection_names()}
+
+    def restore(self) -> None:
+        """Empty every collection and insert what was there."""
+        for name in self._database.list_collection_names():
+            if name not in self._documents:
+                self._database.drop_collection(name)
+                continue
+            self._database[name].delete_many({})
+            if documents := self._documents[name]:
+                self._database[name].insert_many([dict(d) for d in documents])
+
+    def backends(self) -> list[int]:
+        """None that a proxy would see."""
+        return []
+
+    def waiting(self, backends: Sequence[int]) -> set[int]:
+        """Ask ``$currentOp``."""
+        return set(waiting_ports(self._client, backends))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

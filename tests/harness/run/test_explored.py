@@ -1,0 +1,113 @@
+"""Explorations of the reference on real stores: broken code is found and replayed, its twin is exhausted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.engines.explore.token import decode
+from harness.model import Verdict
+from harness.run.explored import explore, replay
+from harness.run.request import build_request
+from harness.run.result import RunResult
+from harness.run.stores import Stores
+from harness.stores import Store, StoreKind, StoreOptions
+
+
+@pytest.fixture
+def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, target: str) -> Stores:
+    """The session's own server of the target's kind."""
+    kind = StoreKind.POSTGRES if target.startswith("pg.") else StoreKind.MONGO
+    store: Store = request.getfixturevalue(f"{kind}_store")
+    shared = Stores({}, StoreOptions())
+    monkeypatch.setattr(shared, "_open", {kind: store})
+    return shared
+
+
+def explored(stores: Stores, out: Path, target: str, scenario: str, *, reduce: bool = True, **chosen: Any) -> RunResult:
+    clients = chosen.pop("clients", 2)
+    request = build_request(
+        scenario=scenario,
+        target=f"reference:{target}",
+        chosen=chosen,
+        clients=clients,
+        out=out,
+        engine="explore",
+        budget=60.0,
+    )
+    return explore(request, stores, reduce=reduce)
+
+
+@pytest.mark.parametrize(
+    ("target", "scenario", "chosen", "spoke"),
+    [
+        ("pg.count_plus_one", "concurrent_creates", {}, "N-UNIQ"),
+        ("pg.count_plus_one", "concurrent_creates", {"unique_index": True}, "L-RETRY"),
+        ("pg.increment_then_refresh", "concurrent_creates", {}, "N-UNIQ"),
+        ("pg.load_add_save", "concurrent_creates", {}, "N-UNIQ"),
+        ("pg.lock_last_row", "concurrent_creates", {}, "N-UNIQ"),
+        ("pg.advisory_lock_max", "concurrent_creates", {"isolation": "repeatable_read"}, "N-UNIQ"),
+        ("pg.select_then_insert_counter", "first_documents", {}, "N-UNIQ"),
+        ("pg.serializable_without_retry", "concurrent_creates", {}, "L-RETRY"),
+        ("pg.lock_without_transaction", "double_approval", {}, "P-ONCE"),
+        ("mongo.count_plus_one", "concurrent_creates", {}, "N-UNIQ"),
+        ("mongo.increment_then_find", "concurrent_creates", {}, "N-UNIQ"),
+        ("mongo.count_in_transaction", "concurrent_creates", {}, "N-UNIQ"),
+    ],
+)
+def test_a_race_is_found_and_replays_every_time(
+    stores: Stores, tmp_path: Path, target: str, scenario: str, chosen: dict[str, Any], spoke: str
+) -> None:
+    result = explored(stores, tmp_path, target, scenario, **chosen)
+
+    assert result.verdict is Verdict.FAIL
+    assert spoke in {f.invariant for f in result.findings}
+    assert result.schedules is not None
+    assert result.schedules["diverged"] == 0
+    token = result.findings[0].schedule
+    assert token is not None
+    again = replay(decode(token), stores, times=3, out=tmp_path)
+    assert (again.again, again.times, again.diverged) == (3, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "scenario", "chosen"),
+    [
+        ("pg.counter_row", "concurrent_creates", {}),
+        ("pg.counter_row", "concurrent_creates", {"unique_index": True, "isolation": "repeatable_read"}),
+        ("pg.increment_then_refresh_in_transaction", "concurrent_creates", {}),
+        ("pg.advisory_lock_max", "concurrent_creates", {}),
+        ("pg.serializable_max", "concurrent_creates", {}),
+        ("pg.optimistic_savepoint", "concurrent_creates", {}),
+        ("pg.approve_in_one_transaction", "double_approval", {}),
+        ("mongo.counter_document", "concurrent_creates", {}),
+        ("mongo.counter_in_transaction", "concurrent_creates", {}),
+    ],
+)
+def test_a_correct_twin_is_exhausted(stores: Stores, tmp_path: Path, target: str, scenario: str, chosen: dict[str, Any]) -> None:
+    result = explored(stores, tmp_path, target, scenario, **chosen)
+
+    assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
+    assert result.schedules is not None
+    assert (result.schedules["coverage"], result.schedules["diverged"]) == ("exhaustive", 0)
+
+
+@pytest.mark.parametrize("target", ["pg.count_plus_one"])
+def test_brute_force_finds_60_bad_of_70(stores: Stores, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same figures as PostgreSQL's isolationtester for two sessions of BEGIN, SELECT, INSERT, COMMIT."""
+    plan: list[Any] = []
+    monkeypatch.setattr("harness.run.explored.ExplorePlan", lambda **more: plan.append(more) or _everything(**more))
+
+    result = explored(stores, tmp_path, target, "concurrent_creates", reduce=False)
+
+    assert result.schedules is not None
+    assert (result.schedules["explored"], result.schedules["failing"]) == (70, 60)
+    assert (result.schedules["coverage"], result.schedules["diverged"]) == ("exhaustive", 0)
+
+
+def _everything(**more: Any) -> Any:
+    from harness.engines.explore import ExplorePlan
+
+    return ExplorePlan(**{**more, "stop_at_first": False})
