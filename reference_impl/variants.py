@@ -76,3 +76,6 @@ UNIQUE_INDEX = Setting(default=False, help="a unique index as second line of def
 WRITE_CONCERN = Setting(
     default="majority", help="how many nodes have a write before it is acknowledged", choices=("0", "1", "majority")
 )
+TRANSACTION = Setting(
+    default=True, help="one transaction an operation; without it every statement commits by itself", choices=(True, False)
+)

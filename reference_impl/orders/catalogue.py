@@ -10,11 +10,11 @@ RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
 
 
 def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> Case:
-    chosen: dict[str, Any] = {name: more.pop(name) for name in ("unique_index", "isolation") if name in more}
+    chosen: dict[str, Any] = {name: more.pop(name) for name in ("unique_index", "isolation", "transaction") if name in more}
     return Case(
         id=id,
         area="orders",
-        store="postgres",
+        store="postgres" if variant.startswith("pg.") else "mongo",
         variant=f"reference:{variant}",
         scenario=scenario,
         expect=expect,
@@ -41,6 +41,14 @@ BROKEN = [
     _case("O07-repair", "pg.repair_without_installments", "repair_against_payments", "fail", "O-DRIFT"),
 ]
 
+MONGO = [
+    _case("O04-mongo", "mongo.installment_count_plus_one", "installments_at_once", "fail", "O-INST"),
+    _case("O04-mongo-indexed", "mongo.installment_count_plus_one", "installments_at_once", "fail", "L-RETRY", unique_index=True),
+    _case("O04-mongo-transaction", "mongo.installment_count_plus_one", "installments_at_once", "pass", transaction=True),
+    _case("OK-mongo-number_from_order", "mongo.number_from_order", "installments_at_once", "pass"),
+    _case("OK-mongo-number_from_order-indexed", "mongo.number_from_order", "installments_at_once", "pass", unique_index=True),
+]
+
 EVERYWHERE = (
     "installments_against_discount",
     "installments_at_once",
@@ -65,7 +73,7 @@ RIGHT = [
     for level in (RC, RR, SERIALIZABLE)
 ]
 
-CASES = (*BROKEN, *RIGHT)
+CASES = (*BROKEN, *MONGO, *RIGHT)
 
 
 def _stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, note: str) -> Stage:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from reference_impl.orders import broken_postgres as wrong
+from reference_impl.orders import mongo
 from reference_impl.orders.postgres import BalanceFromOneRow
 from reference_impl.orders.postgres_locking import LockOrderThenSum
 from reference_impl.orders.requests import OPERATIONS
-from reference_impl.variants import ISOLATION, UNIQUE_INDEX, variant
+from reference_impl.variants import ISOLATION, TRANSACTION, UNIQUE_INDEX, variant
 
 POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX}
 
@@ -26,5 +27,14 @@ ON_POSTGRES: tuple[tuple[str, type[BalanceFromOneRow], dict[str, Any]], ...] = (
     ("repair_without_installments", wrong.RepairWithoutInstallments, {}),
 )
 
+MONGO = {"unique_index": UNIQUE_INDEX, "transaction": TRANSACTION}
+
+ON_MONGO: tuple[tuple[str, type[mongo.NumberFromOrder], dict[str, Any]], ...] = (
+    ("number_from_order", mongo.NumberFromOrder, {}),
+    ("installment_count_plus_one", mongo.CountPlusOne, {"transaction": False}),
+)
+
 for _name, _implementation, _defaults in ON_POSTGRES:
     variant(f"pg.{_name}", operations=frozenset(OPERATIONS), settings=POSTGRES, **_defaults)(_implementation)
+for _name, _on_mongo, _defaults in ON_MONGO:
+    variant(f"mongo.{_name}", operations=mongo.OPERATIONS, settings=MONGO, **_defaults)(_on_mongo)

@@ -12,13 +12,8 @@ from reference_impl.payments.mongo import ApproveInTransaction
 from reference_impl.payments.postgres import ApproveInOneTransaction
 from reference_impl.payments.postgres_locking import LockTheTerm
 from reference_impl.payments.requests import OPERATIONS
-from reference_impl.variants import ISOLATION, UNIQUE_INDEX, Setting, variant
+from reference_impl.variants import ISOLATION, TRANSACTION, UNIQUE_INDEX, variant
 
-TRANSACTION = Setting(
-    default=True,
-    help="one transaction an operation; without it every statement commits by itself",
-    choices=(True, False),
-)
 POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX, "transaction": TRANSACTION}
 
 

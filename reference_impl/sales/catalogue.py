@@ -11,7 +11,7 @@ RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
 
 def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> Case:
     chosen: dict[str, Any] = {
-        name: more.pop(name) for name in ("unique_index", "isolation", "stock_check", "work_ms") if name in more
+        name: more.pop(name) for name in ("unique_index", "isolation", "transaction", "stock_check", "work_ms") if name in more
     }
     return Case(
         id=id,
@@ -43,6 +43,13 @@ BROKEN = [
     _case("S06", "pg.number_early", "oversell", "pass", note="right, and slow where the sale waits for something: see the docs"),
 ]
 
+MONGO = [
+    _case("S01-mongo", "mongo.read_then_sell", "oversell", "fail", "S-STOCK"),
+    _case("S01-mongo-transaction", "mongo.read_then_sell", "oversell", "pass", transaction=True),
+    _case("OK-mongo-take_from_stock-oversell", "mongo.take_from_stock", "oversell", "pass", policy="gapless"),
+    _case("OK-mongo-take_from_stock-oversell-indexed", "mongo.take_from_stock", "oversell", "pass", unique_index=True),
+]
+
 RIGHT = [
     _case(
         f"OK-pg-sell_in_one_transaction-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
@@ -58,4 +65,4 @@ RIGHT = [
     for level in (RC, RR, SERIALIZABLE)
 ]
 
-CASES = (*BROKEN, *RIGHT)
+CASES = (*BROKEN, *MONGO, *RIGHT)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from reference_impl.sales import broken_postgres as wrong
+from reference_impl.sales import mongo
 from reference_impl.sales.postgres import SellInOneTransaction
 from reference_impl.sales.requests import OPERATIONS
-from reference_impl.variants import ISOLATION, UNIQUE_INDEX, Setting, variant
+from reference_impl.variants import ISOLATION, TRANSACTION, UNIQUE_INDEX, Setting, variant
 
 STOCK_CHECK = Setting(default=False, help="CHECK (quantity >= 0) as second line of defence", choices=(True, False))
 WORK = Setting(default=0, help="milliseconds that a sale waits for something outside, such as a payment terminal")
@@ -24,5 +25,14 @@ ON_POSTGRES: tuple[tuple[str, type[SellInOneTransaction], dict[str, Any]], ...] 
     ("number_early", wrong.NumberEarly, {}),
 )
 
+MONGO = {"unique_index": UNIQUE_INDEX, "transaction": TRANSACTION}
+
+ON_MONGO: tuple[tuple[str, type[mongo.TakeFromStock], dict[str, Any]], ...] = (
+    ("take_from_stock", mongo.TakeFromStock, {}),
+    ("read_then_sell", mongo.ReadThenSell, {"transaction": False}),
+)
+
 for _name, _implementation, _defaults in ON_POSTGRES:
     variant(f"pg.{_name}", operations=frozenset(OPERATIONS), settings=POSTGRES, **_defaults)(_implementation)
+for _name, _on_mongo, _defaults in ON_MONGO:
+    variant(f"mongo.{_name}", operations=mongo.OPERATIONS, settings=MONGO, **_defaults)(_on_mongo)

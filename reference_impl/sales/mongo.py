@@ -1,0 +1,137 @@
+"""Stock on MongoDB: `TakeFromStock` is the one to copy, `ReadThenSell` the way to get it wrong.
+
+The number comes from a counter document in the sale's transaction, drawn last, with the branch's day as its ``_id``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import pymongo
+from pymongo.database import Database
+
+from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, MongoBusiness, Settings, Work
+from reference_impl.base.refusal import Refused, unknown
+from reference_impl.sales import rules
+from reference_impl.sales.requests import Ask, understand
+
+OPERATIONS = frozenset({"stock_item", "sell"})
+
+_SALE = {
+    "_id": 0,
+    "id": {"$toString": "$_id"},
+    **dict.fromkeys(("scope", "period", "number", "text", "token", "dated", "amount"), 1),
+}
+_SOLD = {"from": "sales", "localField": "_id", "foreignField": "item", "as": "sales"}
+_STOCK = {"_id": 0, "item": "$_id", "opening": 1, "quantity": 1, "sold": {"$sum": "$sales.quantity"}}
+
+
+class TakeFromStock(MongoBusiness):
+    """Stock is taken by a conditional update, the number drawn last, and all of it is one transaction."""
+
+    collections = ("items", "sales", "counters")
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {"_id": lambda ask: rules.exists_already("item", ask.subject)}
+
+    @classmethod
+    def indexes(cls, database: Database[Any], settings: Settings) -> None:
+        """Make the indexes. ``unique_index`` adds the second line of defence: a branch's day has each number once."""
+        database.sales.create_index([("scope", 1), ("period", 1), ("number", 1)], unique=settings["unique_index"])
+        database.sales.create_index([("item", 1)])
+
+    @classmethod
+    def books(cls, settings: Settings) -> Books:
+        """Return how each canonical table is read."""
+        return {
+            "documents": ("sales", [{"$project": _SALE}]),
+            "counters": ("counters", [{"$project": {"_id": 0, "scope": 1, "period": 1, "value": 1}}]),
+            "stock": ("items", [{"$lookup": _SOLD}, {"$project": _STOCK}]),
+            **AUDIT_BOOKS,
+        }
+
+    def understand(self, f: str, arguments: Mapping[str, Any], token: str) -> Ask:
+        """Read the request, or refuse it; sales on credit are not offered here."""
+        if f not in OPERATIONS:
+            raise Refused("unknown_operation", f"There is no operation {f!r} here.", status=404)
+        ask = understand(f, arguments, token)
+        if ask.customer is not None:
+            raise unknown("customer", ask.customer)
+        return ask
+
+    def stock_item(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Take an item into stock."""
+        stock = {"price": ask.price, "opening": ask.quantity, "quantity": ask.quantity}
+        work.insert("items", {"_id": ask.subject, "company": ask.company, **stock})
+        self.record(work, ask, ask.price)
+        return {"subject": ask.subject, "amount": ask.price}
+
+    def sell(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Sell, and return the invoice's number."""
+        item = self.take_stock(work, ask)
+        work.at("stock_taken")
+        if ask.price != item["price"]:
+            raise rules.price_mismatch(asked=ask.price, price=item["price"])
+        if ask.discount_bp > rules.DISCOUNT_WITHOUT_PERMISSION and not ask.discount_permitted:
+            raise rules.discount_not_permitted(ask.discount_bp)
+        amount = rules.amount_of(price=item["price"], quantity=ask.quantity, discount_bp=ask.discount_bp)
+        scope, period, prefix = rules.series(ask.branch, ask.at)
+        number = self.draw(work, scope, period)
+        work.at("number_taken")
+        place = {"scope": scope, "period": period, "number": number, "text": f"{prefix}{number:04d}"}
+        sale = {**place, "item": ask.item, "quantity": ask.quantity, "amount": amount, "dated": ask.at, "token": ask.key}
+        work.insert("sales", sale)
+        self.record(work, ask, amount)
+        return {"subject": ask.subject, "amount": amount, **place}
+
+    def done_before(self, work: Work, ask: Ask) -> dict[str, Any] | None:
+        """Answer a repeated token with its invoice."""
+        done = super().done_before(work, ask)
+        sale = work.find("sales", {"token": ask.key}) if done else None
+        if done and sale:
+            return {**done, **{name: sale[name] for name in ("scope", "period", "number", "text")}}
+        return done
+
+    def take_stock(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Take the quantity out of stock if it is there; return the item."""
+        item = work.change(
+            "items",
+            {"_id": ask.item, "company": ask.company, "quantity": {"$gte": ask.quantity}},
+            {"$inc": {"quantity": -ask.quantity}},
+        )
+        if item is None:
+            raise rules.insufficient_stock(ask.item, wanted=ask.quantity, left=self.item(work, ask)["quantity"])
+        return item
+
+    def item(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Read an item of this company."""
+        item = work.find("items", {"_id": ask.item, "company": ask.company})
+        if item is None:
+            raise unknown("item", ask.item)
+        return item
+
+    def draw(self, work: Work, scope: str, period: str) -> int:
+        """Draw the next number of the branch's day."""
+        counter: Any = work.database.counters.find_one_and_update(
+            {"_id": f"{scope}/{period}"},
+            {"$inc": {"value": 1}, "$setOnInsert": {"scope": scope, "period": period}},
+            upsert=True,
+            return_document=pymongo.ReturnDocument.AFTER,
+            session=work.session,
+        )
+        return int(counter["value"])
+
+
+class ReadThenSell(TakeFromStock):
+    """The stock is looked at, and then reduced (S01). One left: A reads 1; B reads 1; both sell it: -1.
+
+    In a transaction the second gets a write conflict, and the retry reads 0.
+    """
+
+    def take_stock(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Look, then reduce."""
+        item = self.item(work, ask)
+        work.at("stock_read")
+        if item["quantity"] < ask.quantity:
+            raise rules.insufficient_stock(ask.item, wanted=ask.quantity, left=item["quantity"])
+        work.change("items", {"_id": ask.item}, {"$inc": {"quantity": -ask.quantity}})
+        return item
