@@ -43,6 +43,8 @@ class MongoSession:
         )
         self.database = self._client.get_default_database(write_concern=concern(write_concern))
         self.patience = PATIENCE
+        self.attempt = 0
+        """Which try of its transaction the session is at: more than 1 while it meets with conflicts."""
 
     def transaction(self, work: Callable[[ClientSession], Answer], at: Checkpoint) -> tuple[Answer, int]:
         """Run the work in a transaction, from its beginning again on a transient error; return answer and tries.
@@ -54,6 +56,7 @@ class MongoSession:
         """
         limit = time.monotonic() + self.patience
         for attempt in itertools.count(1):
+            self.attempt = attempt
             try:
                 with self._client.start_session() as session:
                     session.start_transaction(write_concern=WriteConcern(w="majority"))

@@ -56,6 +56,8 @@ class Actor:
         """Start an operation; return when it has reached the point ``until``, is held up by the database, or is done."""
         self._paused.clear()
         self._go.clear()
+        if hasattr(self.connection.session, "attempt"):
+            self.connection.session.attempt = 0
         call = Call(f=f, token=token, arguments=arguments, fault=fault)
         self._thread = threading.Thread(target=self._perform, args=(call, until), daemon=True)
         self._thread.start()
@@ -131,8 +133,8 @@ class Play:
         return Actor(number, connection, self._collected, self._blocked)
 
     def _blocked(self, number: int) -> bool:
-        if self.database.kind is not StoreKind.POSTGRES:
-            return False
+        if self.database.kind is not StoreKind.POSTGRES:  # MongoDB does not wait: it says no, and the client tries again
+            return bool(self._connections[number].session.attempt > 1)
         return _waits_in_postgres(self.database, self._connections[number])
 
     def books(self) -> Books:
