@@ -33,11 +33,10 @@ from harness.wire.conversation import (
     Unreadable,
 )
 from harness.wire.postgres import frames
-from harness.wire.postgres.frames import CLIENT_LIMITS, SERVER_LIMITS, FrameError, Message, Reader, cstring
+from harness.wire.postgres.frames import CLIENT_LIMITS, SERVER_LIMITS, FrameError, Message, Reader
 from harness.wire.postgres.statements import Facts, facts_of, joined_kind
-from harness.wire.postgres.values import bound, columns_of, decoded, fields_of, row_of
-
-Columns = list[tuple[str, int, bool]]
+from harness.wire.postgres.units import Names, PostgresUnit, described_columns
+from harness.wire.postgres.values import fields_of, row_of
 
 
 class Phase(Enum):
@@ -70,7 +69,7 @@ CLIENT_ACTS: dict[Phase, dict[int, Act]] = {
 }
 """The state table of the client's side after start-up. A letter that is not in it is not understood."""
 
-_Q, _F, _S, _H, _P, _B, _D, _E, _C = b"QFSHPBDEC"
+_S, _H = b"SH"
 _READY, _ERROR, _TAG, _COLUMNS, _ROW = b"ZECTD"
 _COPY_IN, _KEY, _SETTING, _TYPES = b"GKSt"
 _ANSWERS = frozenset(b"123TnCIs")
@@ -78,89 +77,6 @@ _ANSWERS = frozenset(b"123TnCIs")
 
 _WATCHED = frozenset(b"ECTDtn")
 _TURNING = frozenset(b"ZGWKS")
-
-
-class Statement:
-    """A prepared statement: its text, and what the server said of its parameters and columns."""
-
-    __slots__ = ("columns", "oids", "sql")
-
-    def __init__(self, sql: bytes, oids: list[int]) -> None:
-        self.sql = sql
-        self.oids = oids
-        self.columns: Columns | None = None
-
-
-class Portal:
-    """A statement bound to parameters."""
-
-    __slots__ = ("formats", "parameters", "statement")
-
-    def __init__(self, statement: Statement, parameters: list[tuple[bytes | None, bool]], formats: list[bool]) -> None:
-        self.statement = statement
-        self.parameters = parameters
-        self.formats = formats
-
-    def values(self) -> tuple[Any, ...]:
-        """Return the parameters, decoded as far as their types are known."""
-        oids = self.statement.oids
-        return tuple(
-            decoded(data, binary=binary, oid=oids[i] if i < len(oids) else 0) for i, (data, binary) in enumerate(self.parameters)
-        )
-
-
-_NOWHERE = Statement(b"", [])
-
-
-class PostgresUnit(Unit):
-    """A unit, what it executes, and what has been answered so far."""
-
-    __slots__ = (
-        "answered",
-        "awaits",
-        "begun",
-        "columns",
-        "commits",
-        "copied",
-        "copying",
-        "described",
-        "error",
-        "message",
-        "more_syncs",
-        "over",
-        "portals",
-        "row_count",
-        "rows",
-        "simple",
-        "tag",
-        "typed",
-    )
-
-    def __init__(self, data: bytes, *, closing: bool = False, replies: bool = True) -> None:
-        super().__init__(data, closing=closing, replies=replies)
-        self.simple: bytes | None = None
-        self.portals: list[Portal] = []
-        self.described: list[Statement] = []
-        self.awaits = -1
-        """Answers still to come to a unit that ended with Flush; -1: done at ReadyForQuery."""
-        self.commits = False
-        self.begun = False
-        self.over = False
-        self.copying = False
-        """The server asked for data."""
-        self.copied = False
-        """The client sent data, asked or not."""
-        self.more_syncs = 0
-        """Syncs after data that was not asked for: if the server never asks, it answers each of them."""
-        self.tag = ""
-        self.error: str | None = None
-        self.message: str | None = None
-        self.columns: Columns = []
-        self.rows: list[bytes] = []
-        self.row_count = 0
-        self.answered = 0
-        """How many of the described statements the server has answered."""
-        self.typed = False
 
 
 class PostgresSession:
@@ -182,8 +98,7 @@ class PostgresSession:
         self._server = Reader(SERVER_LIMITS)
         self._parts: list[Message] = []
         self._last: PostgresUnit | None = None
-        self._statements: dict[bytes, Statement] = {}
-        self._portals: dict[bytes, Portal] = {}
+        self._names = Names()
         self._in_flight: deque[PostgresUnit] = deque()
         self._skipping = False
         self._flushed = False
@@ -292,46 +207,15 @@ class PostgresSession:
             last.data += data
 
     def _unit(self, parts: list[Message]) -> PostgresUnit:
-        """Return the unit that these messages make, with what it executes looked up now: names are used again."""
-        unit = PostgresUnit(parts[0][1] if len(parts) == 1 else b"".join([data for _, data in parts]))
-        executes = False
-        for kind, data in parts:
-            try:
-                if kind == _Q:
-                    unit.simple = data[5:-1]
-                elif kind == _P:
-                    name, at = cstring(data, 5)
-                    sql, at = cstring(data, at)
-                    count = int.from_bytes(data[at : at + 2], "big")
-                    at += 2
-                    oids = [int.from_bytes(data[i : i + 4], "big") for i in range(at, min(at + 4 * count, len(data)), 4)]
-                    self._statements[name] = Statement(sql, oids)
-                elif kind == _B:
-                    portal, name, parameters, formats = bound(data[5:])
-                    statement = self._statements.get(name, _NOWHERE)
-                    self._portals[portal] = Portal(statement, parameters, formats)
-                elif kind == _D and data[5:6] == b"S":
-                    name, _ = cstring(data, 6)
-                    unit.described.append(self._statements.get(name, _NOWHERE))
-                elif kind == _E:
-                    executes = True
-                    portal, _ = cstring(data, 5)
-                    if portal in self._portals:
-                        unit.portals.append(self._portals[portal])
-                elif kind == _C and data[5:6] == b"S":
-                    name, _ = cstring(data, 6)
-                    self._statements.pop(name, None)
-            except FrameError:
-                continue  # the server will say so; what cannot be looked up is shown as unknown
+        """Return the unit that these messages make."""
+        unit = self._names.unit_of(parts)
         last = parts[-1][0]
         if last == _H:
             unit.awaits = len(parts) - 1
-            self._flushed = self._flushed or executes
+            self._flushed = self._flushed or bool(unit.portals)
         elif last == _S:
-            unit.commits = self._flushed and not executes
+            unit.commits = self._flushed and not unit.portals
             self._flushed = False
-        if executes and not unit.portals:
-            unit.portals.append(Portal(_NOWHERE, [], []))
         return unit
 
     # What the gate asks
@@ -403,17 +287,8 @@ class PostgresSession:
     def finished(self, unit: Unit) -> tuple[Result, Status]:
         """Return what the server answered, as far as it did, and the status after it."""
         assert isinstance(unit, PostgresUnit)
-        columns = unit.columns
-        if not columns and unit.portals:
-            portal = unit.portals[-1]
-            formats = portal.formats
-            known = portal.statement.columns or []
-            columns = [
-                (name, oid, formats[0] if len(formats) == 1 else formats[i] if i < len(formats) else False)
-                for i, (name, oid, _) in enumerate(known)
-            ]
         try:
-            rows = tuple([row_of(body, columns) for body in unit.rows])
+            rows = tuple([row_of(body, unit.known_columns()) for body in unit.rows])
         except FrameError:
             rows = ()
         number = unit.tag.rsplit(" ", 1)[-1]
@@ -466,8 +341,8 @@ class PostgresSession:
         """Take in a message that changes where the connection stands."""
         if kind == _READY:
             self.status = _STATUS.get(message[5:6], Status.IDLE)
-            if self.status is Status.IDLE and self._portals:
-                self._portals.clear()
+            if self.status is Status.IDLE:
+                self._names.end_transaction()
             if self.phase is Phase.AUTHENTICATION:
                 self.phase = Phase.READY
                 out.append(Opened(self.backend, self.application_name, self.user))
@@ -530,12 +405,7 @@ class PostgresSession:
                 types = [int.from_bytes(message[i : i + 4], "big") for i in range(7, len(message), 4)]
                 unit.described[unit.answered].oids = types
         else:
-            columns: Columns = []
-            if kind == _COLUMNS:
-                try:
-                    columns = columns_of(message[5:])
-                except FrameError:
-                    columns = []
+            columns = described_columns(message[5:]) if kind == _COLUMNS else ()
             if unit.typed and unit.answered < len(unit.described):
                 unit.described[unit.answered].columns = columns
                 unit.typed = False
