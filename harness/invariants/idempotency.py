@@ -78,10 +78,18 @@ def _answered_twice(history: History, books: Books, policy: Policy) -> list[Find
     ]
 
 
+_MOMENT = r""",?"at":"[^"]*\""""
+
+
 @invariant("P-KEYMATCH")
 def key_matches_payload(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """The same token with another payload is refused, never answered with the first result."""
-    done = history.operations.filter(pl.col("outcome") == "ok", pl.col("completed").is_not_null())
+    """The same token with another payload is refused, never answered with the first result.
+
+    The moment of the request (the argument ``at``) is no part of what is asked for: a retry comes later.
+    """
+    done = history.operations.filter(pl.col("outcome") == "ok", pl.col("completed").is_not_null()).with_columns(
+        arguments=pl.col("arguments").str.replace(_MOMENT, "", literal=False)
+    )
     mixed = (
         done.group_by("token")
         .agg(pl.struct("f", "arguments").n_unique().alias("payloads"), pl.col("completed").min())

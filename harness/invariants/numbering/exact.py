@@ -69,9 +69,9 @@ class NumberCheck:
     """What is wrong with a history of numbers. Tables hold the first `KEPT` examples, ``totals`` the exact counts.
 
     ``repeated``: scope, period, number, ``times``. ``late``: scope, period, number, ``invoked``, and ``above``, the earlier
-    return of a higher number. ``lacking``: for each place that lacks operations, the first run of missing numbers (``first``, ``last``) that
-    has too few, how many were ``needed`` so far and how many are ``there``, and how many numbers nobody can have taken
-    (``unexplained``). ``below``: numbers below the start.
+    return of a higher number. ``lacking``: for each place that lacks operations, the first run of missing numbers (``first``,
+    ``last``) that has too few, how many were ``needed`` so far and how many are ``there``, and how many numbers nobody can have
+    taken (``unexplained``). ``below``: numbers below the start.
     """
 
     places: int
