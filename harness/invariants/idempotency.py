@@ -78,7 +78,7 @@ def _answered_twice(history: History, books: Books, policy: Policy) -> list[Find
     ]
 
 
-_MOMENT = r""",?"at":"[^"]*\""""
+_MOMENT = r',?"at":"[^"]*"'
 
 
 @invariant("P-KEYMATCH")

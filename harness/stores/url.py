@@ -142,13 +142,16 @@ class UrlMongo:
             self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(
                 url, serverSelectionTimeoutMS=CONNECT_TIMEOUT * 1000, appname="racegate control"
             )
-            hello = self.client.admin.command("hello")
-            version = self.client.server_info()["version"]
         except pymongo.errors.ConfigurationError as e:
             raise UsageError(f"{redact(url)} is not a connection URL: {redact(str(e))}") from e
+        try:
+            hello = self.client.admin.command("hello")
+            version = self.client.server_info()["version"]
         except pymongo.errors.PyMongoError as e:
+            self.client.close()
             raise EnvironmentProblem(f"cannot connect to {redact(url)}: {_reason(str(mongo_problem(e)))}") from e
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            self.client.close()
             raise EnvironmentProblem(f"{redact(url)} is not a replica set; transactions need one: start it with --replSet")
         self._databases = MongoDatabases(self.client, uri=url, shown=redact(url))
         self.description = f"MongoDB {version} at {urlsplit(url).hostname}"
