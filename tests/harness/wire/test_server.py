@@ -176,22 +176,3 @@ def test_bytes_that_are_no_protocol_are_passed_on_and_said_so(postgres_proxy: Wi
             pass
     assert [t.reason for t in postgres_proxy.tunnelled()] == ["no start-up message of 1195725856 bytes"]
     assert len(watch.events) == 1
-
-
-@pytest.mark.parametrize(
-    ("kind", "url", "message"),
-    [
-        ("mysql", "mysql://x", "there is no proxy for 'mysql': it is postgres or mongo"),
-        ("postgres", "mongodb://x/y", "a proxy needs a URL that begins with postgresql://, not mongodb://"),
-        ("postgres", "postgresql://a,b/y", "in front of one PostgreSQL server; name one host"),
-        ("mongo", "postgresql://x/y", "a proxy needs a URI that begins with mongodb://, not postgresql://"),
-        ("mongo", "mongodb+srv://x/y", "a proxy needs a URI that begins with mongodb://"),
-        ("mongo", "mongodb://x/y?tls=true", "the proxy speaks to MongoDB without TLS"),
-        ("mongo", "mongodb://x/y?loadBalanced=true", "remove loadBalanced=true"),
-        ("mongo", "mongodb://%2Ftmp%2Fm.sock/y", "reached over TCP"),
-    ],
-)
-def test_a_url_that_no_proxy_can_stand_in_front_of_is_refused(kind: str, url: str, message: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        open_proxy(kind, url)
-    assert message in str(raised.value)

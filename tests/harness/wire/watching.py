@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from harness.wire.base import Decision, Event, Step, StepArrived, StepDone, WireProxy
+from harness.wire.base import ConnectionOpened, Decision, Event, Step, StepArrived, StepDone, WireProxy
 
 T = TypeVar("T")
 
@@ -87,3 +87,44 @@ def running(*actions: Callable[[], object]) -> Iterator[list[BaseException | Non
     for thread in threads:
         thread.join(PATIENCE)
         assert not thread.is_alive(), "a client did not come back"
+
+
+class Order:
+    """Lets named clients go one step at a time. A client's connection is known by its application name."""
+
+    def __init__(self, proxy: WireProxy) -> None:
+        self._proxy = proxy
+        self._names: dict[int, str] = {}
+        self._held: dict[str, StepArrived] = {}
+        self._ended: dict[str, StepDone] = {}
+        self.pids: dict[str, int] = {}
+
+    def _take(self) -> None:
+        event = self._proxy.next_event(PATIENCE)
+        assert event is not None, "nothing happened"
+        if isinstance(event, ConnectionOpened):
+            self._names[event.connection] = event.application_name
+            self.pids[event.application_name] = event.backend
+        elif isinstance(event, StepArrived):
+            self._held[self._names[event.step.connection]] = event
+        elif isinstance(event, StepDone):
+            self._ended[self._names[event.step.connection]] = event
+
+    def gather(self, *names: str) -> None:
+        """Wait until each of these is held."""
+        while not set(names) <= self._held.keys():
+            self._take()
+
+    def go(self, name: str) -> None:
+        """Release a client's held step without waiting for its end."""
+        self.gather(name)
+        self._proxy.decide(self._held.pop(name).step)
+
+    def ended(self, name: str) -> StepDone:
+        while name not in self._ended:
+            self._take()
+        return self._ended.pop(name)
+
+    def step(self, name: str) -> StepDone:
+        self.go(name)
+        return self.ended(name)

@@ -14,9 +14,8 @@ from pymongo.cursor import CursorType
 from pymongo.write_concern import WriteConcern
 
 from harness.stores import Database
-from harness.wire.base import ConnectionOpened, Decision, Fate, Status, StepArrived, StepDone, StepKind, WireProxy
-from harness.wire.mongo.blocking import running_ports, strangers, waiting_ports
-from tests.harness.wire.watching import PATIENCE, Watch, event_of, running
+from harness.wire.base import ConnectionOpened, Decision, Fate, Status, StepKind, WireProxy
+from tests.harness.wire.watching import PATIENCE, Watch
 
 Client = pymongo.MongoClient[dict[str, Any]]
 
@@ -236,60 +235,6 @@ def test_two_transactions_on_one_document_conflict_at_once_and_nobody_waits(mong
         e.result.error for e in watch.ends()
     ] == [None, "mongo:112", None]
     assert watch.ends()[1].status is Status.FAILED
-
-
-def test_a_plain_write_that_meets_a_transaction_is_seen_to_wait(mongo_proxy: WireProxy, client: Client, control: Client) -> None:
-    counters = client.get_default_database().counters
-    mongo_proxy.control()
-    backends: dict[int, int] = {}
-
-    def in_a_transaction() -> None:
-        with client.start_session() as session, session.start_transaction():
-            counters.update_one({"_id": "a"}, {"$inc": {"n": 1}}, session=session)
-
-    def plainly() -> None:
-        counters.update_one({"_id": "a"}, {"$inc": {"n": 10}}, comment={"who": "plain"})
-
-    def release(wanted: str) -> int:
-        event = event_of(mongo_proxy, StepArrived, lambda e: e.step.text.startswith(wanted))
-        mongo_proxy.decide(event.step)
-        return event.step.connection
-
-    with running(in_a_transaction) as raised:
-        release("update")
-        commit = event_of(mongo_proxy, StepArrived).step
-        with running(plainly) as also_raised:
-            waiting = release("update")
-            backends = {n: c.backend for n, c in mongo_proxy.open_connections().items()}
-            port = backends[waiting]
-            limit = time.monotonic() + PATIENCE
-            while not (found := waiting_ports(control, [port])) and time.monotonic() < limit:
-                pass  # the question is the wait
-            assert found[port].reason == "writes what a transaction wrote"
-            assert port in running_ports(control, backends.values())
-            mongo_proxy.decide(commit)
-            ended = event_of(mongo_proxy, StepDone, lambda e: e.step.connection == waiting)
-            assert ended.fate is Fate.ANSWERED
-    assert raised + also_raised == [None, None]
-    assert control.get_default_database().counters.find_one({"_id": "a"}) == {"_id": "a", "n": 11}
-    assert waiting_ports(control, backends.values()) == {}
-
-
-def test_traffic_past_the_proxy_is_seen(mongo_proxy: WireProxy, mongo_database: Database) -> None:
-    url, name = mongo_database.url, mongo_database.name
-    with (
-        Client(url, appname="racegate control") as control,
-        Client(mongo_proxy.url) as ours,
-        ours.start_session() as session,
-        session.start_transaction(),
-    ):
-        ours[name].counters.insert_one({}, session=session)
-        assert strangers(control, name, mongo_proxy.store_ports()) == []
-        with Client(url) as past:
-            past.admin.command("ping")
-            found = strangers(control, name, mongo_proxy.store_ports())
-    assert found
-    assert all(f.startswith(f"{name} (127.0.0.1:") for f in found)
 
 
 def test_load_balanced_mode_is_refused_with_a_sentence(mongo_proxy: WireProxy, control: Client) -> None:

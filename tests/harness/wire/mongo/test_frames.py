@@ -6,7 +6,7 @@ import struct
 
 import bson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.wire.mongo import frames
@@ -93,6 +93,7 @@ def test_damaged_sections_are_an_error(body: bytes, error: str) -> None:
     st.lists(st.binary(max_size=200).map(lambda b: op(2013, b)) | st.just(msg(FIND)), max_size=8),
     st.lists(st.integers(0, 3000), max_size=10),
 )
+@settings(deadline=None)
 def test_any_chunking_gives_the_same_messages_and_joining_them_gives_the_input(said: list[bytes], cuts: list[int]) -> None:
     data = b"".join(said)
     edges = sorted({0, len(data), *(c % (len(data) + 1) for c in cuts)})
@@ -103,6 +104,7 @@ def test_any_chunking_gives_the_same_messages_and_joining_them_gives_the_input(s
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_no_bytes_crash_it_and_none_is_lost(data: bytes) -> None:
     reader = Reader()
     found = reader.feed(data)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.wire.postgres import frames
@@ -83,6 +83,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES, st.lists(st.integers(0, 4000), max_size=12))
+@settings(deadline=None)
 def test_any_chunking_gives_the_same_messages_and_joining_them_gives_the_input(said: list[bytes], cuts: list[int]) -> None:
     data = b"".join(said)
     reader = Reader(CLIENT_LIMITS)
@@ -92,6 +93,7 @@ def test_any_chunking_gives_the_same_messages_and_joining_them_gives_the_input(s
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6), st.booleans())
+@settings(deadline=None)
 def test_whatever_the_bytes_are_none_is_lost_and_chunking_does_not_matter(data: bytes, cuts: list[int], startup: bool) -> None:
     reader, whole = Reader(SERVER_LIMITS, startup=startup), Reader(SERVER_LIMITS, startup=startup)
     found = [m for chunk in chunked(data, cuts) for m in reader.feed(chunk)]

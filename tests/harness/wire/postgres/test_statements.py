@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.wire.base import StepKind
@@ -134,6 +134,7 @@ def test_taking_and_dropping_session_locks_is_noticed_and_transaction_locks_are_
 
 
 @given(st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass")) | st.binary(max_size=200))
+@settings(deadline=None)
 def test_no_text_is_too_odd(sql: bytes) -> None:
     facts_of(sql)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.stores import Database
@@ -69,6 +69,7 @@ def test_columns_rows_and_errors_are_taken_apart() -> None:
 
 
 @given(st.binary(max_size=60))
+@settings(deadline=None)
 def test_damage_is_an_error_and_nothing_worse(data: bytes) -> None:
     for take in (bound, columns_of, lambda d: row_of(d, []), fields_of):
         try:
@@ -78,6 +79,7 @@ def test_damage_is_an_error_and_nothing_worse(data: bytes) -> None:
 
 
 @given(st.binary(max_size=40), st.sampled_from([16, 20, 23, 701, 1082, 1114, 1184, 1700, 2950, 3802]))
+@settings(deadline=None)
 def test_no_value_is_too_odd(data: bytes, oid: int) -> None:
     decoded(data, binary=True, oid=oid)
 
