@@ -113,7 +113,7 @@ def stress(target: Any, database: Database, clients: int) -> float:
             folder=Path(folder),
         )
         last: list[Any] = []
-        outcome = StressEngine(plan, lambda progress: last.append(progress)).run()
+        outcome = StressEngine(plan, last.append).run()
         return float(last[-1].ok / outcome.seconds)
 
 

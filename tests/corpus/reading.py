@@ -18,7 +18,8 @@ printed, and further parts of the answer. ``arg.x=1`` is an argument; ``code=``,
 ``message=`` make a failure. Any other first word is a table of the books; in ``documents`` the number as printed and the token
 (``-`` for none) come first. Unless given, scope is ``acme/invoice``, period empty, status ``issued``, dated 2026-11-20.
 
-``books incomplete`` and ``history incomplete`` say that evidence is missing, ``documents empty`` that a table exists and is empty,
+``books incomplete`` and ``history incomplete`` say that evidence is missing,
+``documents empty`` that a table exists and is empty,
 ``mixed`` that findings of other classes are there as well.
 """
 

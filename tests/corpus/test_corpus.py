@@ -51,4 +51,3 @@ def test_each_invariant_has_cases_to_reject_and_to_accept(invariant: str) -> Non
     verdicts = {case.verdict for case in CASES if case.invariant == invariant}
     assert verdicts & {"reject", "liveness", "unknown"}
     assert verdicts & {"accept", "cost"}
-
