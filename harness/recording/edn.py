@@ -59,7 +59,11 @@ def read_all(text: str, tags: Tags | None = None) -> Iterator[Any]:
     """Yield the values that the text holds one after another. Raises EdnError where it is not EDN."""
     reader = _Reader(text, tags or {})
     while not reader.at_end():
-        yield reader.value()
+        try:
+            value = reader.value()
+        except _Closed as closed:
+            raise EdnError(f"{closed} closes what was never opened", reader.position) from None
+        yield value
 
 
 def read_one(text: str, tags: Tags | None = None) -> Any:
@@ -75,6 +79,11 @@ class _Reader:
         self._text = text
         self._tags = tags
         self._at = 0
+
+    @property
+    def position(self) -> int:
+        """How far the text was read."""
+        return self._at
 
     def at_end(self) -> bool:
         """Skip white space, comments and dropped values; tell whether nothing is left."""

@@ -41,8 +41,6 @@ def read_edn(text: str, path: Path) -> list[Operation]:
         values = list(edn.read_all(text, TAGS))
     except edn.EdnError as e:
         raise _damaged(path, text.count("\n", 0, e.position) + 1, f"{e}") from e
-    except edn._Closed as e:
-        raise _damaged(path, 1, f"{e} closes what was never opened") from e
     if len(values) == 1 and isinstance(values[0], list):
         values = values[0]
     return operations_of(values, path)

@@ -300,9 +300,9 @@ def _check_order(history: History, model: Model, limits: Limits, shrinking: floa
     findings: list[Finding] = []
     smallest: list[str] = []
     if found.stuck is not None:
-        small = shrink(objects[found.stuck.partition], model, seconds=shrinking)
-        smallest = [f"{when(history, c.invoked, c.returned)}  {describe(c)}" for c in sorted(small, key=lambda c: c.invoked)]
         stuck = explained(objects[found.stuck.partition], found.stuck, model)
+        small = shrink(objects[found.stuck.partition], model, stuck=stuck.call, seconds=shrinking)
+        smallest = [f"{when(history, c.invoked, c.returned)}  {describe(c)}" for c in sorted(small, key=lambda c: c.invoked)]
         findings.append(_stuck(history, found, stuck, [c.at for c in small], model, when))
     elif found.verdict is Verdict.UNKNOWN:
         undecided = f"unknown: {found.undecided} of {found.partitions} partitions undecided: " if found.undecided else "unknown: "
