@@ -297,7 +297,6 @@ class Gate:
         out.append(self._done(unit, fate))
         if plan.close:
             self._end(out)
-        self._plan = _RELEASE
 
     def _open(self, item: Opened, out: list[Command]) -> None:
         self.opened = ConnectionOpened(

@@ -164,7 +164,6 @@ class MongoSession:
     def _unread(self, reason: str, out: list[Item], kept: list[Message]) -> None:
         """Stop reading: what was kept back goes out as it is, and so does everything after it."""
         self._tunnel = True
-        self._in_flight.clear()
         out.append(Unreadable(reason))
         if self._server.rest:
             out.append(ToClient(self._server.rest))
@@ -208,7 +207,7 @@ class MongoSession:
         ends = kind in (StepKind.COMMIT, StepKind.ROLLBACK)
         if not isinstance(number, int) or (in_transaction and not ends):
             return 1
-        return self._attempts.count((session, int(number), name if ends else ""))
+        return self._attempts.count((session, number, name))
 
     def _command(self, unit: MongoUnit) -> dict[str, Any]:
         if not unit.command and unit.sections is not None:

@@ -52,7 +52,8 @@ class Portal:
         )
 
 
-_NOWHERE = Statement(b"", ())
+_NOWHERE = Statement(b"(unknown statement)", ())
+"""What a name stands for that was not made by this protocol: by SQL's PREPARE or DECLARE, or not at all."""
 
 
 class PostgresUnit(Unit):

@@ -19,7 +19,7 @@ from harness.wire.conversation import CloseClient, CloseServer, KillServer, Repo
 from harness.wire.gate import PLANS, Move, move_of
 from harness.wire.postgres.session import PostgresSession
 from tests.harness.wire.playbook import Play, done, events, step, to_client, to_server
-from tests.harness.wire.postgres.said import AUTHENTICATED, error, key, query, ready, startup, tag
+from tests.harness.wire.postgres.said import AUTHENTICATED, BYE, error, key, query, ready, startup, tag
 
 COMMIT = query("COMMIT")
 
@@ -110,6 +110,12 @@ def test_a_client_that_hangs_up_while_held_abandons_its_step() -> None:
     assert [type(c) for c in commands] == [Report, Report, CloseClient, CloseServer]
     assert done(commands).fate is Fate.ABANDONED
     assert events(commands)[-1] == ConnectionClosing(connection=1, in_transaction=True)
+
+
+def test_a_goodbye_behind_a_held_step_still_reaches_the_store() -> None:
+    play = committing()
+    assert play.client(BYE) == []
+    assert to_server(play.gate.client_gone()) == BYE
 
 
 def test_a_client_that_hangs_up_while_the_store_works_leaves_it_to_finish() -> None:

@@ -216,6 +216,15 @@ def test_what_is_not_understood_is_passed_on_unread_and_said_so(data: bytes, rea
     assert play.server(b"any") == [ToClient(b"any")]
 
 
+def test_half_an_answer_is_passed_on_when_the_rest_goes_unread() -> None:
+    play = connection()
+    answer = msg({"ok": 1.0}, response_to=1)
+    play.client(msg({"ping": 1}))
+    assert play.server(answer[:20]) == []
+    assert to_client(play.client(op(2012, b"\0" * 20))) == answer[:20]
+    assert play.server(answer[20:]) == [ToClient(answer[20:])]
+
+
 def test_documents_that_cannot_be_read_are_shown_as_such() -> None:
     broken = b"\x10\0\0\0\x02a\0\xff\xff\xff\x7fabcd\0"
     data = op(2013, b"\0\0\0\0\0" + broken)

@@ -35,6 +35,7 @@ from tests.harness.wire.postgres.said import (
     PARSED,
     SYNC,
     bind,
+    close_statement,
     columns,
     copy_data,
     describe,
@@ -303,6 +304,50 @@ def test_a_portal_with_a_row_limit_is_a_step_each_time() -> None:
     play.decide()
     assert done(play.server(PARSED, BOUND, row(b"1"), row(b"2"), said.SUSPENDED, ready("T"))).result.rows == 2
     assert step(play.client(execute("c", 2) + SYNC)).text == "SELECT n FROM t"
+
+
+def test_a_flushed_step_tells_where_the_transaction_stands() -> None:
+    play = opened()
+    play.client(parse("BEGIN") + bind() + execute() + FLUSH)
+    play.decide()
+    assert done(play.server(PARSED, BOUND, tag("BEGIN"))).status is Status.IN_TRANSACTION
+    assert play.client(SYNC) == [ToServer(SYNC)]
+    play.server(ready("T"))
+    play.client(parse("UPDATE t SET a = 1") + bind() + execute() + FLUSH)
+    play.decide()
+    assert done(play.server(PARSED, BOUND, error("40001"))).status is Status.FAILED
+
+
+def test_names_are_forgotten_when_they_are_closed_and_portals_when_the_transaction_ends() -> None:
+    play = in_transaction()
+    play.client(parse("SELECT a FROM t", "s") + bind(statement="s", portal="c") + execute("c", 1) + SYNC)
+    play.decide()
+    play.server(PARSED, BOUND, row(b"1"), said.SUSPENDED, ready("T"))
+    assert step(play.client(execute("c", 1) + SYNC)).text == "SELECT a FROM t"
+    play.decide()
+    play.server(row(b"1"), said.SUSPENDED, ready("I"))
+    assert step(play.client(execute("c", 1) + SYNC)).text == "(unknown statement)"
+    play.decide()
+    play.server(error("34000"), ready())
+    play.client(close_statement("s") + SYNC)
+    play.server(said.CLOSED, ready())
+    assert step(play.client(bind(statement="s") + execute() + SYNC)).text == "(unknown statement)"
+
+
+@pytest.mark.parametrize(
+    ("formats", "shown"), [((), "\0\0\0\7"), ((0,), "\0\0\0\7"), ((1,), 7), ((0, 1), "\0\0\0\7"), ((1, 0), 7)]
+)
+def test_rows_of_a_prepared_statement_are_read_in_the_formats_that_were_asked_for(
+    formats: tuple[int, ...], shown: object
+) -> None:
+    play = in_transaction()
+    play.client(parse("SELECT a, b FROM t", "s") + describe("s") + SYNC)
+    play.server(PARSED, said.parameter_types(), columns("a", "b", oid=23), ready("T"))
+    tail = struct.pack(f"!HHH{len(formats)}h", 0, 0, len(formats), *formats)
+    play.client(said.message("B", b"\0s\0" + tail) + execute() + SYNC)
+    play.decide()
+    ended = done(play.server(BOUND, row(b"\0\0\0\7", None), tag("SELECT 1"), ready("T")))
+    assert ended.result.first_rows == ((shown, None),)
 
 
 # COPY, asynchronous messages, replication
