@@ -54,7 +54,9 @@ def gap_table(history: History, books: Books, policy: Policy) -> GapTable | None
     holes = missing(documents, policy)
     gone = holes.group_by(PLACE).agg(pl.col("size").sum().alias("missing"))
     void = documents.filter(pl.col("status") == "void").group_by(PLACE).agg(pl.len().alias("void"))
-    burnt = attempts(history, documents, policy).group_by("scope").agg(pl.col("burnt").sum())
+    tried = attempts(history, documents, policy).group_by("scope").agg(pl.col("burnt").sum())
+    burnt = tried.filter(pl.col("scope").is_not_null())
+    anywhere = int(tried.filter(pl.col("scope").is_null())["burnt"].sum())
     table = (
         spans.join(gone, on=PLACE, how="left")
         .join(void, on=PLACE, how="left")
@@ -65,7 +67,7 @@ def gap_table(history: History, books: Books, policy: Policy) -> GapTable | None
     rows = []
     for row in table.head(MOST_ROWS).iter_rows(named=True):
         here = holes.filter(pl.col("scope") == row["scope"], pl.col("period") == row["period"])
-        state, judged = _judged(row["missing"], row["present"], row["range"], row["burnt"], policy)
+        state, judged = _judged(row["missing"], row["present"], row["range"], row["burnt"], anywhere, policy)
         named = names(here, policy) if here.height else ""
         rows.append(GapRow(**row, named=named, state=state, judged=judged))
     return GapTable(rows=rows, left_out=max(0, table.height - MOST_ROWS), demand=demand(policy))
@@ -83,14 +85,14 @@ def demand(policy: Policy) -> str:
     }[policy.continuity]
 
 
-def _judged(gone: int, present: int, span: int, burnt: int, policy: Policy) -> tuple[str, str]:
+def _judged(gone: int, present: int, span: int, burnt: int, anywhere: int, policy: Policy) -> tuple[str, str]:
     if not gone:
         return "good", "complete"
     if policy.continuity is Continuity.GAPLESS:
         return "bad", "not allowed"
     if policy.continuity is Continuity.NONE:
         return "cost", "allowed"
-    if gone > burnt:
+    if gone > burnt + anywhere:
         return "bad", f"{count(gone - burnt)} without an attempt that failed"
     return _against_budget(gone / (span if policy.budget.denominator == "range" else present), policy)
 

@@ -105,7 +105,8 @@ def histogram(view: Latency, *, name: str) -> Chart:
     return Chart(
         name=name,
         title="How long operations took",
-        summary=f"{count(total)} operations between {duration(view.bins[0][0])} and {duration(view.bins[-1][1])}.",
+        summary=f"{count(total)} operations took between {duration(min(s.lowest for s in view.series))} "
+        f"and {duration(max(s.highest for s in view.series))}.",
         picture=draw(
             Plot(
                 x=Axis(scale=x, ticks=_log_ticks(view.bins[0][0], view.bins[-1][1]), title="time from invocation to completion"),

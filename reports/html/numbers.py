@@ -175,8 +175,10 @@ def chart(view: Numbers, *, name: str) -> Chart:
 
 
 def _summary(view: Numbers) -> str:
-    parts = [f"Clients were told {count(view.total)} numbers"]
-    parts.append(f"{count(view.twice_total)} of them more than once" if view.twice_total else "none of them twice")
-    parts.append(f"{count(view.gaps_total)} are missing from the books" if view.gaps_total else "none is missing")
+    parts = [f"{count(view.total)} answers with a number"]
+    parts.append(
+        f"{count(view.twice_total)} numbers were told more than once" if view.twice_total else "no number was told twice"
+    )
+    parts.append(f"{count(view.gaps_total)} numbers are missing from the books" if view.gaps_total else "none is missing")
     thin = [] if len(view.told) == view.total else [f"the picture shows {count(len(view.told))} of them, extremes kept"]
     return ", ".join([*parts, *thin]) + "."
