@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import ssl
 import threading
 import time
 from collections import deque
@@ -37,6 +38,7 @@ from harness.wire.conversation import (
     KillServer,
     Report,
     Session,
+    StartTls,
     ToClient,
     ToServer,
 )
@@ -68,6 +70,8 @@ class Upstream:
     path: str | None = None
     cut: bool = False
     close: Callable[[], None] = lambda: None
+    tls: ssl.SSLContext | None = None
+    """With which clients that ask for TLS are answered."""
 
 
 class _Side(asyncio.Protocol):
@@ -177,15 +181,40 @@ class _Link:
                     self.server.transport.write(command.data)
             elif isinstance(command, Report):
                 self.proxy.report(command.event)
-            elif isinstance(command, CloseClient):
-                if self.client.transport is not None:
-                    self.client.transport.close()
-            elif isinstance(command, CloseServer):
-                self._end_server()
-            elif isinstance(command, KillServer):
-                self.proxy.keep(self._kill(command.session))
-            elif isinstance(command, Cancel):
-                self.proxy.report(CancelSent(connection=self.proxy.owner_of(command.key)))
+            else:
+                self._carry_out(command)
+
+    def _carry_out(self, command: CloseClient | CloseServer | KillServer | StartTls | Cancel) -> None:
+        """Carry out what is rare."""
+        if isinstance(command, CloseClient):
+            if self.client.transport is not None:
+                self.client.transport.close()
+        elif isinstance(command, CloseServer):
+            self._end_server()
+        elif isinstance(command, KillServer):
+            self.proxy.keep(self._kill(command.session))
+        elif isinstance(command, StartTls):
+            self._start_tls(command.data)
+        else:
+            self.proxy.report(CancelSent(connection=self.proxy.owner_of(command.key)))
+
+    def _start_tls(self, answer: bytes) -> None:
+        plain = self.client.transport
+        assert plain is not None
+        plain.write(answer)
+        plain.pause_reading()  # the handshake is not for us: it may come before the next turn of the loop
+        self.proxy.keep(self._shake_hands(plain))
+
+    async def _shake_hands(self, plain: asyncio.Transport) -> None:
+        context = self.proxy.upstream.tls
+        assert context is not None
+        try:
+            found = await asyncio.get_running_loop().start_tls(plain, self.client, context, server_side=True)
+        except (OSError, ssl.SSLError) as e:
+            self._reason = f"no TLS with the application: {e}"
+            plain.abort()
+        else:
+            self.client.transport = found
 
     def _end_server(self) -> None:
         self._ending = True
@@ -269,6 +298,7 @@ class Proxy:
         try:
             started.result()
         except OSError as e:
+            upstream.close()
             raise EnvironmentProblem(f"the proxy cannot listen on 127.0.0.1: {e}; free a port and try again") from e
         self.url = upstream.url(self.port)
         self.shown = upstream.shown(self.port)

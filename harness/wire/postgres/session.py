@@ -27,6 +27,8 @@ from harness.wire.conversation import (
     Invite,
     Item,
     Opened,
+    Refused,
+    StartTls,
     ToClient,
     ToServer,
     Unit,
@@ -83,16 +85,18 @@ class PostgresSession:
     """See `harness.wire.conversation.Session`.
 
     Args:
-        strip_binding: remove SCRAM-SHA-256-PLUS from what the server offers (its TLS is not the client's).
+        tls: a client that asks for TLS gets it, from the proxy.
+        strip_binding: remove SCRAM-SHA-256-PLUS from what the server offers, because its TLS is not the client's.
     """
 
-    def __init__(self, *, strip_binding: bool = False) -> None:
+    def __init__(self, *, tls: bool = False, strip_binding: bool = False) -> None:
         self.status = Status.IDLE
         self.phase = Phase.STARTUP
         self.user = ""
         self.application_name = ""
         self.backend: int | None = None
         self._cancel_key = b""
+        self._tls = tls
         self._strip_binding = strip_binding
         self._client = Reader(CLIENT_LIMITS, startup=True)
         self._server = Reader(SERVER_LIMITS)
@@ -141,7 +145,14 @@ class PostgresSession:
 
     def _start(self, message: bytes, out: list[Item]) -> None:
         code = int.from_bytes(message[4:8], "big")
-        if code in (frames.SSL_REQUEST, frames.GSS_REQUEST):
+        if code == frames.SSL_REQUEST and self._tls:
+            if self._client.rest:  # what was said before the encryption must not pass for having been said within it
+                out.append(Refused(b"", "data right behind a request for TLS"))
+                self._client = Reader(CLIENT_LIMITS, startup=True)
+            else:
+                self._tls = False
+                out.append(StartTls(b"S"))
+        elif code in (frames.SSL_REQUEST, frames.GSS_REQUEST):
             out.append(ToClient(b"N"))
         elif code == frames.CANCEL_REQUEST:
             out.append(Cancel(message, (int.from_bytes(message[8:12], "big"), message[12:])))

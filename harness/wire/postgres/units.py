@@ -113,7 +113,7 @@ class PostgresUnit(Unit):
         portal = self.portals[-1]
         formats = portal.formats
         if not formats:
-            return [(name, oid, False) for name, oid, _ in portal.statement.columns]
+            return ()  # all of them are text
         return [
             (name, oid, formats[i] if 1 < len(formats) > i else formats[0])
             for i, (name, oid, _) in enumerate(portal.statement.columns)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from harness.model.errors import EnvironmentProblem, UsageError
+from harness.wire.certificates import LocalCertificate
 from harness.wire.postgres.blocking import terminate_backend
 from harness.wire.postgres.session import PostgresSession
 from harness.wire.server import Upstream
@@ -17,11 +18,16 @@ _OWN = ("host", "hostaddr", "port", "sslmode", "sslrootcert", "sslcert", "sslkey
 _TLS_ONLY = ("require", "verify-ca", "verify-full")
 
 
-def postgres_upstream(url: str) -> Upstream:
+def postgres_upstream(url: str, *, tls: bool = False) -> Upstream:
     """Return the server that a URL names as an upstream.
+
+    Args:
+        url: ``postgresql://...``
+        tls: answer clients that ask for TLS; the server itself is always spoken to without.
 
     Raises:
         UsageError: the URL names no server that a proxy can stand in front of.
+        EnvironmentProblem: no certificate could be made.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
@@ -36,24 +42,34 @@ def postgres_upstream(url: str) -> Upstream:
             "that accepts plain connections, such as --postgres embedded"
         )
     port = int(options.get("port") or parts.port or 5432)
-    kept = urlencode([(k, v) for k, v in parse_qsl(parts.query) if k not in _OWN], quote_via=quote)
     who = parts.netloc.rpartition("@")[0]
     killer = _Killer(url)
+    certificate = LocalCertificate() if tls else None
+    trust = {"sslmode": "verify-full", "sslrootcert": str(certificate.authority)} if certificate else {}
+
+    kept = [(k, v) for k, v in parse_qsl(parts.query) if k not in _OWN]
+    query = urlencode([*kept, *trust.items()], quote_via=quote)
+
+    def close() -> None:
+        killer.close()
+        if certificate is not None:
+            certificate.close()
 
     def through(port: int, *, secret: bool) -> str:
         name = who if secret else who.partition(":")[0]
         address = f"{name}@127.0.0.1:{port}" if name else f"127.0.0.1:{port}"
-        return urlunsplit((parts.scheme, address, parts.path, kept if secret else "", ""))
+        return urlunsplit((parts.scheme, address, parts.path, query if secret else "", ""))
 
     return Upstream(
         host=host,
         port=port,
         path=f"{host}/.s.PGSQL.{port}" if host.startswith("/") else None,
-        session=lambda _: PostgresSession(),
+        session=lambda _: PostgresSession(tls=tls),
         kill=killer,
         url=lambda p: through(p, secret=True),
         shown=lambda p: through(p, secret=False),
-        close=killer.close,
+        close=close,
+        tls=certificate.context if certificate else None,
     )
 
 

@@ -20,7 +20,7 @@ from harness.wire.base import (
     StepKind,
     Tunnelled,
 )
-from harness.wire.conversation import Cancel, Report, ToClient, ToServer
+from harness.wire.conversation import Cancel, CloseClient, CloseServer, Report, StartTls, ToClient, ToServer
 from harness.wire.postgres.session import PostgresSession
 from tests.harness.wire.playbook import Play, done, events, step, to_client, to_server
 from tests.harness.wire.postgres import said
@@ -78,6 +78,16 @@ def test_encryption_is_declined_and_the_greeting_goes_on_as_it_was_said() -> Non
     play = Play(PostgresSession())
     assert play.client(said.request(80877104)) == [ToClient(b"N")]
     assert play.client(said.request(80877103), GREETING) == [ToClient(b"N"), ToServer(GREETING)]
+
+
+def test_tls_begins_before_the_greeting_and_nothing_may_be_said_in_between() -> None:
+    play = Play(PostgresSession(tls=True))
+    assert play.client(said.request(80877103)) == [StartTls(b"S")]
+    assert play.client(GREETING) == [ToServer(GREETING)]
+    hasty = Play(PostgresSession(tls=True))
+    commands = hasty.client(said.request(80877103), GREETING)
+    assert to_server(commands) == b""
+    assert commands[-2:] == [CloseClient(), CloseServer()]
 
 
 def test_a_password_exchange_passes_and_the_first_ready_opens_the_connection() -> None:
