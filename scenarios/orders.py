@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.model import Call, Outcome, Program, Seat, Setting
-from scenarios.races import Race, is_second, share_of
+from scenarios.races import Race, alone, is_second, share_of
 
 TOTAL, ADVANCE = 2_000_000, 500_000
 DUE = TOTAL - ADVANCE
@@ -81,6 +81,8 @@ def pay_at_once(seat: Seat) -> Program:
 def pay_and_cancel(seat: Seat) -> Program:
     """Pay on an order while the partner cancels it; if it was paid, refund it and cancel again."""
     for n in share_of(seat, seat.settings["orders"]):
+        if alone(seat, n):
+            continue
         if not is_second(seat):
             yield pay(n, 800_000, seat.token(f"p{n}"))
             continue

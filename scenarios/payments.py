@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.model import Call, Outcome, Program, Seat, Setting
-from scenarios.races import Race, is_second, share_of
+from scenarios.races import Race, alone, is_second, share_of
 
 ASSESSMENT = 1_000_000
 TERMS = (421_500, 178_600, 178_600, 148_800, 72_500)
@@ -126,8 +126,11 @@ class _Decide:
         self.second = second
 
     def __call__(self, seat: Seat) -> Program:
-        f = self.second if is_second(seat) else self.first
+        second = is_second(seat)
+        f = self.second if second else self.first
         for n in share_of(seat, seat.settings["payments"]):
+            if self.first != self.second and alone(seat, n):
+                continue
             yield Call(f=f, token=seat.token(n), arguments={"subject": f"p{n}"})
 
 
@@ -166,13 +169,14 @@ def refund_twice(seat: Seat) -> Program:
 
 
 def refund_and_approve(seat: Seat) -> Program:
-    """Approve a payment while the partner refunds another one of the same term; take turns in who does which."""
+    """Approve a payment and refund another one of the same term in parts, while the partner refunds it in parts as well."""
     for n in share_of(seat, seat.settings["payments"]):
+        part = {"subject": f"p{n}.0", "amount": max(1, int(place(n)[1] * seat.settings["share"]) // 4)}
         if (n + seat.client) % 2:
-            amount = max(1, int(place(n)[1] * seat.settings["share"]) // 2)
-            yield Call(f="refund", token=seat.token(n), arguments={"subject": f"p{n}.0", "amount": amount})
+            yield Call(f="refund", token=seat.token(f"a{n}"), arguments=part)
         else:
-            yield Call(f="approve", token=seat.token(n), arguments={"subject": f"p{n}.1"})
+            yield Call(f="approve", token=seat.token(f"p{n}"), arguments={"subject": f"p{n}.1"})
+        yield Call(f="refund", token=seat.token(f"b{n}"), arguments=part)
 
 
 def redeliver(seat: Seat) -> Program:

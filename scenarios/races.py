@@ -46,6 +46,15 @@ def share_of(seat: Seat, count: int) -> range:
     return range(seat.client // 2, count, pairs)
 
 
+def alone(seat: Seat, n: int) -> bool:
+    """Tell whether this client leaves thing number ``n`` to its partner.
+
+    Where the two do different things to it, one of which always ends it, each has a few to itself: otherwise the slower
+    one might come too late every time, and nothing would be known of it.
+    """
+    return n // 8 % 8 == (0 if is_second(seat) else 4)
+
+
 def is_second(seat: Seat) -> bool:
     """Tell whether this client is the second of its pair."""
     return seat.client % 2 == 1
