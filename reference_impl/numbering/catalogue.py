@@ -1,4 +1,8 @@
-"""The cases of numbering: the catalogue's rows and their twins, with and without the unique index, at each isolation level."""
+"""The cases of numbering: the catalogue's rows and their twins, with and without the unique index, at each isolation level.
+
+N20 (``mongo.counter_without_scope_as_id``) is not among them: both upserts happen inside the server, where no wire reaches, and 50 first
+documents raced for by 16 clients showed it in 9 of 20 runs. Its twin is.
+"""
 
 from __future__ import annotations
 
@@ -87,8 +91,16 @@ BROKEN = [
     *_both("N12", "pg.lock_last_row"),
     _case("N15", "pg.advisory_lock_max", "fail", DUPLICATE, settings={"isolation": "repeatable_read"}),
     _case("N15-twin", "pg.advisory_lock_max", "pass", settings={"isolation": "read_committed"}),
-    _case("N18", "pg.select_then_insert_counter", "fail", ("N-UNIQ", "N-COUNTER1"), scenario="first_documents"),
-    _case("N20", "mongo.counter_without_scope_as_id", "fail", ("N-UNIQ", "N-COUNTER1"), scenario="first_documents", ops=800),
+    _case(
+        "N18",
+        "pg.select_then_insert_counter",
+        "fail",
+        ("N-UNIQ", "N-COUNTER1"),
+        scenario="first_documents",
+        engine="explore",
+        clients=2,
+        note="at full speed found in 16 of 20 runs of 16 clients",
+    ),
     _case("N20-twin", "mongo.counter_document", "pass", scenario="first_documents", ops=800),
     _case("N22", "pg.counter_row_without_retry", "fail", ERROR),
     _case("N22s", "pg.serializable_without_retry", "fail", ERROR),
@@ -100,7 +112,9 @@ BROKEN = [
     _case("N29", "pg.native_sequence_cached", "fail", ("N-MONO", "N-EXPLAINED"), policy="chronological"),
     _case("N29-twin", "pg.native_sequence", "pass", policy="chronological"),
     _case("N31", "pg.period_from_the_clock", "fail", ("N-PERIOD",), scenario="period_rollover"),
-    _case("N33", "pg.striped_counter", "fail", ("N-EXPLAINED",), scenario_settings={"opening": 0}, ops=301),
+    _case(
+        "N33", "pg.striped_counter", "fail", ("N-MONO", "N-EXPLAINED"), scenario_settings={"opening": 0}, policy="chronological"
+    ),
     _case("N35", "mongo.unacknowledged_insert", "fail", ("N-DURABLE",)),
     _case("N38-pg", "pg.token_ignored", "fail", ("P-ONCE",), scenario="retried_creates"),
     _case("N38-mongo", "mongo.token_ignored", "fail", ("P-ONCE",), scenario="retried_creates"),
