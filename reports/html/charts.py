@@ -17,6 +17,8 @@ from reports.html.scales import Scale
 
 WIDTH = 720.0
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 14.0, 40.0
+LETTER = 7.5
+"""Width of a letter of a label, rather too much than too little: fonts differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,9 @@ def draw(plot: Plot, *, name: str) -> Markup:
     grid = [svg.line(LEFT, plot.y.scale(v), right, plot.y.scale(v), "grid") for v, _ in plot.y.ticks]
     y_labels = [svg.text(LEFT - 8, plot.y.scale(v) + 4, label, anchor="end") for v, label in plot.y.ticks]
     x_ticks = [
-        svg.group([svg.line(at, bottom, at, bottom + 5, "axis"), svg.text(at, bottom + 18, label, anchor="middle")])
+        svg.group(
+            [svg.line(at, bottom, at, bottom + 5, "axis"), svg.text(within(at, label), bottom + 18, label, anchor="middle")]
+        )
         for at, label in _apart((plot.x.scale(v), label) for v, label in plot.x.ticks)
     ]
     region = svg.tag("rect", x=LEFT, y=TOP - 4, width=right - LEFT, height=bottom - TOP + 4)
@@ -125,11 +129,16 @@ def draw(plot: Plot, *, name: str) -> Markup:
     )
 
 
+def within(at: float, label: str) -> float:
+    """Return where a centred label goes so that it does not leave the picture on the right."""
+    return min(at, WIDTH - LETTER * len(label) / 2)
+
+
 def _apart(labels: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
     """Leave out labels that would run into the one before."""
     kept: list[tuple[float, str]] = []
     for at, label in labels:
-        room = 4 + 3.4 * (len(label) + len(kept[-1][1])) if kept else 0
+        room = 4 + LETTER / 2 * (len(label) + len(kept[-1][1])) if kept else 0
         if not kept or at - kept[-1][0] >= room:
             kept.append((at, label))
     return kept
