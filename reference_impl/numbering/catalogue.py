@@ -1,7 +1,7 @@
 """The cases of numbering: the catalogue's rows and their twins, with and without the unique index, at each isolation level.
 
-N20 (``mongo.counter_without_scope_as_id``) is not among them: both upserts happen inside the server, where no wire reaches, and 50 first
-documents raced for by 16 clients showed it in 9 of 20 runs. Its twin is.
+N20 (``mongo.counter_without_scope_as_id``) is not among them: both upserts happen inside the server, where no wire reaches, and
+50 first documents raced for by 16 clients showed it in 9 of 20 runs. Its twin is.
 """
 
 from __future__ import annotations
