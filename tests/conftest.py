@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from harness.stores import Database, Store, StoreKind, StoreOptions, open_store
+
+# No clock decides a property test, and CI tries the same examples for the same commit.
+settings.register_profile("racegate", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("racegate")
 
 
 @pytest.fixture(scope="session")

@@ -210,13 +210,23 @@ class EmbeddedPostgres:
 
     def start_server(self) -> None:
         """Start the server again after `kill_server`, on the same port and data."""
-        self._server.order("start")
-        self._await_start()
+        self._again("start")
 
     def restart(self) -> None:
         """Stop the server at once and start it again: every connection is lost, committed work is not."""
-        self._server.order("restart")
-        self._await_start()
+        self._again("restart")
+
+    def _again(self, order: str) -> None:
+        """Start again; while backends of the dead server are still ending, the new one refuses and is started once more."""
+        limit = time.monotonic() + START_LIMIT
+        while True:
+            self._server.order(order)
+            try:
+                return self._await_start()
+            except EnvironmentProblem:
+                if "pre-existing shared memory" not in self._server.last_words() or time.monotonic() > limit:
+                    raise
+                order = "start"
 
     def close(self) -> None:
         """Stop the server and remove its data."""
