@@ -18,8 +18,8 @@ WRITERS = 2
 
 def write(folder: str, worker: int, operations: int) -> None:
     """Record this worker's share."""
-    from harness.model import Outcome  # noqa: PLC0415 - in its own process
-    from harness.recording.recorder import Recorder, now  # noqa: PLC0415
+    from harness.model import Outcome
+    from harness.recording.recorder import Recorder, now
 
     recorder = Recorder(Path(folder) / f"worker-{worker}.jsonl", worker=worker)
     for n in range(operations):
@@ -42,12 +42,12 @@ def write(folder: str, worker: int, operations: int) -> None:
 
 def judged(folder: str) -> tuple[float, float, str]:
     """Load and judge; return peak megabytes, seconds and the verdict."""
-    import polars as pl  # noqa: PLC0415 - in its own process
+    import polars as pl
 
-    from harness.config.policy import load_policy  # noqa: PLC0415
-    from harness.invariants import judge  # noqa: PLC0415
-    from harness.model import TABLES, Books  # noqa: PLC0415
-    from harness.recording.loader import load  # noqa: PLC0415
+    from harness.config.policy import load_policy
+    from harness.invariants import judge
+    from harness.model import TABLES, Books
+    from harness.recording.loader import load
 
     began = time.perf_counter()
     history, _ = load(sorted(Path(folder).glob("*.jsonl")))
