@@ -197,7 +197,7 @@ class _Reader:
                 raise self.wrong(where, f"is a table, not {value!r}")
             return {k: v if arguments[1] is Any else self.typed(f"{where}.{k}", v, arguments[1]) for k, v in value.items()}
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            value = float(value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise self.wrong(where, f"is {_ARTICLES[kind]}, not {value!r}")
         if kind in (int, float) and value <= 0:

@@ -1,0 +1,115 @@
+"""An HTTP service as a target, against a real server on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from harness.config.service import OperationSection, ServiceConfig, ServiceSection
+from harness.model import Outcome
+from harness.targets.classify import classify_error
+from harness.targets.http import HttpTarget
+
+
+class Invoices(BaseHTTPRequestHandler):
+    """Answers as the path says, and remembers what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    seen: list[tuple[str, str, Any, int]]
+    release: threading.Event
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append((self.path, self.headers["Idempotency-Key"], body, self.client_address[1]))
+        if "/slow/" in self.path:
+            self.release.wait(10)
+        if "/gone/" in self.path:
+            self.close_connection = True
+            return
+        status = 409 if "/taken/" in self.path else 500 if "/broken/" in self.path else 201
+        answer = json.dumps({"invoice": {"number": 4, "text": "INV-00004"}, "message": "already\nthere"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[HttpTarget, type[Invoices]]]:
+    """A server and the target that speaks to it."""
+    handler = type("Handler", (Invoices,), {"seen": [], "release": threading.Event()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    config = ServiceConfig(
+        service=ServiceSection(url=f"http://user:pw@127.0.0.1:{server.server_port}/api/", timeout=0.5),
+        operations={
+            "create": OperationSection(
+                path="/{company}/invoices",
+                headers={"Idempotency-Key": "{token}"},
+                body={"amount": "{amount}"},
+                answer={"number": "invoice.number", "text": "invoice.text"},
+                constants={"scope": "{company}/invoice"},
+            )
+        },
+    )
+    yield HttpTarget(config=config), handler
+    handler.release.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_answer_is_read_under_our_names(service: tuple[HttpTarget, type[Invoices]]) -> None:
+    target, handler = service
+    connection = target.connect(None, 0)
+
+    answers = [connection.call("create", {"company": "a b", "amount": 5}, f"t{n}", lambda point: None) for n in range(2)]
+    connection.close()
+
+    assert answers[0] == {"scope": "a b/invoice", "number": 4, "text": "INV-00004"}
+    assert [(path, key, body) for path, key, body, _ in handler.seen] == [
+        ("/api/a%20b/invoices", "t0", {"amount": 5}),
+        ("/api/a%20b/invoices", "t1", {"amount": 5}),
+    ]
+    assert len({port for *_, port in handler.seen}) == 1, "the connection is kept alive"
+
+
+@pytest.mark.parametrize(
+    ("company", "outcome", "code"),
+    [
+        ("taken", Outcome.FAIL, "http:409"),
+        ("broken", Outcome.INFO, "http:500"),
+        ("gone", Outcome.INFO, "http:ProtocolError"),
+        ("slow", Outcome.INFO, "http:ReadTimeoutError"),
+    ],
+)
+def test_what_is_not_ok_is_classified_and_never_sent_again(
+    service: tuple[HttpTarget, type[Invoices]], company: str, outcome: Outcome, code: str
+) -> None:
+    target, handler = service
+    connection = target.connect(None, 0)
+
+    with pytest.raises(Exception) as error:  # noqa: PT011 - whatever it is, it is classified below
+        connection.call("create", {"company": company, "amount": 5}, "t", lambda point: None)
+    connection.vanish()
+
+    seen, failure = classify_error(error.value)
+    assert (seen, failure.code) == (outcome, code)
+    assert "\n" not in failure.message
+    assert len(handler.seen) == 1
+
+
+def test_the_name_shows_no_password(service: tuple[HttpTarget, type[Invoices]]) -> None:
+    target, _ = service
+
+    assert target.name.startswith("http://127.0.0.1:")
+    assert "pw" not in target.name
