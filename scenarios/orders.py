@@ -94,16 +94,11 @@ def pay_and_cancel(seat: Seat) -> Program:
 
 
 def pay_and_repair(seat: Seat) -> Program:
-    """Pay on an order while the partner has its balance computed anew, and once more when it was paid."""
-    before = None
+    """Pay on an order while the partner has its balance computed anew; then have it computed anew once more."""
     for n in share_of(seat, seat.settings["orders"]):
         if not is_second(seat):
             yield pay(n, 800_000, seat.token(f"p{n}"))
-            continue
         yield Call(f="repair", token=seat.token(f"r{n}"), arguments={"subject": f"o{n}"})
-        if before is not None:
-            yield Call(f="repair", token=seat.token(f"rr{n}"), arguments={"subject": f"o{before}"})
-        before = n
 
 
 def one_by_one(seat: Seat) -> Program:

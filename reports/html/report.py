@@ -24,6 +24,9 @@ from reports.html.view import run_view
 LIMIT = 4_800_000
 """Bytes that the page may have, whatever it reports on."""
 
+NOTE = 1000
+"""Bytes kept for the note on runs that have no part of their own."""
+
 MOST_LISTED = 3_000
 """Runs that the overview lists; their rows take about 400 bytes each."""
 
@@ -54,8 +57,8 @@ class HtmlReport:
         """Return the page. Raises UsageError if a folder is not a run folder."""
         results = [gather_result(folder) for folder in folders]
         order = sorted(range(len(results)), key=lambda n: (_RANK[results[n]["verdict"]], n))
-        shell = page(results, {}, [])
-        room = LIMIT - len(shell.encode())
+        shell = page(results, dict.fromkeys(range(len(results)), ""), folders)
+        room = LIMIT - len(shell.encode()) - NOTE
         sections: dict[int, str] = {}
         for n in order:
             part, room = section(folders[n], n, room)

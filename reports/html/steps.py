@@ -15,12 +15,13 @@ LONGEST = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step: its client's column, the statement, what came back, and whether it had to wait for another's lock."""
+    """One step: its client's column, the statement with its parameters, what came back, and whether it waited for a lock."""
 
     client: int
     statement: str
+    parameters: str
     answer: str
-    blocked: bool
+    waited: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,16 @@ def steps_of(evidence: Mapping[str, Any]) -> Steps | None:
 
 
 def _step(step: Mapping[str, Any]) -> Step:
-    statement = str(step.get("statement") or step.get("text") or "")
-    answer = str(step.get("result") or step.get("answer") or "")
-    return Step(client=step["client"], statement=statement[:LONGEST], answer=answer[:LONGEST], blocked=bool(step.get("blocked")))
+    parameters = step.get("parameters") or []
+    told = ", ".join(str(p) for p in parameters) if isinstance(parameters, list) else str(parameters)
+    return Step(
+        client=step["client"],
+        statement=_cut(str(step.get("statement", ""))),
+        parameters=_cut(told),
+        answer=_cut(str(step.get("result") or "")),
+        waited=bool(step.get("waited")),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -163,7 +163,11 @@ def _finding(material: Material, run: str, number: int, finding: Mapping[str, An
         diagram = lanes.chart(found, name=f"{run}-lanes-{number}") if found else None
     schedule = finding.get("schedule") or ""
     file = shlex.quote(str(material.path / "findings" / f"{number}.schedule"))
-    rest = {k: v for k, v in evidence.items() if k not in ("operations", "rows", "steps") and v not in (None, [], {}, "")}
+    rest = {
+        k: v
+        for k, v in evidence.items()
+        if k not in ("operations", "rows", "steps", "clients", "choices") and v not in (None, [], {}, "")
+    }
     return FindingView(
         number=number,
         finding_class=finding["class"],
@@ -275,16 +279,17 @@ def _schedules(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _settings(result: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    facts = result.get("facts", {})
     asking = [
         (k.replace("_", " "), asked.get(k))
         for k in ("began", "clients", "processes", "ops", "duration", "budget", "policy", "database")
     ]
     groups: list[tuple[str, list[tuple[str, Any]]]] = [
         ("run", asking),
-        ("target settings", list(asked.get("target_settings", {}).items())),
-        ("scenario settings", list(asked.get("scenario_settings", {}).items())),
+        ("target settings", list((asked.get("target_settings") or facts.get("target_settings") or {}).items())),
+        ("scenario settings", list((asked.get("scenario_settings") or facts.get("scenario_settings") or {}).items())),
         ("seconds by phase", [(k, duration(v)) for k, v in result["timings"].items()]),
-        ("versions", list(asked.get("versions", {}).items())),
+        ("versions", list((asked.get("versions") or facts.get("versions") or {}).items())),
     ]
     shown = [(name, [(cut(k, LONGEST_CELL), cut(v, LONGEST_CELL)) for k, v in pairs if v is not None]) for name, pairs in groups]
     return [(name, pairs) for name, pairs in shown if pairs]

@@ -62,7 +62,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "steps": [
                 {"client": 0, "statement": "BEGIN"},
                 {"client": 0, "statement": "SELECT value FROM counters WHERE scope = $1 FOR UPDATE", "result": "1 row"},
-                {"client": 1, "statement": "SELECT value FROM counters WHERE scope = $1 FOR UPDATE", "blocked": True},
+                {"client": 1, "statement": "SELECT value FROM counters WHERE scope = $1 FOR UPDATE", "waited": True},
                 {"client": 0, "statement": "COMMIT"},
             ],
         },

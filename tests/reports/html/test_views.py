@@ -237,8 +237,8 @@ def test_a_schedule_becomes_a_column_for_each_client() -> None:
     view = steps.steps_of(
         {
             "steps": [
-                {"client": 0, "statement": "SELECT count(*) FROM invoices", "result": "3"},
-                {"client": 1, "statement": "SELECT count(*) FROM invoices", "blocked": True},
+                {"client": 0, "statement": "SELECT count(*) FROM invoices", "parameters": ["acme"], "result": "3"},
+                {"client": 1, "statement": "SELECT count(*) FROM invoices", "waited": True},
                 {"client": "nobody"},
                 "not a step",
             ]
@@ -247,5 +247,5 @@ def test_a_schedule_becomes_a_column_for_each_client() -> None:
 
     assert view is not None
     assert list(view.clients) == [0, 1]
-    assert [(s.client, s.answer, s.blocked) for s in view.steps] == [(0, "3", False), (1, "", True)]
+    assert [(s.client, s.parameters, s.answer, s.waited) for s in view.steps] == [(0, "acme", "3", False), (1, "", "", True)]
     assert steps.steps_of({"steps": None}) is None
