@@ -24,9 +24,9 @@ def one_effect(history: History, books: Books, policy: Policy) -> list[Finding]:
 
 def _documents_twice(history: History, books: Books, policy: Policy) -> list[Finding]:
     documents = stored(books, policy).filter(pl.col("token").is_not_null())
-    twice = documents.group_by("token").agg(pl.len().alias("made")).filter(pl.col("made") > 1)
-    if twice.is_empty():
+    if documents["token"].n_unique() == documents.height:
         return []
+    twice = documents.group_by("token").agg(pl.len().alias("made")).filter(pl.col("made") > 1)
     sent = history.operations.group_by("token").agg(pl.col("invoked").min())
     twice = twice.join(sent, on="token", how="left").sort("invoked", "token", nulls_last=True)
     token, made = twice["token"][0], twice["made"][0]
@@ -53,6 +53,8 @@ def _answered_twice(history: History, books: Books, policy: Policy) -> list[Find
     """Find intents that were told two numbers and of which the books show at most one document."""
     documents = stored(books, policy)
     told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
+    if told["token"].n_unique() == told.height:
+        return []
     several = (
         told.group_by("token")
         .agg(pl.struct("scope", "number", "text").n_unique().alias("numbers"), pl.col("completed").min())
@@ -90,6 +92,8 @@ def key_matches_payload(history: History, books: Books, policy: Policy) -> list[
     done = history.operations.filter(pl.col("outcome") == "ok", pl.col("completed").is_not_null()).with_columns(
         arguments=pl.col("arguments").str.replace(_MOMENT, "", literal=False)
     )
+    if done["token"].n_unique() == done.height:
+        return []
     mixed = (
         done.group_by("token")
         .agg(pl.struct("f", "arguments").n_unique().alias("payloads"), pl.col("completed").min())

@@ -49,8 +49,10 @@ def unique_numbers(history: History, books: Books, policy: Policy) -> list[Findi
     by_number = _claimed_twice(claims.filter(pl.col("number").is_not_null()), KEY)
     printed = claims.filter(pl.col("text").is_not_null())
     print_key = ["scope", "text"] if policy.unique_per == "ever" else ["scope", "period", "text"]
-    known = printed.join(by_number, on=KEY, how="semi").select(print_key).unique()
-    by_text = _claimed_twice(printed.join(known, on=print_key, how="anti"), print_key)
+    by_text = printed.select(print_key).clear()
+    if printed["text"].n_unique() < printed.height:
+        known = printed.join(by_number, on=KEY, how="semi").select(print_key).unique()
+        by_text = _claimed_twice(printed.join(known, on=print_key, how="anti"), print_key)
     evidence = _Evidence(history=history, documents=documents, told=told, claims=claims)
     return [*_tell(evidence, by_number, KEY), *_tell(evidence, by_text, print_key)]
 
@@ -60,20 +62,26 @@ def _claims(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
 
     Without tokens in the books, a document stands for at most one of the requests that were told its number.
     """
-    requests = (
+    if keeps_tokens(documents):
+        loose = _requests(unstored(told, documents))
+    else:
+        held = documents.group_by(KEY).agg(pl.len().alias("held"))
+        loose = (
+            _requests(told)
+            .join(held, on=KEY, how="left", nulls_equal=True)
+            .filter(pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0))
+        )
+    stands = documents.with_columns(completed=pl.lit(None, pl.Int64())).select(_CLAIM)
+    return pl.concat([stands, loose.select(_CLAIM)])
+
+
+def _requests(told: pl.DataFrame) -> pl.DataFrame:
+    """Return one row for each request and number that it was told."""
+    return (
         told.sort("completed", "invoked", nulls_last=True)
         .unique([*KEY, "text", "token"], keep="first", maintain_order=True)
         .with_columns(row=pl.lit(None, pl.String()))
     )
-    if keeps_tokens(documents):
-        loose = unstored(requests, documents)
-    else:
-        held = documents.group_by(KEY).agg(pl.len().alias("held"))
-        loose = requests.join(held, on=KEY, how="left", nulls_equal=True).filter(
-            pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0)
-        )
-    stands = documents.with_columns(completed=pl.lit(None, pl.Int64())).select(_CLAIM)
-    return pl.concat([stands, loose.select(_CLAIM)])
 
 
 def _claimed_twice(claims: pl.DataFrame, key: list[str]) -> pl.DataFrame:
