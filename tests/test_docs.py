@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -20,6 +21,24 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN_HERE = {"make demo": "run by its own test below", "make test": "this is what runs it"}
 
 
+EXAMPLE_RUN = "2026-11-20T10-00-00"
+
+
+def in_a_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a reader would: in a shell, where patterns name files."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        timeout=240,
+        env={**os.environ, "PATH": path},
+    )
+
+
 def shown() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
@@ -32,17 +51,14 @@ def shown() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "command"), [c for c in dict.fromkeys(shown()) if c[1] not in NOT_RUN_HERE and "<" not in c[1]])
 def test_a_command_that_is_shown_runs(page: str, command: str, tmp_path: Path) -> None:
-    words = shlex.split(command)
-    assert words[0] == "racegate", f"{page} shows {command}"
+    assert shlex.split(command, comments=True)[0] == "racegate", f"{page} shows {command}"
+    if "runs/" in command:  # it shows what is done with a run that was made before
+        first = ["racegate", "run", "concurrent_creates", "--target", "reference:pg.count_plus_one", "--ops", "100"]
+        in_a_shell(shlex.join(first), tmp_path)
+        [made] = (tmp_path / "runs").iterdir()
+        made.rename(tmp_path / "runs" / EXAMPLE_RUN)
 
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("racegate")), *words[1:]],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-        timeout=240,
-    )
+    done = in_a_shell(command, tmp_path)
 
     assert done.returncode in (0, 1), done.stderr
     assert "Traceback" not in done.stderr
