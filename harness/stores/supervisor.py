@@ -6,13 +6,15 @@ standard input ends - racegate closed it, was interrupted, or was killed - it st
 If this process itself is killed the kernel kills the server (PR_SET_PDEATHSIG).
 
 Standard input begins with one line of JSON: ``command``, ``stop_signal``, ``user`` and ``group`` (numbers or null),
-``log``, ``remove`` (folders), ``environment``. Standard output carries ``started PID``, ``exited STATUS`` and ``done ORDER``.
+``log``, ``remove`` (folders), ``lock`` (a file to lock in each of them), ``environment``. Standard output
+carries ``started PID``, ``exited STATUS`` and ``done ORDER``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -96,6 +98,13 @@ class Server:
         say(f"done {order}")
 
 
+def hold(path: str) -> int:
+    """Lock the file until this process ends, so that nobody sweeps its folder away."""
+    file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
 def say(text: str) -> None:
     """Tell racegate, if it still listens."""
     with contextlib.suppress(OSError):
@@ -107,6 +116,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     server = Server(json.loads(sys.stdin.readline()))
+    held = [hold(os.path.join(folder, server.plan["lock"])) for folder in server.plan["remove"]]
     try:
         server.start()
         for line in sys.stdin:
@@ -117,6 +127,8 @@ def main() -> None:
         server.stop(server.plan["stop_signal"])
         for folder in server.plan["remove"]:
             shutil.rmtree(folder, ignore_errors=True)
+        for file in held:
+            os.close(file)
 
 
 if __name__ == "__main__":

