@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.model.errors import EnvironmentProblem
-from harness.model.operation import Failure, Outcome
+from harness.model.operation import Failure, Operation, Outcome
 from harness.recording import format as lines
 
 now = time.monotonic_ns
@@ -95,3 +95,35 @@ class Recorder:
             f"the history could not be written to {self._path}: {e.strerror}; what was recorded before is kept there. "
             f"Free some space or choose another --out"
         )
+
+
+def write_history(path: Path, operations: Iterable[Operation]) -> None:
+    """Write operations that are over, at the times that they have, as a recorder would have.
+
+    Raises:
+        EnvironmentProblem: the file cannot be written.
+    """
+    events: list[tuple[int, int, bytes]] = []
+    for at, o in enumerate(operations):
+        line = lines.invocation(process=o.process, client=o.client, f=o.f, token=o.token, arguments=o.arguments, time=o.invoked)
+        events.append((o.invoked, 2 * at, line))
+        if o.completed is None:
+            continue
+        line = lines.completion(
+            process=o.process,
+            client=o.client,
+            f=o.f,
+            token=o.token,
+            outcome=o.outcome.value,
+            time=o.completed,
+            attempts=o.attempts,
+            result=o.result,
+            failure=o.failure,
+        )
+        events.append((o.completed, 2 * at + 1, line))
+    opened = min((time for time, _, _ in events), default=now())
+    head, tail = lines.header(worker=0, pid=os.getpid(), opened=opened), lines.ending(events=len(events))
+    try:
+        path.write_bytes(b"".join([head, *(line for _, _, line in sorted(events)), tail]))
+    except OSError as e:
+        raise EnvironmentProblem(f"cannot write the history to {path}: {e.strerror}; choose another --out") from e

@@ -29,6 +29,7 @@ from harness.model import (
 )
 from harness.recording.loader import FileFacts, load
 from harness.recording.recorder import Recorder, now
+from harness.run.asked import asked
 from harness.run.folder import RunFolder
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest, check_fit
@@ -75,7 +76,8 @@ def execute(
         with clock.phase("start"):
             store = stores.get(request.target.store) if request.target.store else None
             database = store.create_database() if store else None
-        folder.write_json("run.json", _asked(request, store, database))
+        about = store.description if store else None
+        folder.write_json("run.json", {**asked(request, about), "database": database.shown if database else None})
         try:
             with clock.phase("prepare"):
                 request.target.install(database)
@@ -130,29 +132,6 @@ def _plan(request: RunRequest, database: Database | None, folder: RunFolder) -> 
         seed=request.seed,
         folder=folder.history,
     )
-
-
-def _asked(request: RunRequest, store: Store | None, database: Database | None) -> dict[str, Any]:
-    return {
-        "schema": "racegate.run/1",
-        "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "scenario": request.scenario.name,
-        "target": request.target.name,
-        "engine": request.engine,
-        "seed": request.seed,
-        "clients": request.clients,
-        "processes": request.processes,
-        "ops": request.ops,
-        "duration": request.duration,
-        "budget": request.budget,
-        "scenario_settings": dict(request.settings),
-        "target_settings": dict(request.target.settings),
-        "policy": request.policy.name,
-        "store": store.description if store else None,
-        "database": database.shown if database else None,
-        "versions": versions(),
-        "command": request.command,
-    }
 
 
 def _open_scene(request: RunRequest, database: Database | None, folder: RunFolder) -> None:

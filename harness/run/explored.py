@@ -12,11 +12,14 @@ from harness.engines.client import Client
 from harness.engines.explore import ExploreEngine, ExploreOutcome, ExplorePlan, Found
 from harness.engines.explore.diagram import rows_of
 from harness.engines.explore.engine import fingerprints
+from harness.engines.explore.moves import NO_FAULTS, Choices, FaultPlan
+from harness.engines.explore.piece import ScenarioPiece, alike
 from harness.engines.explore.token import Schedule, compare, encode
 from harness.invariants import judge
-from harness.model import Books, EnvironmentProblem, Finding, History, Outcome, UsageError, Verdict, verdict_of
+from harness.model import Books, EnvironmentProblem, Finding, History, Operation, Outcome, UsageError, Verdict, verdict_of
 from harness.recording.loader import load
-from harness.recording.recorder import Recorder, now
+from harness.recording.recorder import Recorder, now, write_history
+from harness.run.asked import asked
 from harness.run.folder import RunFolder
 from harness.run.request import build_request
 from harness.run.result import RunResult, finding_to_json
@@ -26,6 +29,9 @@ from harness.run.versions import versions
 from harness.stores.base import Database
 
 SHRINK_SECONDS = 10.0
+
+MANY_CLIENTS = 3
+"""From here on clients that do the same are told apart by their turn only: each n of them make n! orders one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +52,19 @@ def explore(
     *,
     operations: int = 1,
     reduce: bool = True,
+    faults: FaultPlan = NO_FAULTS,
+    stop_at_first: bool = True,
 ) -> RunResult:
     """Explore the request's scenario with its few clients, ``operations`` calls each, and return the result.
+
+    Args:
+        request: what to explore; ``budget`` is in seconds.
+        stores: where.
+        observe: told now and then how many interleavings were judged, in how many seconds.
+        operations: calls of each client.
+        reduce: try independent steps in one order only.
+        faults: what may go wrong on the way.
+        stop_at_first: end with the first interleaving that breaks something, instead of counting them.
 
     Raises:
         UsageError: the target keeps nothing on a store, so there is no wire to hold.
@@ -56,33 +73,37 @@ def explore(
     began = time.perf_counter()
     folder = RunFolder.make(request.out)
     with _Scene(request, stores, folder) as scene:
-        plan = scene.plan(operations=operations, reduce=reduce, budget=request.budget)
-        with ExploreEngine(plan, scene.judge, scene.opening) as engine:
+        piece = scene.piece(operations=operations)
+        folder.write_json("run.json", {**asked(request, scene.description), "operations_per_client": operations})
+        plan = ExplorePlan(
+            database=scene.database,
+            seed=request.seed,
+            budget=request.budget,
+            reduce=reduce,
+            faults=faults,
+            stop_at_first=stop_at_first,
+        )
+        with ExploreEngine(plan, piece) as engine:
             outcome = engine.explore(observe)
-            found = engine.shrink(outcome.found, until=time.monotonic() + SHRINK_SECONDS) if outcome.found else None
+            found = _shrunk(engine, piece, outcome.found) if outcome.found else None
         description = scene.description
-    findings = _with_schedule(request, found, operations) if found else []
-    judged = judge(
-        found.history if found else outcome.history,
-        found.books if found else outcome.books,
-        request.policy,
-        request.scenario.invariants,
-    )
-    findings = findings or list(judged.findings)
-    verdict = verdict_of(findings, checked=len(judged.checked)) if outcome.explored else Verdict.UNKNOWN
-    history = found.history if found else outcome.history
+    ending = found.ending if found else outcome.last
+    history, books = (ending.history, ending.books) if ending else (History.of([]), Books(complete=False))
+    judged = judge(history, books, request.policy, request.scenario.invariants)
+    findings = _with_schedule(request, found, piece) if found else list(judged.findings)
+    race = [o for o in history if o.client >= 0]
     result = RunResult(
-        verdict=verdict,
+        verdict=verdict_of(findings, checked=len(judged.checked)) if outcome.explored else Verdict.UNKNOWN,
         seed=request.seed,
         scenario=request.scenario.name,
         target=request.target.name,
         engine="explore",
-        operations=History.of(o for o in history if o.client >= 0).count(),
+        operations=History.of(race).count(),
         findings=findings,
         timings={"total": time.perf_counter() - began, "explore": outcome.seconds},
         checked=judged.checked,
         skipped=judged.skipped,
-        schedules=_schedules(outcome),
+        schedules=_schedules(outcome, piece, faults),
         facts={
             "store": description,
             "clients": request.clients,
@@ -95,37 +116,66 @@ def explore(
         folder=folder.path,
         command=request.command,
     )
-    folder.write_json(
-        "run.json", {"schema": "racegate.run/1", "engine": "explore", "seed": request.seed, "command": request.command}
-    )
+    write_history(folder.history / "race.jsonl", race)
+    folder.write_books(books)
     folder.write_findings([finding_to_json(f) for f in findings])
     folder.write_json("result.json", result.to_json())
     return result
 
 
-def _schedules(outcome: ExploreOutcome) -> dict[str, Any]:
+def _shrunk(engine: ExploreEngine, piece: ScenarioPiece, found: Found) -> Found:
+    """Make a failing interleaving smaller: without clients, without later operations, then within."""
+    until = time.monotonic() + SHRINK_SECONDS
+    wanted = {f.invariant for f in found.findings}
+    best = found
+    for client in reversed(range(piece.clients)):
+        before = piece.absent
+        piece.absent = before | {client}
+        again = engine.replay([m for m in best.run.moves if m.client != client])
+        if len(piece.absent) < piece.clients and wanted & {f.invariant for f in again.findings}:
+            best = again
+        else:
+            piece.absent = before
+    while piece.operations > 1 and time.monotonic() < until:
+        piece.operations -= 1
+        again = engine.replay(best.run.moves)
+        if not wanted & {f.invariant for f in again.findings}:
+            piece.operations += 1
+            break
+        best = again
+    return engine.shrink(best, until=until)
+
+
+def _schedules(outcome: ExploreOutcome, piece: ScenarioPiece, faults: FaultPlan) -> dict[str, Any]:
     return {
         "explored": outcome.explored,
         "coverage": outcome.coverage,
         "diverged": outcome.diverged,
         "failing": outcome.failing,
         "cut_short": outcome.cut_short,
+        "endings": outcome.endings,
+        "faults": [*faults.kinds] if faults.most else [],
+        "alike": [sorted(group) for group in piece.alike],
+        "waited_outside": list(outcome.outside),
         "per_second": round(outcome.explored / outcome.seconds, 1) if outcome.seconds else None,
     }
 
 
-def _with_schedule(request: RunRequest, found: Found, operations: int) -> list[Finding]:
+def _with_schedule(request: RunRequest, found: Found, piece: ScenarioPiece) -> list[Finding]:
+    choices = Choices.of(found.run.moves)
     schedule = Schedule(
         scenario=request.scenario.name,
         target=request.target.name,
         clients=request.clients,
-        operations=operations,
+        operations=piece.operations,
         seed=request.seed,
         policy=request.policy.name,
-        choices=tuple(found.run.choices),
+        choices=choices.clients,
         steps=tuple(mark for mark, _ in fingerprints(found.run)),
         scenario_settings=dict(request.settings),
         target_settings=dict(request.target.settings),
+        faults=choices.faults,
+        absent=tuple(sorted(piece.absent)),
     )
     token = encode(schedule)
     steps = {"steps": rows_of(found.run), "clients": request.clients, "choices": schedule.lanes}
@@ -154,15 +204,21 @@ def replay(schedule: Schedule, stores: Stores, *, times: int, out: Path) -> Repl
     findings: list[Finding] = []
     rows: list[dict[str, Any]] = []
     with _Scene(request, stores, RunFolder.make(out)) as scene:
-        plan = scene.plan(operations=schedule.operations, reduce=True, budget=request.budget)
-        with ExploreEngine(plan, scene.judge, scene.opening) as engine:
+        piece = scene.piece(operations=schedule.operations)
+        piece.absent = frozenset(schedule.absent)
+        plan = ExplorePlan(database=scene.database, seed=schedule.seed, faults=_that_allow(schedule))
+        with ExploreEngine(plan, piece) as engine:
             for _ in range(times):
-                run, seen = engine.replay(schedule.choices)
-                diverged = diverged or compare(schedule.steps, fingerprints(run))
-                again += bool(seen)
-                if seen or not rows:
-                    findings, rows = list(seen), rows_of(run)
+                found = engine.replay(schedule.moves)
+                diverged = diverged or compare(schedule.steps, fingerprints(found.run))
+                again += bool(found.findings)
+                if found.findings or not rows:
+                    findings, rows = list(found.findings), rows_of(found.run)
     return Replay(again=again, times=times, diverged=diverged, findings=findings, rows=rows)
+
+
+def _that_allow(schedule: Schedule) -> FaultPlan:
+    return FaultPlan(kinds=tuple(sorted(set(schedule.faults.values()))), most=len(schedule.faults))
 
 
 class _Scene:
@@ -173,29 +229,29 @@ class _Scene:
             raise UsageError(f"{request.target.name} brings its own store; there is no wire that could be held")
         self._request = request
         self._store = stores.get(request.target.store)
-        self._database: Database = self._store.create_database()
+        self.database: Database = self._store.create_database()
         self._folder = folder
         self.description = self._store.description
 
     def __enter__(self) -> _Scene:
         try:
-            self._request.target.install(self._database)
+            self._request.target.install(self.database)
             self.opening = self._open()
         except BaseException:
-            self._store.drop_database(self._database)
+            self._store.drop_database(self.database)
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._store.drop_database(self._database)
+        self._store.drop_database(self.database)
 
-    def _open(self) -> list[Any]:
+    def _open(self) -> list[Operation]:
         path = self._folder.history / "opening.jsonl"
         recorder = Recorder(path, worker=-1)
         client = Client(
             number=-1,
             clients=0,
-            connect=lambda: self._request.target.connect(self._database, -1),
+            connect=lambda: self._request.target.connect(self.database, -1),
             record=recorder,
             clock=now,
         )
@@ -210,18 +266,21 @@ class _Scene:
             recorder.close()
         return list(load([path])[0])
 
-    def plan(self, *, operations: int, reduce: bool, budget: float) -> ExplorePlan:
-        """Return what the engine is to do."""
-        return ExplorePlan(
-            target=self._request.target,
-            database=self._database,
-            scenario=self._request.scenario,
-            settings=self._request.settings,
-            clients=self._request.clients,
+    def piece(self, *, operations: int) -> ScenarioPiece:
+        """Return what is played: the request's scenario on its target."""
+        request = self._request
+        many = request.clients >= MANY_CLIENTS and operations == 1
+        return ScenarioPiece(
+            target=request.target,
+            database=self.database,
+            scenario=request.scenario,
+            settings=request.settings,
+            judged=self.judge,
+            clients=request.clients,
             operations=operations,
-            seed=self._request.seed,
-            budget=budget,
-            reduce=reduce,
+            seed=request.seed,
+            opening=self.opening,
+            alike=alike(request.scenario, request.settings, clients=request.clients, seed=request.seed) if many else (),
         )
 
     def judge(self, history: History, books: Books) -> Sequence[Finding]:

@@ -5,7 +5,7 @@
     runs/2026-11-20T10-00-00/
       run.json          what was asked: scenario, target, settings, seed, policy, versions, the command that repeats it
       history/          one file per process, as recorded
-      books/            one Parquet file per canonical table
+      books/            one Parquet file per canonical table; incomplete.json if they were not read to the end
       findings/         one JSON file per finding, and its .schedule where an engine knows one
       result.json       the verdict (schema racegate.result/1)
       stores/           logs of servers that failed
@@ -24,6 +24,9 @@ import polars as pl
 
 from harness.model.books import Books
 from harness.model.errors import EnvironmentProblem, UsageError
+
+INCOMPLETE = "books/incomplete.json"
+"""Is there when the books were not read to the end."""
 
 
 class RunFolder:
@@ -89,11 +92,15 @@ class RunFolder:
                 frame.write_parquet(self.path / "books" / f"{name}.parquet")
             except OSError as e:
                 raise _unwritable(self.path, e) from e
+        if not books.complete:
+            self.write_json(INCOMPLETE, {"trouble": books.trouble})
 
     def read_books(self) -> Books:
-        """Read the books back."""
-        files = sorted((self.path / "books").glob("*.parquet"))
-        return Books(tables={file.stem: pl.read_parquet(file) for file in files})
+        """Read the books back, with what was the trouble with them."""
+        tables = {file.stem: pl.read_parquet(file) for file in sorted((self.path / "books").glob("*.parquet"))}
+        if (self.path / INCOMPLETE).exists():
+            return Books(tables=tables, complete=False, trouble=self.read_json(INCOMPLETE)["trouble"])
+        return Books(tables=tables)
 
     def write_findings(self, findings: list[Mapping[str, Any]]) -> None:
         """Keep each finding in a file of its own, with its schedule beside it."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import polars as pl
@@ -30,9 +31,7 @@ def read_books(database: Database, queries: Sequence[BooksQuery]) -> Books:
     Raises:
         UsageError: a query names a table or column that is not canonical.
     """
-    for query in queries:
-        if query.table not in TABLES:
-            raise UsageError(f"the books have no table {query.table!r}{nearest(query.table, TABLES)}")
+    _check(queries)
     read = _read_postgres if database.kind is StoreKind.POSTGRES else _read_mongo
     try:
         texts = read(database, queries)
@@ -40,6 +39,16 @@ def read_books(database: Database, queries: Sequence[BooksQuery]) -> Books:
         raise
     except Exception as e:  # noqa: BLE001 - whatever stopped the read, nothing is proved without it
         return Books(complete=False, trouble=f"the books could not be read: {str(e).splitlines()[0]}")
+    return _books(texts)
+
+
+def _check(queries: Sequence[BooksQuery]) -> None:
+    for query in queries:
+        if query.table not in TABLES:
+            raise UsageError(f"the books have no table {query.table!r}{nearest(query.table, TABLES)}")
+
+
+def _books(texts: Mapping[str, pl.DataFrame]) -> Books:
     tables: dict[str, pl.DataFrame] = {}
     inexact: list[pl.DataFrame] = []
     for name, text in texts.items():
@@ -48,6 +57,76 @@ def read_books(database: Database, queries: Sequence[BooksQuery]) -> Books:
     if inexact:
         tables["inexact"] = pl.concat(inexact)
     return Books(tables=tables)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One table of the books as it was read: the columns' names, and text or None for each value."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str | None, ...], ...]
+
+
+def books_of(tables: Mapping[str, Rows]) -> Books:
+    """Turn rows of text into books. Raises UsageError if a column is not canonical."""
+    return _books(
+        {
+            table: pl.DataFrame(
+                {name: [row[at] for row in read.rows] for at, name in enumerate(read.names)},
+                schema=dict.fromkeys(read.names, pl.String()),
+            )
+            for table, read in tables.items()
+        }
+    )
+
+
+class PostgresBooks:
+    """Reads small books again and again on one connection, all tables in one round trip.
+
+    Args:
+        connection: a psycopg connection in autocommit.
+        queries: one for each table.
+
+    Raises:
+        UsageError: a query names a table that is not canonical.
+    """
+
+    def __init__(self, connection: Any, queries: Sequence[BooksQuery]) -> None:
+        from psycopg import sql  # noqa: PLC0415 - only a run on PostgreSQL pays for it
+
+        _check(queries)
+        self._connection = connection
+        self._names = {query.table: tuple(_names(connection, query)) for query in queries}
+        selects = [_select(query, self._names[query.table]) for query in queries]
+        script = [sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), *selects, sql.SQL("COMMIT")]
+        self._script = sql.SQL("; ").join(script).as_string(connection).encode()
+
+    def read(self) -> dict[str, Rows]:
+        """Read every table from one snapshot."""
+        cursor = self._connection.execute(self._script)
+        tables: dict[str, Rows] = {}
+        for table, names in self._names.items():
+            cursor.nextset()
+            tables[table] = Rows(names, tuple(cursor.fetchall()))
+        return tables
+
+
+class MongoBooks:
+    """Reads small books again and again on one client, from one snapshot each time."""
+
+    def __init__(self, client: Any, database: str, queries: Sequence[BooksQuery]) -> None:
+        _check(queries)
+        self._client = client
+        self._database = database
+        self._queries = queries
+
+    def read(self) -> dict[str, Rows]:
+        """Read every table."""
+        found: dict[str, Rows] = {}
+        for table, documents in _aggregates(self._client, self._database, self._queries):
+            names = tuple(dict.fromkeys(name for row in documents for name in row))
+            found[table] = Rows(names, tuple(tuple(row.get(name) for name in names) for row in documents))
+        return found
 
 
 def typed(name: str, text: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -103,19 +182,8 @@ def _read_postgres(database: Database, queries: Sequence[BooksQuery]) -> dict[st
         connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}s'".encode())
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         for query in queries:
-            inner = sql.SQL(cast(Any, query.sql))
-            found = connection.execute(sql.SQL("SELECT * FROM ({}) AS books LIMIT 0").format(inner))
-            names = [column.name for column in found.description or ()]
-            schema = TABLES[query.table]
-            columns = [
-                sql.SQL("(extract(epoch from {0}) * 1000000)::bigint::text AS {0}").format(sql.Identifier(n))
-                if isinstance(schema.get(n), pl.Datetime)
-                else sql.SQL("{0}::text AS {0}").format(sql.Identifier(n))
-                for n in names
-            ]
-            statement = sql.SQL("COPY (SELECT {} FROM ({}) AS books) TO STDOUT (FORMAT csv)").format(
-                sql.SQL(", ").join(columns), inner
-            )
+            names = _names(connection, query)
+            statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(_select(query, names))
             buffer = io.BytesIO()
             with connection.cursor().copy(statement) as copy:
                 for part in copy:
@@ -123,6 +191,27 @@ def _read_postgres(database: Database, queries: Sequence[BooksQuery]) -> dict[st
             texts[query.table] = _csv(buffer, names)
         connection.execute("ROLLBACK")
     return texts
+
+
+def _names(connection: Any, query: BooksQuery) -> list[str]:
+    from psycopg import sql  # noqa: PLC0415
+
+    found = connection.execute(sql.SQL("SELECT * FROM ({}) AS books LIMIT 0").format(sql.SQL(cast(Any, query.sql))))
+    return [column.name for column in found.description or ()]
+
+
+def _select(query: BooksQuery, names: Sequence[str]) -> Any:
+    """Return the SELECT that gives every column as text, times as microseconds since 1970."""
+    from psycopg import sql  # noqa: PLC0415
+
+    schema = TABLES[query.table]
+    columns = [
+        sql.SQL("(extract(epoch from {0}) * 1000000)::bigint::text AS {0}").format(sql.Identifier(n))
+        if isinstance(schema.get(n), pl.Datetime)
+        else sql.SQL("{0}::text AS {0}").format(sql.Identifier(n))
+        for n in names
+    ]
+    return sql.SQL("SELECT {} FROM ({}) AS books").format(sql.SQL(", ").join(columns), sql.SQL(cast(Any, query.sql)))
 
 
 def _csv(buffer: io.BytesIO, names: list[str]) -> pl.DataFrame:
@@ -135,18 +224,24 @@ def _csv(buffer: io.BytesIO, names: list[str]) -> pl.DataFrame:
 
 def _read_mongo(database: Database, queries: Sequence[BooksQuery]) -> dict[str, pl.DataFrame]:
     import pymongo  # noqa: PLC0415 - only a run on MongoDB pays for it
+
+    client: Any = pymongo.MongoClient(database.url, appname="racegate books")
+    with client:
+        return {table: _frame_of_texts(rows) for table, rows in _aggregates(client, database.name, queries)}
+
+
+def _aggregates(client: Any, database: str, queries: Sequence[BooksQuery]) -> list[tuple[str, list[dict[str, str | None]]]]:
     from pymongo.read_concern import ReadConcern  # noqa: PLC0415
 
-    texts: dict[str, pl.DataFrame] = {}
-    client: Any = pymongo.MongoClient(database.url, appname="racegate books")
-    with client, client.start_session(snapshot=True) as session:
-        holding = client[database.name].with_options(read_concern=ReadConcern("snapshot"))
+    found = []
+    with client.start_session(snapshot=True) as session:
+        holding = client[database].with_options(read_concern=ReadConcern("snapshot"))
         for query in queries:
             rows = holding[query.collection or query.table].aggregate(
                 list(query.pipeline), session=session, maxTimeMS=STATEMENT_TIMEOUT * 1000
             )
-            texts[query.table] = _frame_of_texts([{k: _text(v) for k, v in row.items() if k != "_id"} for row in rows])
-    return texts
+            found.append((query.table, [{k: _text(v) for k, v in row.items() if k != "_id"} for row in rows]))
+    return found
 
 
 def _frame_of_texts(rows: list[dict[str, str | None]]) -> pl.DataFrame:

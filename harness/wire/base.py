@@ -254,6 +254,9 @@ class WireProxy(Protocol):
     def call_in_loop(self, action: Callable[[], T]) -> T:
         """Run a function in the proxy's thread, wait for it and return its result."""
 
+    def post(self, action: Callable[[], None]) -> None:
+        """Have a function run in the proxy's thread soon, without waiting for it. From any thread."""
+
     def call_later(self, delay: float, action: Callable[[], None]) -> Callable[[], None]:
         """In the loop: run a function after ``delay`` seconds; the returned function calls it off."""
 

@@ -462,6 +462,10 @@ class Proxy:
         self._loop.call_soon_threadsafe(call)
         return done.result()
 
+    def post(self, action: Callable[[], None]) -> None:
+        """Have a function run in the proxy's thread soon."""
+        self._loop.call_soon_threadsafe(action)
+
     def call_later(self, delay: float, action: Callable[[], None]) -> Callable[[], None]:
         """In the loop: run a function later."""
         return self._loop.call_later(delay, action).cancel

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.engines.explore.stage import Run
+from harness.engines.explore.play import Run
 
 LANE = 46
 """Characters of a lane."""
+
+
+HAPPENED = {
+    "lose_request": "the connection broke before the statement arrived",
+    "lose_reply": "carried out, but the connection broke before the reply",
+    "kill_backend": "the server's process was killed before the statement",
+    "kill_client": "the client was killed before the statement was sent",
+}
+"""What is said of a step that met a fault."""
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
@@ -18,8 +27,9 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
             "client": row.client,
             "statement": " ".join(row.step.text.split()),
             "parameters": [str(p) for p in row.step.parameters],
-            "result": _result(row.result),
+            "result": HAPPENED[row.fault] if row.fault else _result(row.result),
             "waited": row.blocked,
+            "fault": row.fault,
         }
         for row in run.rows
     ]

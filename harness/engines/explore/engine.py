@@ -1,4 +1,4 @@
-"""Explores a scenario on a target: every interleaving that matters, each from the same scene, each judged.
+"""Explores a piece on a store: every interleaving that matters, each from the same scene, each judged.
 
 The scene is set once; before each run the store is put back to it. Coverage is labelled for what it is: ``exhaustive`` only when
 the whole tree was searched; ``preemptions<=N`` when all interleavings with at most N voluntary switches were; else ``sampled N``.
@@ -6,63 +6,52 @@ the whole tree was searched; ``preemptions<=N`` when all interleavings with at m
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from harness.engines.client import Client
-from harness.engines.explore.footprints import Footprints, Schema, read_schema
+from harness.engines.explore.footprints import WORLD, Footprints, Schema, read_schema
+from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
+from harness.engines.explore.piece import Ending, Piece
+from harness.engines.explore.play import Run
+from harness.engines.explore.sampling import lots
 from harness.engines.explore.scene import MongoScene, PostgresScene, Scene
 from harness.engines.explore.search import Follow, Search, preemptions
-from harness.engines.explore.stage import Chooser, Run, Stage
+from harness.engines.explore.stage import Chooser, Stage
 from harness.engines.explore.token import short
-from harness.model.books import Books
 from harness.model.errors import EnvironmentProblem
 from harness.model.finding import Finding, FindingClass
-from harness.model.history import History
-from harness.model.operation import Call, Failure, Operation, Outcome
-from harness.model.scenario import Scenario, Seat
 from harness.stores.base import Database, StoreKind
-from harness.targets.base import Target
-from harness.targets.books_reader import read_books
 from harness.wire.opening import open_proxy
 from harness.wire.postgres.blocking import blocked_pids, strangers
 
 BOUNDS = (0, 1, 2)
 """Preemption bounds that are searched in turn when the whole tree does not fit the budget."""
 
-Judge = Callable[[History, Books], Sequence[Finding]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExplorePlan:
-    """What to explore: ``operations`` calls for each of ``clients``; ``budget`` is in seconds."""
+    """How to explore. ``budget`` is in seconds."""
 
-    target: Target
     database: Database
-    scenario: Scenario
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    clients: int = 2
-    operations: int = 1
     seed: int = 0
     budget: float = 60.0
     reduce: bool = True
     stop_at_first: bool = True
+    faults: FaultPlan = NO_FAULTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An interleaving that broke something: its findings, how it went, and its history and books."""
+    """An interleaving that broke something: its findings, how it went, and what came of it."""
 
     findings: Sequence[Finding]
     run: Run
-    history: History
-    books: Books
+    ending: Ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +59,9 @@ class ExploreOutcome:
     """What the exploration found and how much of the tree it saw.
 
     ``explored`` counts interleavings that were carried out and judged, ``cut_short`` those that were left because everything
-    below was seen already, ``diverged`` those whose prefix did not repeat. ``failing`` is how many of the explored were bad.
+    below was seen already, ``diverged`` those whose prefix did not repeat. ``failing`` is how many of the explored were bad,
+    ``endings`` how many different endings there were (0 where that cannot be told). ``outside`` are clients that waited
+    inside the application.
     """
 
     explored: int
@@ -79,95 +70,41 @@ class ExploreOutcome:
     diverged: int
     coverage: str
     seconds: float
+    endings: int
+    outside: Sequence[int]
     found: Found | None
-    history: History
-    books: Books
-
-
-class _List:
-    """Takes a run's events as values."""
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-        self._open: dict[int, tuple[int, Mapping[str, Any]]] = {}
-
-    def invoke(self, *, process: int, client: int, f: str, token: str, arguments: Mapping[str, Any]) -> int:
-        at = time.monotonic_ns()
-        self._open[process] = (at, arguments)
-        return at
-
-    def complete(
-        self,
-        *,
-        process: int,
-        client: int,
-        f: str,
-        token: str,
-        outcome: Outcome,
-        at: int,
-        attempts: int = 1,
-        result: Mapping[str, Any] | None = None,
-        failure: Failure | None = None,
-    ) -> None:
-        invoked, arguments = self._open.pop(process)
-        self.operations.append(
-            Operation(
-                process=process,
-                client=client,
-                f=f,
-                token=token,
-                arguments=arguments,
-                invoked=invoked,
-                completed=at,
-                outcome=outcome,
-                result=result,
-                failure=failure,
-                attempts=attempts,
-            )
-        )
+    last: Ending | None
 
 
 class ExploreEngine:
-    """Explores a plan. Use it as a context manager: it owns a proxy, threads and control connections.
+    """Explores a piece. Use it as a context manager: it owns a proxy, threads and control connections.
 
     Args:
-        plan: what to explore. The target is installed already, and the scenario's opening calls were made.
-        judge: what is wrong with a history and its books.
-        opening: the history of the opening calls, part of every run's.
+        plan: how to explore. The database is the scene: what it holds now is where every interleaving begins.
+        piece: who does what.
     """
 
-    def __init__(self, plan: ExplorePlan, judge: Judge, opening: Iterable[Operation] = ()) -> None:
+    def __init__(self, plan: ExplorePlan, piece: Piece) -> None:
         self._plan = plan
-        self._judge = judge
-        self._opening = list(opening)
+        self._piece = piece
         self._proxy = open_proxy(plan.database.kind.value, plan.database.url)
         self._scene: Scene
         self._control: psycopg.Connection[Any] | None = None
         if plan.database.kind is StoreKind.POSTGRES:
             self._control = psycopg.connect(plan.database.url, autocommit=True, application_name="racegate control")
             schema = read_schema(self._control)
-            self._scene = PostgresScene(plan.database.url)
+            self._scene = PostgresScene(plan.database.url, piece.queries)
         else:
             schema = Schema()
-            self._scene = MongoScene(plan.database)
-        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), plan.clients)
-        self._clients: list[Client] = []
-        self._recorder = _List()
-        proxied = replace(plan.database, url=self._proxy.url, shown=self._proxy.shown)
-        for number in range(plan.clients):
-            client = Client(
-                number=number,
-                clients=plan.clients,
-                connect=lambda n=number: plan.target.connect(proxied, n),  # type: ignore[misc]
-                record=self._recorder,
-                clock=time.monotonic_ns,
-            )
-            self._clients.append(client)
+            self._scene = MongoScene(plan.database, piece.queries)
+        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults)
+        self._judged: dict[Hashable, Sequence[Finding]] = {}
+        self._touched: frozenset[str] | None = None
 
     def __enter__(self) -> ExploreEngine:
         self._scene.remember()
-        for number, client in enumerate(self._clients):
-            self._stage.connect(number, client.open)
+        for client in range(self._piece.clients):
+            self._stage.connect(client, lambda n=client: self._piece.enter(n, self._proxy.url))  # type: ignore[misc]
         if self._control is not None:
             ours = [o.backend for o in self._proxy.open_connections().values()] + [
                 *self._scene.backends(),
@@ -180,9 +117,9 @@ class ExploreEngine:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, client in enumerate(self._clients):
+        for client in range(self._piece.clients):
             with suppress(Exception):  # a goodbye that fails changes nothing
-                self._stage.uncontrolled(number, client.close)
+                self._stage.uncontrolled(client, lambda n=client: self._piece.leave(n))  # type: ignore[misc]
         self._stage.close()
         self._proxy.close()
         self._scene.close()
@@ -197,18 +134,19 @@ class ExploreEngine:
     def explore(self, observe: Callable[[int, float], None] = lambda explored, seconds: None) -> ExploreOutcome:
         """Search until something breaks, the tree is exhausted, or the budget is spent."""
         state = _Tally(limit=time.monotonic() + self._plan.budget, observe=observe)
-        search = Search(reduce=self._plan.reduce)
+        search = Search(reduce=self._plan.reduce, alike=self._piece.alike)
         self._search(search, state, share=0.6)
         coverage = "exhaustive" if search.exhausted else f"sampled {state.explored}"
-        if not search.exhausted and not (state.found and self._plan.stop_at_first):
+        if not search.exhausted and not self._enough(state):
             for bound in BOUNDS:
-                bounded = Search(reduce=False, preemptions=bound)
-                self._search(bounded, state, share=1.0)
+                bounded = Search(reduce=False, preemptions=bound, alike=self._piece.alike)
+                self._search(bounded, state, share=0.9)
                 if not bounded.exhausted:
                     break
                 coverage = f"preemptions<={bound}"
-            else:
-                self._sample(state)
+            self._sample(state)
+            if not coverage.startswith("preemptions"):
+                coverage = f"sampled {state.explored}"
         if state.found and self._plan.stop_at_first and not search.exhausted:
             coverage = f"sampled {state.explored}"
         return ExploreOutcome(
@@ -218,97 +156,91 @@ class ExploreEngine:
             diverged=state.diverged,
             coverage=coverage,
             seconds=time.monotonic() - state.began,
+            endings=len(self._judged),
+            outside=sorted(state.outside),
             found=state.found,
-            history=state.history,
-            books=state.books,
+            last=state.last,
         )
+
+    def _enough(self, state: _Tally) -> bool:
+        return state.found is not None and self._plan.stop_at_first
 
     def _search(self, search: Search, state: _Tally, *, share: float) -> None:
         limit = state.began + (state.limit - state.began) * share
-        while not search.exhausted and time.monotonic() < limit and not (state.found and self._plan.stop_at_first):
-            followed = [(p.chosen, tuple(sorted(p.enabled))) for p in search.path]
+        while not search.exhausted and time.monotonic() < limit and not self._enough(state):
             search.begin()
-            run = self._perform(search, state)
-            if any(seen != wanted for seen, wanted in zip(zip(run.choices, run.enabled, strict=True), followed, strict=False)):
-                state.diverged += 1
+            self._perform(search, state)
+            state.diverged += search.diverged
             search.end()
 
     def _sample(self, state: _Tally) -> None:
-        chance = random.Random(self._plan.seed)
+        """Draw interleavings at random, in ways that find what a depth-first search reaches last."""
+        choosers = lots(self._plan.seed, clients=self._piece.clients, steps=state.steps)
+        while time.monotonic() < state.limit and not self._enough(state):
+            self._perform(next(choosers), state)
 
-        class Anybody:
-            def choose(self, enabled: Mapping[int, object]) -> int:
-                return chance.choice(sorted(enabled))
-
-        while time.monotonic() < state.limit and not (state.found and self._plan.stop_at_first):
-            self._perform(Anybody(), state)
-
-    def _perform(self, chooser: Chooser, state: _Tally) -> Run:
-        run, history, books = self.once(chooser)
-        if not run.complete:
+    def _perform(self, chooser: Chooser, state: _Tally) -> None:
+        run, ending = self.once(chooser)
+        state.outside |= run.outside
+        if ending is None:
             state.cut_short += 1
-            return run
+            return
         state.explored += 1
-        state.history, state.books = history, books
-        findings = [f for f in self._judge(history, books) if f.finding_class is not FindingClass.COST]
+        state.last = ending
+        for client in range(self._piece.clients):
+            state.steps[client] = max(state.steps.get(client, 0), sum(m.client == client for m in run.moves))
+        findings = self.findings(ending)
         if findings:
             state.failing += 1
             if state.found is None:
-                state.found = Found(findings=findings, run=run, history=history, books=books)
+                state.found = Found(findings=findings, run=run, ending=ending)
         state.observe(state.explored, time.monotonic() - state.began)
-        return run
 
-    def once(self, chooser: Chooser) -> tuple[Run, History, Books]:
-        """Carry out one interleaving from the scene and read its books."""
-        self._scene.restore()
-        self._recorder.operations.clear()
-        run = self._stage.run([self._job(client) for client in self._clients], chooser)
-        run.operations = sorted(self._recorder.operations, key=lambda o: o.invoked)
-        history = History.of([*self._opening, *run.operations])
-        books = read_books(self._plan.database, self._plan.target.books()) if run.complete else Books(complete=False)
-        return run, history, books
+    def findings(self, ending: Ending) -> Sequence[Finding]:
+        """Judge an ending, once for all that are alike. Costs are no fault of one interleaving."""
+        if ending.key is not None and ending.key in self._judged:
+            return self._judged[ending.key]
+        findings = [f for f in self._piece.judge(ending) if f.finding_class is not FindingClass.COST]
+        if ending.key is not None:
+            self._judged[ending.key] = findings
+        return findings
 
-    def _job(self, client: Client) -> Callable[[], None]:
-        plan = self._plan
+    def once(self, chooser: Chooser) -> tuple[Run, Ending | None]:
+        """Carry out one interleaving from the scene; its ending is None if it was cut short."""
+        self._scene.restore(self._touched)
+        self._touched = None
+        self._piece.begin()
+        run = self._stage.run([self._job(client) for client in range(self._piece.clients)], chooser)
+        if not run.complete:
+            return run, None
+        self._touched = _written(run)
+        return run, self._piece.ending(self._scene.read())
 
-        def job() -> None:
-            seat = Seat(
-                client=client.number,
-                clients=plan.clients,
-                random=random.Random(f"{plan.seed}/{client.number}/0"),
-                settings=plan.settings,
-            )
-            program = plan.scenario.program(seat)
-            call: Call | None = next(program, None)
-            for _ in range(plan.operations):
-                if call is None:
-                    return
-                operation = client.perform(replace(call, fault=None, think=0.0))
-                try:
-                    call = program.send(operation)
-                except StopIteration:
-                    return
+    def _job(self, client: int) -> Callable[[], None]:
+        return lambda: self._piece.perform(client, lambda: self._stage.alive(client))
 
-        return job
-
-    def replay(self, choices: Sequence[int]) -> tuple[Run, Sequence[Finding]]:
-        """Repeat given choices and return the run with its findings."""
-        run, history, books = self.once(Follow(choices))
-        return run, [f for f in self._judge(history, books) if f.finding_class is not FindingClass.COST]
+    def replay(self, moves: Sequence[Move]) -> Found:
+        """Repeat given moves; the findings may be none."""
+        run, ending = self.once(Follow(moves))
+        assert ending is not None  # whoever follows never cuts a run short
+        return Found(findings=self.findings(ending), run=run, ending=ending)
 
     def shrink(self, found: Found, *, until: float) -> Found:
-        """Merge switches: look for an interleaving with fewer preemptions that breaks the same invariant."""
+        """Look for a smaller interleaving that breaks the same invariant: fewer faults, fewer switches, later faults.
+
+        Args:
+            found: where to begin.
+            until: the monotonic time at which to stop with the smallest so far.
+        """
         wanted = {f.invariant for f in found.findings}
         best = found
         improved = True
         while improved and time.monotonic() < until:
             improved = False
-            for candidate in _merged(best.run.choices):
-                run, history, books = self.once(Follow(candidate))
-                findings = [f for f in self._judge(history, books) if f.finding_class is not FindingClass.COST]
-                fewer = _switches(run) < _switches(best.run)
-                if fewer and wanted & {f.invariant for f in findings}:
-                    best = Found(findings=findings, run=run, history=history, books=books)
+            for candidate in _smaller(best.run.moves):
+                again = self.replay(candidate)
+                if _size(again.run) < _size(best.run) and wanted & {f.invariant for f in again.findings}:
+                    best = again
                     improved = True
                     break
                 if time.monotonic() > until:
@@ -325,30 +257,42 @@ class _Tally:
     failing: int = 0
     cut_short: int = 0
     diverged: int = 0
+    outside: set[int] = field(default_factory=set)
+    steps: dict[int, int] = field(default_factory=dict)
     found: Found | None = None
-    history: History = field(default_factory=lambda: History.of([]))
-    books: Books = field(default_factory=Books)
+    last: Ending | None = None
 
 
-def _switches(run: Run) -> int:
-    return preemptions(run.choices, [dict.fromkeys(e) for e in run.enabled])
+def _written(run: Run) -> frozenset[str] | None:
+    """Return the tables that a run wrote to, or None when that is not certain."""
+    if any(row.footprint.unknown for row in run.rows):
+        return None
+    names = frozenset[str]().union(*(row.footprint.writes | row.footprint.inserts for row in run.rows))
+    return None if WORLD in names else names
 
 
-def _merged(choices: Sequence[int]) -> Iterable[list[int]]:
-    """Yield the choices with one block of a client's steps moved to its client's block before or after it."""
-    blocks: list[tuple[int, int]] = []
-    for client in choices:
-        if blocks and blocks[-1][0] == client:
-            blocks[-1] = (client, blocks[-1][1] + 1)
+def _size(run: Run) -> tuple[int, int, int]:
+    """What makes an interleaving small: few faults, few switches, few steps."""
+    faults = sum(bool(m.fault) for m in run.moves)
+    return faults, preemptions(run.moves, [dict.fromkeys(e) for e in run.enabled]), len(run.moves)
+
+
+def _smaller(moves: Sequence[Move]) -> Iterable[list[Move]]:
+    """Yield the moves without one of their faults, then with one block of a client's moves beside its client's next block."""
+    for at, move in enumerate(moves):
+        if move.fault:
+            yield [*moves[:at], Move(move.client), *moves[at + 1 :]]
+    blocks: list[list[Move]] = []
+    for move in moves:
+        if blocks and blocks[-1][0].client == move.client:
+            blocks[-1].append(move)
         else:
-            blocks.append((client, 1))
-    for at, (client, _) in enumerate(blocks):
+            blocks.append([move])
+    for at, block in enumerate(blocks):
         for other in range(at + 2, len(blocks)):
-            if blocks[other][0] == client:
-                moved = [*blocks[: at + 1], blocks[other], *blocks[at + 1 : other], *blocks[other + 1 :]]
-                yield [c for c, count in moved for _ in range(count)]
-                later = [*blocks[:at], *blocks[at + 1 : other], blocks[at], *blocks[other:]]
-                yield [c for c, count in later for _ in range(count)]
+            if blocks[other][0].client == block[0].client:
+                yield [m for b in (*blocks[: at + 1], blocks[other], *blocks[at + 1 : other], *blocks[other + 1 :]) for m in b]
+                yield [m for b in (*blocks[:at], *blocks[at + 1 : other], block, *blocks[other:]) for m in b]
                 break
 
 

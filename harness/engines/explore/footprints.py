@@ -6,18 +6,19 @@ concurrency (a plain read does not meet another's uncommitted write, only the co
 - BEGIN meets nothing.
 - A plain read meets the commit (or autocommit write) of another's change to what it reads.
 - Writes and row locks of one table meet each other, and the commit or rollback that lets go of them.
-- Two inserts into a table meet only if it has a unique index that their values could collide in.
+- Two inserts into a table meet only if their values could collide in a unique index: the keys are compared where the statement
+  gives them as literals or parameters, and are taken to collide where it does not.
 - A commit or rollback stands for all that its transaction touched. Two commits do not meet.
 - Sequences and advisory locks act at once, not at commit. Unknown functions, triggers and DDL meet everything.
 - At REPEATABLE READ and above the first statement takes the snapshot, so every statement of such a transaction reads the world;
   under SERIALIZABLE reads also meet writes.
 
-Weakness: rows are not told apart, only tables. It costs executions, never bugs.
+Weakness: the rows that a statement reads, updates or locks are not told apart, only tables. It costs executions, never bugs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,9 @@ from harness.wire.base import Step, StepKind
 WORLD = "*"
 """A table name that stands for all of them."""
 
+ANY = "*"
+"""A key that collides with every other of its index."""
+
 PURE_FUNCTIONS = frozenset(
     {"hashtext", "to_regclass", "lpad", "generate_series", "jsonb_build_object", "to_jsonb", "clock_timestamp", "pg_backend_pid"}
 )
@@ -40,14 +44,16 @@ AT_ONCE = ("nextval", "setval", "pg_advisory", "pg_try_advisory")
 class Footprint:
     """What a step touches.
 
-    ``reads``, ``writes`` (row locks included) and ``inserts`` are tables, ``inserts`` those whose new rows can collide with
-    nothing. ``at_once`` are resources that know no transaction. ``publishes``: what is written is visible afterwards (a commit,
-    or a statement that commits by itself). ``bare``: a commit or rollback, which does nothing else.
+    ``reads``, ``writes`` (row locks included) and ``inserts`` are tables. ``keys`` are what inserts put into unique indexes:
+    the index and the key, `ANY` where it is not known. ``at_once`` are resources that know no transaction. ``publishes``: what
+    is written is visible afterwards (a commit, or a statement that commits by itself). ``bare``: a commit or rollback, which
+    does nothing else.
     """
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     inserts: frozenset[str] = frozenset()
+    keys: frozenset[tuple[str, str]] = frozenset()
     at_once: frozenset[str] = frozenset()
     publishes: bool = False
     bare: bool = False
@@ -59,6 +65,7 @@ class Footprint:
             reads=self.reads | other.reads,
             writes=self.writes | other.writes,
             inserts=self.inserts | other.inserts,
+            keys=self.keys | other.keys,
             at_once=self.at_once | other.at_once,
             publishes=self.publishes or other.publishes,
             unknown=self.unknown or other.unknown,
@@ -78,7 +85,12 @@ def independent(one: Footprint, other: Footprint) -> bool:
         return False
     if one.bare and other.bare and not (one.serializable or other.serializable):
         return True
-    if _meet(one.writes, other.writes) or _meet(one.writes, other.inserts) or _meet(one.inserts, other.writes):
+    if (
+        _collide(one.keys, other.keys)
+        or _meet(one.writes, other.writes)
+        or _meet(one.writes, other.inserts)
+        or _meet(one.inserts, other.writes)
+    ):
         return False
     for a, b in ((one, other), (other, one)):
         if (a.publishes or a.serializable or b.serializable) and _meet(a.writes | a.inserts, b.reads):
@@ -92,24 +104,45 @@ def _meet(some: frozenset[str], others: frozenset[str]) -> bool:
     return WORLD in some or WORLD in others or bool(some & others)
 
 
+def _collide(some: frozenset[tuple[str, str]], others: frozenset[tuple[str, str]]) -> bool:
+    return any(a[0] == b[0] and (a[1] == b[1] or ANY in (a[1], b[1])) for a in some for b in others)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """What the statements do not say: tables with unique indexes that values can collide in, with triggers, and parents."""
+    """What the statements do not say.
 
-    colliding: frozenset[str] = frozenset()
+    ``unique`` are a table's unique indexes, name and columns (none for one over an expression); ``defaults`` the columns that
+    are filled in where an insert leaves them out; ``triggered`` tables with triggers; ``parents`` those that foreign keys of a
+    table refer to.
+    """
+
+    unique: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=dict)
+    defaults: frozenset[tuple[str, str]] = frozenset()
     triggered: frozenset[str] = frozenset()
     parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def read_schema(connection: Any) -> Schema:
     """Read it from PostgreSQL's catalogue. A unique index over nothing but generated identities collides with nothing."""
-    colliding = connection.execute(
+    unique: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+    for table, index, columns in connection.execute(
         """
-        SELECT DISTINCT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        SELECT c.relname, i.indexrelid::regclass::text,
+            CASE WHEN i.indexprs IS NULL THEN array(
+                SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+                WHERE k.place <= i.indnkeyatts ORDER BY k.place) ELSE '{}' END
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
         WHERE i.indisunique AND c.relnamespace <> 'pg_catalog'::regnamespace AND EXISTS (
             SELECT FROM unnest(i.indkey) AS k LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k
             WHERE coalesce(a.attidentity, '') <> 'a')
         """
+    ).fetchall():
+        unique[table] = (*unique.get(table, ()), (index, tuple(columns)))
+    defaults = connection.execute(
+        "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE (a.atthasdef OR a.attidentity <> '') AND c.relnamespace <> 'pg_catalog'::regnamespace"
     ).fetchall()
     triggered = connection.execute(
         "SELECT DISTINCT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
@@ -121,7 +154,8 @@ def read_schema(connection: Any) -> Schema:
     ).fetchall():
         parents[child] = parents.get(child, frozenset()) | {parent}
     return Schema(
-        colliding=frozenset(name for (name,) in colliding),
+        unique=unique,
+        defaults=frozenset((table, column) for table, column in defaults),
         triggered=frozenset(name for (name,) in triggered),
         parents=parents,
     )
@@ -140,6 +174,15 @@ class Footprints:
         self._held.clear()
         self._level.clear()
 
+    def forget(self, client: int) -> None:
+        """Note that the client's transaction was undone."""
+        self._held.pop(client, None)
+        self._level.pop(client, None)
+
+    def undone(self, client: int) -> Footprint:
+        """Return what the end of the client's transaction, if it has one, would touch."""
+        return replace(self._held.get(client, NOTHING), reads=frozenset(), publishes=True, bare=True)
+
     def of(self, client: int, step: Step) -> Footprint:
         """Return what a step would touch if it came now. Changes nothing."""
         if step.body is not None:
@@ -147,8 +190,8 @@ class Footprints:
         if step.kind is StepKind.BEGIN:
             return NOTHING
         if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
-            return replace(self._held.get(client, NOTHING), reads=frozenset(), publishes=True, bare=True)
-        touched = _of_sql(step.text, self._schema_key())
+            return self.undone(client)
+        touched = _of_sql(step.text, step.parameters, self._schema)
         level = self._level.get(client, "")
         in_transaction = step.status == "T"
         if in_transaction and level in ("repeatable read", "serializable"):
@@ -166,14 +209,11 @@ class Footprints:
         else:
             self._held[client] = self._held.get(client, NOTHING) | footprint
 
-    def _schema_key(self) -> Schema:
-        return self._schema
-
     def _of_command(self, client: int, step: Step) -> Footprint:
         body: Mapping[str, Any] = step.body
         name = next(iter(body), "")
         if name in ("commitTransaction", "abortTransaction"):
-            return replace(self._held.get(client, NOTHING), reads=frozenset(), publishes=True, bare=True)
+            return self.undone(client)
         table = frozenset({str(body.get(name))})
         in_transaction = "autocommit" in body
         if name in ("find", "aggregate", "count", "distinct"):
@@ -190,23 +230,53 @@ def _level_of(text: str) -> str:
     return next((level for level in ("serializable", "repeatable read") if level in lower), "read committed")
 
 
-_CACHE: dict[tuple[str, int], Footprint] = {}
+@dataclass(frozen=True, kw_only=True)
+class _Statement:
+    """A parsed statement: what it touches whatever its parameters, and where the keys of its inserts come from."""
+
+    touched: Footprint
+    keys: tuple[tuple[str, tuple[int | str | None, ...]], ...] = ()
+    """Indexes, and for each column the number of a parameter (from 0), a literal, or None where it is not known."""
 
 
-def _of_sql(text: str, schema: Schema) -> Footprint:
-    key = (text, id(schema))
-    if key not in _CACHE:
-        _CACHE[key] = _parsed(text, schema)
-    return _CACHE[key]
+_CACHE: dict[tuple[str, int], _Statement] = {}
 
 
-def _parsed(text: str, schema: Schema) -> Footprint:  # noqa: PLR0911 - one return for each thing not understood
+def _of_sql(text: str, parameters: Sequence[Any], schema: Schema) -> Footprint:
+    cached = (text, id(schema))
+    if cached not in _CACHE:
+        _CACHE[cached] = _parsed(text, schema)
+    statement = _CACHE[cached]
+    if not statement.keys:
+        return statement.touched
+    return replace(statement.touched, keys=frozenset((i, _key(sources, parameters)) for i, sources in statement.keys))
+
+
+def _key(sources: Sequence[int | str | None], parameters: Sequence[Any]) -> str:
+    values: list[str] = []
+    for source in sources:
+        if isinstance(source, str):
+            values.append(source)
+        elif source is None or source >= len(parameters) or isinstance(parameters[source], bytes):
+            return ANY
+        else:
+            values.append(str(parameters[source]))
+    return repr(values) if values else ANY
+
+
+def _parsed(text: str, schema: Schema) -> _Statement:
     lower = text.strip().lower()
     if lower.startswith(("savepoint", "release", "rollback to", "set ", "show ")):
-        return NOTHING
+        return _Statement(touched=NOTHING)
     tree = _tree(text)
     if tree is None:
-        return UNKNOWN
+        return _Statement(touched=UNKNOWN)
+    touched = _touched(tree, schema)
+    keys = [key for node in tree.find_all(exp.Insert) for key in _sources(node, schema)] if not touched.unknown else []
+    return _Statement(touched=touched, keys=tuple(keys))
+
+
+def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
     at_once = {f"call {name}" for name in _functions(tree) if name.startswith(AT_ONCE)}
     if any(not name.startswith(AT_ONCE) and name not in PURE_FUNCTIONS for name in _functions(tree)):
         return UNKNOWN
@@ -219,11 +289,13 @@ def _parsed(text: str, schema: Schema) -> Footprint:  # noqa: PLR0911 - one retu
         if target is None:
             return UNKNOWN
         name = target.name.lower()
-        plain = isinstance(node, exp.Insert) and node.args.get("conflict") is None and name not in schema.colliding
+        if isinstance(node, exp.Delete) and any(name in parents for parents in schema.parents.values()):
+            return UNKNOWN  # it may cascade
+        plain = isinstance(node, exp.Insert) and node.args.get("conflict") is None
         (inserts if plain else writes).add(name)
     if tree.find(exp.Lock) is not None:
         writes |= every
-    if isinstance(tree, exp.Create | exp.Drop | exp.Alter | exp.Command):
+    if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete):
         return UNKNOWN
     if (writes | inserts) & schema.triggered:
         return UNKNOWN
@@ -235,6 +307,38 @@ def _parsed(text: str, schema: Schema) -> Footprint:  # noqa: PLR0911 - one retu
         inserts=frozenset(inserts),
         at_once=frozenset(at_once),
     )
+
+
+def _sources(insert: exp.Insert, schema: Schema) -> Iterator[tuple[str, tuple[int | str | None, ...]]]:
+    """Yield, for each row and unique index, where the key comes from; a key with a NULL collides with nothing."""
+    target = insert.find(exp.Table)
+    name = target.name.lower() if target is not None else ""
+    listed = insert.this.expressions if isinstance(insert.this, exp.Schema) else []
+    columns = [column.name.lower() for column in listed]
+    values = insert.expression
+    rows = values.expressions if isinstance(values, exp.Values) and columns else [None]
+    for index, wanted in schema.unique.get(name, ()):
+        for row in rows:
+            given = dict(zip(columns, row.expressions, strict=False)) if row is not None else {}
+            key = [
+                _source(given[c]) if c in given else None if row is None or (name, c) in schema.defaults else _NULL
+                for c in wanted
+            ]
+            if _NULL not in key:
+                yield index, tuple(key)
+
+
+_NULL = "NULL"
+
+
+def _source(value: exp.Expression) -> int | str | None:
+    while isinstance(value, exp.Cast | exp.Paren):
+        value = value.this
+    if isinstance(value, exp.Parameter) and str(value.this.name).isdecimal():
+        return int(value.this.name) - 1
+    if isinstance(value, exp.Literal):
+        return str(value.this)
+    return _NULL if isinstance(value, exp.Null) else None
 
 
 @lru_cache(maxsize=4096)

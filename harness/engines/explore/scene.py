@@ -6,7 +6,7 @@ trip, sequences are set back, and what a run created is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import psycopg
@@ -14,10 +14,13 @@ import pymongo
 from psycopg import sql
 
 from harness.stores.base import Database
+from harness.targets.base import BooksQuery
+from harness.targets.books_reader import MongoBooks, PostgresBooks, Rows
 from harness.wire.mongo.blocking import waiting_ports
 
 COPIES = "racegate_scene"
 VACUUM_EVERY = 300
+FOUND = "SELECT oid FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace <> 'pg_catalog'::regnamespace"
 
 
 class Scene(Protocol):
@@ -26,8 +29,15 @@ class Scene(Protocol):
     def remember(self) -> None:
         """Take the present state as the one to come back to."""
 
-    def restore(self) -> None:
-        """Bring it back. Nobody may be in a transaction."""
+    def restore(self, touched: frozenset[str] | None = None) -> None:
+        """Bring it back. Nobody may be in a transaction.
+
+        Args:
+            touched: tables or collections that were written to since; None when that is not known.
+        """
+
+    def read(self) -> Mapping[str, Rows]:
+        """Read the books as they are."""
 
     def backends(self) -> list[int]:
         """Return its own connections, as the database calls them."""
@@ -42,9 +52,11 @@ class Scene(Protocol):
 class PostgresScene:
     """Rows in copies beside their tables, sequences by value."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, queries: Sequence[BooksQuery] = ()) -> None:
         self._connection = psycopg.connect(url, autocommit=True, application_name="racegate control")
-        self._script = ""
+        self._books = PostgresBooks(self._connection, queries)
+        self._tables: dict[str, str] = {}
+        self._sequences = ""
         self._relations: set[int] = set()
         self._runs = 0
 
@@ -57,7 +69,6 @@ class PostgresScene:
             " WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', %s) ORDER BY c.oid",
             (COPIES,),
         ).fetchall()
-        parts: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
         for oid, schema, name in tables:
             table, copy = sql.Identifier(schema, name), sql.Identifier(COPIES, str(oid))
             run(sql.SQL("CREATE TABLE {} AS TABLE {}").format(copy, table))
@@ -70,32 +81,35 @@ class PostgresScene:
                 ).fetchall()
             ]
             listed = sql.SQL(", ").join(columns)
-            parts.append(sql.SQL("DELETE FROM {}").format(table))
-            parts.append(
-                sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(table, listed, listed, copy)
-            )
+            again = sql.SQL("DELETE FROM {0}; INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {1} FROM {2};")
+            back = again.format(table, listed, copy).as_string(self._connection)
+            self._tables[name] = self._tables.get(name, "") + back
+        parts: list[sql.Composable] = []
         for schema, name in run("SELECT schemaname, sequencename FROM pg_sequences").fetchall():
             value, called = run(sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(schema, name))).fetchone()  # type: ignore[misc]
             full = sql.Literal(sql.Identifier(schema, name).as_string(self._connection))
-            parts.append(sql.SQL("SELECT setval({}, {}, {})").format(full, sql.Literal(value), sql.Literal(called)))
-        parts.append(sql.SQL("SET session_replication_role = origin"))
-        self._script = sql.SQL("; ").join(parts).as_string(self._connection)
-        self._relations = self._found()
+            parts.append(sql.SQL("SELECT setval({}, {}, {});").format(full, sql.Literal(value), sql.Literal(called)))
+        self._sequences = sql.SQL("").join(parts).as_string(self._connection)
+        self._relations = {oid for (oid,) in run(FOUND).fetchall()}
 
-    def _found(self) -> set[int]:
-        rows = self._connection.execute(
-            "SELECT oid FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace <> 'pg_catalog'::regnamespace"
-        ).fetchall()
-        return {oid for (oid,) in rows}
+    def read(self) -> Mapping[str, Rows]:
+        """Read the books in one round trip."""
+        return self._books.read()
 
-    def restore(self) -> None:
-        """Drop what is new, put back the rest."""
-        for oid in self._found() - self._relations:
+    def restore(self, touched: frozenset[str] | None = None) -> None:
+        """Put back what was written to, in one round trip, and drop what is new."""
+        names = self._tables.keys() if touched is None else self._tables.keys() & touched
+        back = "".join(self._tables[name] for name in sorted(names))
+        role = "SET session_replication_role ="
+        script = f"{role} replica; {back} {self._sequences} {role} origin; {FOUND}"
+        cursor = self._connection.execute(script.encode())
+        while cursor.nextset():
+            pass
+        for oid in {oid for (oid,) in cursor.fetchall()} - self._relations:
             row = self._connection.execute("SELECT relkind, oid::regclass::text FROM pg_class WHERE oid = %s", (oid,)).fetchone()
             if row is not None:
                 what = "SEQUENCE" if row[0] == "S" else "TABLE"
                 self._connection.execute(f"DROP {what} IF EXISTS {row[1]} CASCADE".encode())
-        self._connection.execute(self._script.encode())
         self._runs += 1
         if self._runs % VACUUM_EVERY == 0:
             self._connection.execute("VACUUM")
@@ -116,8 +130,9 @@ class PostgresScene:
 class MongoScene:
     """Documents of every collection, kept in memory: a scene is small."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queries: Sequence[BooksQuery] = ()) -> None:
         self._client: pymongo.MongoClient[Any] = pymongo.MongoClient(database.url, appname="racegate control")
+        self._books = MongoBooks(self._client, database.name, queries)
         self._database = self._client[database.name]
         self._documents: dict[str, list[dict[str, Any]]] = {}
 
@@ -125,11 +140,17 @@ class MongoScene:
         """Read every collection."""
         self._documents = {name: list(self._database[name].find()) for name in self._database.list_collection_names()}
 
-    def restore(self) -> None:
-        """Empty every collection and insert what was there."""
+    def read(self) -> Mapping[str, Rows]:
+        """Read the books."""
+        return self._books.read()
+
+    def restore(self, touched: frozenset[str] | None = None) -> None:
+        """Empty every collection that was written to and insert what was there."""
         for name in self._database.list_collection_names():
             if name not in self._documents:
                 self._database.drop_collection(name)
+                continue
+            if touched is not None and name not in touched:
                 continue
             self._database[name].delete_many({})
             if documents := self._documents[name]:

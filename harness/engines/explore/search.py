@@ -15,16 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.engines.explore.footprints import Footprint, independent
+from harness.engines.explore.moves import Move
+
+Enabled = Mapping[Move, Footprint]
 
 
 @dataclass
 class Point:
-    """A point at which somebody chose: who could move and what each step touched, who moved, who sleeps."""
+    """A point at which somebody chose: which moves there were and what each touched, which was made, which sleep."""
 
-    enabled: Mapping[int, Footprint]
-    chosen: int
-    asleep: dict[int, Footprint] = field(default_factory=dict)
-    tried: list[int] = field(default_factory=list)
+    enabled: Enabled
+    chosen: Move
+    asleep: dict[Move, Footprint] = field(default_factory=dict)
+    tried: list[Move] = field(default_factory=list)
 
 
 class Search:
@@ -33,64 +36,76 @@ class Search:
     Args:
         reduce: whether independent steps are swapped only once. Without it every interleaving is its own.
         preemptions: the most voluntary switches that an interleaving may have; None for any number.
+        alike: sets of clients whose programs are the same but for names. Of those that have not moved yet only the first may:
+            the others would do the same under another name.
     """
 
-    def __init__(self, *, reduce: bool = True, preemptions: int | None = None) -> None:
+    def __init__(self, *, reduce: bool = True, preemptions: int | None = None, alike: Sequence[frozenset[int]] = ()) -> None:
         self.reduce = reduce
         self.preemptions = preemptions
         self.path: list[Point] = []
         self.exhausted = False
+        self._alike = alike
         self._prefix = 0
 
     def begin(self) -> None:
         """Start a run: the path up to its last choice is followed again."""
         self._prefix = len(self.path)
         self._depth = 0
-        self._asleep: dict[int, Footprint] = {}
+        self._asleep: dict[Move, Footprint] = {}
         self._last: int | None = None
         self._switches = 0
+        self._moved: set[int] = set()
+        self.diverged = False
+        """The prefix did not repeat: the program does not depend on the order of its steps alone."""
 
-    def choose(self, enabled: Mapping[int, Footprint]) -> int | None:
-        """Return who moves, or None when everything below this point was seen already."""
+    def choose(self, enabled: Enabled) -> Move | None:
+        """Return the next move, or None when everything below this point was seen already."""
         if self._depth < self._prefix:
             point = self.path[self._depth]
-            point.enabled = dict(enabled)
+            offered = self._without_twins(enabled)
+            self.diverged |= offered.keys() != point.enabled.keys()
+            point.enabled = offered
             if point.chosen not in enabled:
                 return None
             chosen = point.chosen
             self._asleep = dict(point.asleep)
         else:
-            awake = [c for c in self._ordered(enabled) if not (self.reduce and c in self._asleep) and self._allowed(c, enabled)]
+            offered = self._without_twins(enabled)
+            awake = [m for m in _ordered(offered, self._last) if not (self.reduce and m in self._asleep)]
+            awake = [m for m in awake if self._allowed(m, enabled)]
             if not awake:
                 return None
             chosen = awake[0]
-            self.path.append(Point(enabled=dict(enabled), chosen=chosen, asleep=dict(self._asleep), tried=[chosen]))
+            self.path.append(Point(enabled=offered, chosen=chosen, asleep=dict(self._asleep), tried=[chosen]))
         self._move(chosen, enabled)
         return chosen
 
-    def _ordered(self, enabled: Mapping[int, Footprint]) -> list[int]:
-        return sorted(enabled, key=lambda c: (c != self._last, c))
+    def _without_twins(self, enabled: Enabled) -> dict[Move, Footprint]:
+        late = {c for group in self._alike for c in sorted(group - self._moved)[1:]}
+        return {m: f for m, f in enabled.items() if m.client not in late}
 
-    def _allowed(self, client: int, enabled: Mapping[int, Footprint]) -> bool:
-        costs = self._last is not None and client != self._last and self._last in enabled
+    def _allowed(self, move: Move, enabled: Enabled) -> bool:
+        costs = self._last is not None and move.client != self._last and Move(self._last) in enabled
         return self.preemptions is None or self._switches + costs <= self.preemptions
 
-    def _move(self, chosen: int, enabled: Mapping[int, Footprint]) -> None:
-        if self._last is not None and chosen != self._last and self._last in enabled:
+    def _move(self, chosen: Move, enabled: Enabled) -> None:
+        if self._last is not None and chosen.client != self._last and Move(self._last) in enabled:
             self._switches += 1
         footprint = enabled[chosen]
-        self._asleep = {c: f for c, f in self._asleep.items() if c != chosen and independent(f, footprint)}
-        self._last = chosen
+        self._asleep = {m: f for m, f in self._asleep.items() if m.client != chosen.client and independent(f, footprint)}
+        self._last = chosen.client
+        self._moved.add(chosen.client)
         self._depth += 1
 
     def end(self) -> None:
-        """Finish a run: go back to the deepest point with somebody left to try."""
+        """Finish a run: go back to the deepest point with a move left to try."""
         del self.path[self._depth :]
         while self.path:
             point = self.path[-1]
             point.asleep[point.chosen] = point.enabled[point.chosen]
-            left = [c for c in sorted(point.enabled) if c not in point.tried and not (self.reduce and c in point.asleep)]
-            left = [c for c in left if self._within(len(self.path) - 1, c)]
+            left = [m for m in sorted(point.enabled) if m not in point.tried and not (self.reduce and m in point.asleep)]
+            left = [m for m in left if self._within(len(self.path) - 1, m)]
             if left:
                 point.chosen = left[0]
                 point.tried.append(left[0])
@@ -98,36 +113,43 @@ class Search:
             self.path.pop()
         self.exhausted = True
 
-    def _within(self, depth: int, client: int) -> bool:
+    def _within(self, depth: int, move: Move) -> bool:
         if self.preemptions is None:
             return True
-        choices = [*(p.chosen for p in self.path[:depth]), client]
-        return preemptions(choices, [p.enabled for p in self.path[: depth + 1]]) <= self.preemptions
+        moves = [*(p.chosen for p in self.path[:depth]), move]
+        return preemptions(moves, [p.enabled for p in self.path[: depth + 1]]) <= self.preemptions
 
 
-def preemptions(choices: Sequence[int], enabled: Sequence[Mapping[int, object]]) -> int:
+def _ordered(enabled: Enabled, last: int | None) -> list[Move]:
+    """Whoever moved last goes on, and nothing goes wrong, unless it was tried."""
+    return sorted(enabled, key=lambda m: (bool(m.fault), m.client != last, m))
+
+
+def preemptions(moves: Sequence[Move], enabled: Sequence[Mapping[Move, object]]) -> int:
     """Count the switches away from a client that could have gone on."""
     return sum(
-        1 for before, now, could in zip(choices, choices[1:], enabled[1:], strict=False) if now != before and before in could
+        1
+        for before, now, could in zip(moves, moves[1:], enabled[1:], strict=False)
+        if now.client != before.client and Move(before.client) in could
     )
 
 
 class Follow:
-    """Follows given choices; after them, or where one is not possible, whoever moved last goes on."""
+    """Follows given moves; after them, or where one is not possible, whoever moved last goes on."""
 
-    def __init__(self, choices: Sequence[int]) -> None:
-        self._choices = list(choices)
+    def __init__(self, moves: Sequence[Move]) -> None:
+        self._moves = list(moves)
         self._at = 0
         self.strayed: int | None = None
         self._last: int | None = None
 
-    def choose(self, enabled: Mapping[int, Footprint]) -> int | None:
-        """Return who moves."""
-        wanted = self._choices[self._at] if self._at < len(self._choices) else None
+    def choose(self, enabled: Enabled) -> Move | None:
+        """Return the next move."""
+        wanted = self._moves[self._at] if self._at < len(self._moves) else None
         if wanted is not None and wanted not in enabled and self.strayed is None:
             self.strayed = self._at
         if wanted is None or wanted not in enabled:
-            wanted = self._last if self._last in enabled else min(enabled)
+            wanted = _ordered(enabled, self._last)[0]
         self._at += 1
-        self._last = wanted
+        self._last = wanted.client
         return wanted

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2s
-from itertools import groupby
 from typing import Any
 
+from harness.engines.explore.moves import FAULTS, Choices, Move, in_short
 from harness.model.errors import UsageError
 
 PREFIX = "rg1:"
@@ -22,7 +22,11 @@ PREFIX = "rg1:"
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Who was let through, step by step, in which scenario on which target. ``steps`` are the steps' fingerprints in short."""
+    """Who was let through, step by step, in which scenario on which target.
+
+    ``steps`` are the steps' fingerprints in short. ``faults`` are those of the steps that met one, by their place, from 0.
+    ``absent`` clients do nothing: the interleaving was shrunk to fewer.
+    """
 
     scenario: str
     target: str
@@ -34,12 +38,18 @@ class Schedule:
     steps: tuple[str, ...]
     scenario_settings: Mapping[str, Any] = field(default_factory=dict)
     target_settings: Mapping[str, Any] = field(default_factory=dict)
+    faults: Mapping[int, str] = field(default_factory=dict)
+    absent: tuple[int, ...] = ()
+
+    @property
+    def moves(self) -> list[Move]:
+        """The choices with their faults."""
+        return Choices(clients=self.choices, faults=self.faults).moves()
 
     @property
     def lanes(self) -> str:
-        """The choices for people: ``0x3 1x2 0``."""
-        runs = [(client, len(list(group))) for client, group in groupby(self.choices)]
-        return " ".join(f"{client}x{count}" if count > 1 else str(client) for client, count in runs)
+        """The choices for people: ``0x3 1x2 0!lose_reply``."""
+        return in_short(self.moves)
 
 
 def encode(schedule: Schedule) -> str:
@@ -56,9 +66,13 @@ def decode(token: str) -> Schedule:
     try:
         packed = body.removeprefix(PREFIX)
         document = json.loads(zlib.decompress(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))))
-        document["choices"], document["steps"] = tuple(document["choices"]), tuple(document["steps"])
+        for name in ("choices", "steps", "absent"):
+            document[name] = tuple(document.get(name, ()))
+        document["faults"] = {int(at): str(fault) for at, fault in document.get("faults", {}).items()}
+        if unknown := set(document["faults"].values()) - FAULTS.keys():
+            raise UsageError(f"the schedule has a fault that this version does not know: {min(unknown)}; update racegate")
         return Schedule(**document)
-    except (ValueError, zlib.error, TypeError, KeyError) as e:
+    except (ValueError, zlib.error, TypeError, KeyError, AttributeError) as e:
         raise UsageError(f"the schedule is damaged ({type(e).__name__}); copy the whole token") from e
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.engines.explore.moves import NO_FAULTS, FaultPlan
 from harness.engines.explore.token import decode
 from harness.model import Verdict
 from harness.run.explored import explore, replay
@@ -26,7 +27,18 @@ def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, targ
     return shared
 
 
-def explored(stores: Stores, out: Path, target: str, scenario: str, *, reduce: bool = True, **chosen: Any) -> RunResult:
+def explored(
+    stores: Stores,
+    out: Path,
+    target: str,
+    scenario: str,
+    *,
+    reduce: bool = True,
+    stop_at_first: bool = True,
+    faults: FaultPlan = NO_FAULTS,
+    operations: int = 1,
+    **chosen: Any,
+) -> RunResult:
     clients = chosen.pop("clients", 2)
     request = build_request(
         scenario=scenario,
@@ -37,7 +49,7 @@ def explored(stores: Stores, out: Path, target: str, scenario: str, *, reduce: b
         engine="explore",
         budget=60.0,
     )
-    return explore(request, stores, reduce=reduce)
+    return explore(request, stores, reduce=reduce, stop_at_first=stop_at_first, faults=faults, operations=operations)
 
 
 @pytest.mark.parametrize(
@@ -95,19 +107,18 @@ def test_a_correct_twin_is_exhausted(stores: Stores, tmp_path: Path, target: str
 
 
 @pytest.mark.parametrize("target", ["pg.count_plus_one"])
-def test_brute_force_finds_60_bad_of_70(stores: Stores, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brute_force_finds_60_bad_of_70(stores: Stores, tmp_path: Path, target: str) -> None:
     """The same figures as PostgreSQL's isolationtester for two sessions of BEGIN, SELECT, INSERT, COMMIT."""
-    plan: list[Any] = []
-    monkeypatch.setattr("harness.run.explored.ExplorePlan", lambda **more: plan.append(more) or _everything(**more))
-
-    result = explored(stores, tmp_path, target, "concurrent_creates", reduce=False)
+    result = explored(stores, tmp_path, target, "concurrent_creates", reduce=False, stop_at_first=False)
 
     assert result.schedules is not None
     assert (result.schedules["explored"], result.schedules["failing"]) == (70, 60)
     assert (result.schedules["coverage"], result.schedules["diverged"]) == ("exhaustive", 0)
 
 
-def _everything(**more: Any) -> Any:
-    from harness.engines.explore import ExplorePlan
+@pytest.mark.parametrize("target", ["pg.count_plus_one"])
+def test_reduction_leaves_the_three_that_differ(stores: Stores, tmp_path: Path, target: str) -> None:
+    result = explored(stores, tmp_path, target, "concurrent_creates", stop_at_first=False)
 
-    return ExplorePlan(**{**more, "stop_at_first": False})
+    assert result.schedules is not None
+    assert (result.schedules["explored"], result.schedules["endings"], result.schedules["coverage"]) == (3, 3, "exhaustive")

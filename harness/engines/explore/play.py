@@ -1,0 +1,343 @@
+"""One interleaving as it goes: who is at the gate, in flight, blocked, or done, and when everybody is quiet.
+
+At most one client moves: a step is released, and nothing else is decided until everybody is quiet again. Blocked is asked of the
+database, and asked again when something may have let go of a lock. There is no timer on the normal path: the short waits below
+only say when to ask.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from harness.engines.explore.footprints import Footprint, Footprints, independent
+from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
+from harness.engines.explore.worker import Worker
+from harness.model.errors import EnvironmentProblem
+from harness.wire.base import (
+    ConnectionClosed,
+    ConnectionClosing,
+    ConnectionOpened,
+    Decision,
+    Event,
+    Fate,
+    Result,
+    Status,
+    Step,
+    StepArrived,
+    StepDone,
+    StepKind,
+    WireProxy,
+)
+
+ASK_AFTER = 0.002
+"""Seconds of silence after which the database is asked who is blocked."""
+
+ASK_SOON = 0.0003
+"""The same where a step writes what another client's open transaction wrote: it will most likely be blocked."""
+
+OUTSIDE_AFTER = 1.0
+"""Seconds of silence after which a client that has no statement in flight is taken to wait inside the application: for a
+connection of a pool that is too small, or for a lock of the process."""
+
+STUCK_AFTER = 20.0
+"""Seconds in which nothing at all happened: the target hangs, and the exploration says so."""
+
+
+TRY_AGAIN = frozenset({"40001", "40P01", "55P03", "mongo:112", "mongo:251"})
+"""Errors after which a client does the same again."""
+
+
+class Mood(StrEnum):
+    """What a client is doing, as the scheduler sees it."""
+
+    IDLE = "idle"
+    WORKING = "working"
+    HELD = "held"
+    BLOCKED = "blocked"
+    OUTSIDE = "outside"
+    DONE = "done"
+
+
+@dataclass
+class Row:
+    """One step of a run: who, what, and what came of it. ``blocked`` tells that it had to wait for another's lock."""
+
+    client: int
+    step: Step
+    footprint: Footprint
+    fault: str = ""
+    result: Result | None = None
+    blocked: bool = False
+
+
+@dataclass
+class Run:
+    """One interleaving that was carried out.
+
+    ``complete`` is false when it was cut short. ``outside`` are clients that at some time waited inside the application, where
+    nothing can be held: a pool smaller than the number of clients, or a lock of the process.
+    """
+
+    moves: list[Move] = field(default_factory=list)
+    enabled: list[tuple[Move, ...]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    complete: bool = True
+    outside: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Ground:
+    """What outlives an interleaving.
+
+    ``ask`` tells which of these backends wait for another of them. ``owner`` and ``backend`` are by connection. ``dead`` are
+    clients that were killed in this run: whatever their code still does, they do not act.
+    """
+
+    proxy: WireProxy
+    ask: Callable[[Sequence[int]], set[int]]
+    footprints: Footprints
+    faults: FaultPlan = NO_FAULTS
+    owner: dict[int, int] = field(default_factory=dict)
+    backend: dict[int, int] = field(default_factory=dict)
+    dead: set[int] = field(default_factory=set)
+
+
+Story = Generator[float, Any, None]
+"""Yields how many seconds it waits at most, and is sent what happened, or None when nothing did."""
+
+
+class Play:
+    """The state of one run."""
+
+    def __init__(self, ground: Ground, clients: int) -> None:
+        self._ground = ground
+        self.run = Run()
+        self.mood = dict.fromkeys(range(clients), Mood.IDLE)
+        self.held: dict[int, Step] = {}
+        self.flying: dict[int, Row] = {}
+        self.yielding: set[int] = set()
+        self.leaving: set[int] = set()
+        """Connections that are being closed: the store may still hold locks for them."""
+        self.trouble: BaseException | None = None
+        self._faults = 0
+        self._let_go = True
+        """Something happened that may have let go of a lock since the blocked were last asked about."""
+        self._patience = ASK_AFTER
+
+    @property
+    def over(self) -> bool:
+        """Tell whether every client is done."""
+        return all(mood is Mood.DONE for mood in self.mood.values())
+
+    def _in(self, *moods: Mood) -> list[int]:
+        return [c for c, mood in self.mood.items() if mood in moods]
+
+    def moves(self) -> dict[Move, Footprint]:
+        """Return what may be done now, and what each would touch.
+
+        Whoever was just told to try again does not move before somebody else has: nothing changed, so it would be told
+        the same for ever. (Fair scheduling, as in Musuvathi and Qadeer, PLDI 2008.)
+        """
+        held = {client: step for client, step in self.held.items() if client not in self.yielding} or self.held
+        footprints = self._ground.footprints
+        found: dict[Move, Footprint] = {}
+        for client, step in held.items():
+            footprint = footprints.of(client, step)
+            found |= self._ground.faults.moves(client, step, footprint, footprints.undone(client), self._faults)
+        return found
+
+    def start(self, worker: Worker, job: Callable[[], None]) -> Story:
+        """Let a client run until it is at the gate."""
+        self.mood[worker.number] = Mood.WORKING
+        worker.do(job)
+        yield from self.until_quiet()
+
+    def make(self, move: Move, enabled: dict[Move, Footprint]) -> None:
+        """Let a client's step through, or do to it what the move says."""
+        client, footprint = move.client, enabled[move]
+        step = self.held.pop(client)
+        self.yielding &= {client}
+        row = Row(client=client, step=step, footprint=footprint, fault=move.fault)
+        self.run.moves.append(move)
+        self.run.enabled.append(tuple(sorted(enabled)))
+        self.run.rows.append(row)
+        footprints = self._ground.footprints
+        if move.fault:
+            self._faults += 1
+            self.leaving.add(step.connection)
+            footprints.forget(client)
+        else:
+            footprints.did(client, step, footprint)
+        if move.decision is Decision.KILL_CLIENT:
+            self._ground.dead.add(client)
+        self._let_go = self._let_go or bool(move.fault) or _may_let_go(step, footprint)
+        open_elsewhere = (footprints.undone(c) for c in self.mood if c != client)
+        self._patience = ASK_AFTER if all(independent(footprint, other) for other in open_elsewhere) else ASK_SOON
+        self.mood[client] = Mood.WORKING
+        self.flying[client] = row
+        self._ground.proxy.decide(step, move.decision)
+
+    def until_quiet(self, *, stirred: bool = False) -> Story:
+        """Wait until every client is held, done, or confirmed blocked. ``stirred``: wait for something to happen first."""
+        silent_since = time.monotonic()
+        while True:
+            working, blocked = self._in(Mood.WORKING), self._in(Mood.BLOCKED)
+            if not working and not self.leaving and not stirred and not self._woken(blocked):
+                return
+            item = yield self._patience
+            if item is not None:
+                self._take(item)
+                stirred = False
+                silent_since = time.monotonic()
+                continue
+            self._patience = ASK_AFTER
+            self._look(working)
+            if stirred and blocked:
+                self._let_go = True
+                stirred = not self._woken(blocked)
+            silence = time.monotonic() - silent_since
+            if silence > OUTSIDE_AFTER and self.held:
+                self._leave_outside()
+            if silence > STUCK_AFTER:
+                names = ", ".join(str(c) for c in self._in(Mood.WORKING, Mood.BLOCKED, Mood.OUTSIDE))
+                raise EnvironmentProblem(f"client {names} neither arrived at the gate, nor waited for a lock, nor ended")
+
+    def _leave_outside(self) -> None:
+        """Go on without those who have no statement in flight and say nothing: they wait for something of the application."""
+        for client in self._in(Mood.WORKING):
+            if client not in self.flying:
+                self.mood[client] = Mood.OUTSIDE
+                self.run.outside.add(client)
+
+    def _backends(self, clients: Sequence[int]) -> dict[int, int]:
+        backend = self._ground.backend
+        return {
+            backend[row.step.connection]: c for c in clients if (row := self.flying.get(c)) and row.step.connection in backend
+        }
+
+    def _look(self, working: Sequence[int]) -> None:
+        """Nothing was heard for a moment: ask whether those in flight are blocked."""
+        backends = self._backends(working)
+        if not backends:
+            return
+        everybody = list(self._ground.backend.values())
+        for backend in self._ground.ask(everybody) & backends.keys():
+            client = backends[backend]
+            self.mood[client] = Mood.BLOCKED
+            self.flying[client].blocked = True
+
+    def _woken(self, blocked: Sequence[int]) -> bool:
+        """Ask again about the blocked if anything let go of a lock; those that are not blocked any more are at work."""
+        if not blocked or not self._let_go:
+            return False
+        self._let_go = False
+        backends = self._backends(blocked)
+        still = self._ground.ask(list(self._ground.backend.values()))
+        woken = [client for backend, client in backends.items() if backend not in still]
+        for client in woken:
+            self.mood[client] = Mood.WORKING
+        return bool(woken)
+
+    def _take(self, item: Event | tuple[str, Any]) -> None:
+        if isinstance(item, tuple):
+            self._hear_client(item)
+        elif isinstance(item, StepArrived):
+            self._arrive(item.step)
+        elif isinstance(item, StepDone):
+            self._finish_step(item)
+        elif isinstance(item, ConnectionOpened):
+            self._ground.backend[item.connection] = item.backend
+        elif isinstance(item, ConnectionClosing):
+            self.leaving.add(item.connection)
+        elif isinstance(item, ConnectionClosed):
+            self.leaving.discard(item.connection)
+            self._let_go = True
+            self._ground.backend.pop(item.connection, None)
+            self._ground.owner.pop(item.connection, None)
+
+    def _hear_client(self, item: tuple[str, Any]) -> None:
+        if item[0] == "trouble":
+            self.trouble = item[1]
+        else:
+            self.mood[item[1]] = Mood.DONE
+            self.held.pop(item[1], None)
+
+    def _arrive(self, step: Step) -> None:
+        client = self._client_of(step)
+        if client in self._ground.dead:
+            self.leaving.add(step.connection)
+            self._ground.proxy.decide(step, Decision.LOSE_REQUEST)
+            return
+        self.held[client] = step
+        self.mood[client] = Mood.HELD
+
+    def _finish_step(self, done: StepDone) -> None:
+        client = next((c for c, row in self.flying.items() if row.step is done.step), None)
+        if client is None:
+            return
+        row = self.flying.pop(client)
+        row.result = done.result
+        if done.fate is not Fate.ANSWERED or done.result.error is not None:
+            self._let_go = True
+        if done.fate is Fate.BROKEN:
+            self.leaving.add(done.step.connection)
+        if done.result.error in TRY_AGAIN:
+            self.yielding.add(client)
+        else:
+            self.yielding.discard(client)
+        if self.mood[client] is Mood.BLOCKED:
+            self.mood[client] = Mood.WORKING
+
+    def _client_of(self, step: Step) -> int:
+        """Tell whose step it is: a client is a request, not a socket, because a pool gives any request any connection.
+
+        In a transaction it is its owner's; otherwise that of the one client that is at work without a statement in flight, of
+        several the connection's last owner. A comment in the statement (``/*client='1'*/``) settles it.
+        """
+        owner = self._ground.owner
+        tag = step.tags.get("client", "")
+        if tag.isdecimal() and int(tag) in self.mood:
+            owner[step.connection] = int(tag)
+        elif step.connection not in owner or step.status is Status.IDLE:
+            busy = [c for c in self._in(Mood.WORKING, Mood.OUTSIDE) if c not in self.flying]
+            last = owner.get(step.connection)
+            if len(busy) == 1:
+                owner[step.connection] = busy[0]
+            elif last not in busy:
+                raise EnvironmentProblem(
+                    f"a statement came and it is not clear whose it is ({step.text[:80]}); is there traffic of another "
+                    "program, or of the service itself? Mark each request's statements with a comment such as /*client='1'*/"
+                )
+        return owner[step.connection]
+
+    def hear_the_last(self) -> Story:
+        """The application may be done before the proxy has reported the answer that it got, or the end of a connection."""
+        while self.over and (self.flying or self.leaving):
+            item = yield STUCK_AFTER
+            if item is None:
+                return
+            self._take(item)
+
+    def finish(self) -> Story:
+        """Let whoever is left run to the end, uncontrolled, and forget what was still said."""
+        limit = time.monotonic() + STUCK_AFTER
+        while any(mood not in (Mood.DONE, Mood.IDLE) for mood in self.mood.values()):
+            item = yield max(limit - time.monotonic(), 0.01)
+            if item is None and time.monotonic() > limit:
+                raise EnvironmentProblem("a client did not end after it was let go; its target hangs")
+            if isinstance(item, tuple):
+                self._take(item)
+
+
+def _may_let_go(step: Step, footprint: Footprint) -> bool:
+    """Tell whether a step may release locks: the end of a transaction or savepoint, an unlock, or what is not understood."""
+    return (
+        footprint.publishes
+        or footprint.unknown
+        or bool(footprint.at_once)
+        or step.kind not in (StepKind.READ, StepKind.WRITE, StepKind.BEGIN)
+    )

@@ -1,0 +1,32 @@
+"""What a run was asked to do, as its folder keeps it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from harness.run.run_request import RunRequest
+from harness.run.versions import versions
+
+
+def asked(request: RunRequest, store: str | None) -> dict[str, Any]:
+    """Return the content of ``run.json``. ``store`` describes the server, without a password."""
+    return {
+        "schema": "racegate.run/1",
+        "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "scenario": request.scenario.name,
+        "target": request.target.name,
+        "engine": request.engine,
+        "seed": request.seed,
+        "clients": request.clients,
+        "processes": request.processes,
+        "ops": request.ops,
+        "duration": request.duration,
+        "budget": request.budget,
+        "scenario_settings": dict(request.settings),
+        "target_settings": dict(request.target.settings),
+        "policy": request.policy.name,
+        "store": store,
+        "versions": versions(),
+        "command": request.command,
+    }
