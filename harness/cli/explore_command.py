@@ -25,6 +25,12 @@ def explore(
     policy: options.PolicyName = None,
     sets: options.Sets = None,
     reduction: Annotated[bool, typer.Option("--reduction/--no-reduction", help="try independent steps in one order only")] = True,
+    faults: Annotated[
+        str,
+        typer.Option(help="what may go wrong with a step: lose_request, lose_reply, kill_backend, kill_client", metavar="LIST"),
+    ] = "",
+    max_faults: Annotated[int, typer.Option(min=0, max=5, help="how many faults an interleaving may have")] = 1,
+    all_failures: Annotated[bool, typer.Option("--all", help="go on after the first failure, and count them")] = False,
     postgres: options.Postgres = "embedded",
     mongo: options.Mongo = "embedded",
     disposable: options.Disposable = None,
@@ -34,12 +40,15 @@ def explore(
     """Hold every statement at the wire and try one interleaving after another.
 
     Ends when an invariant breaks, when every distinct interleaving was tried (coverage: exhaustive), or when the budget is spent.
-    A finding comes with its schedule, which racegate replay repeats.
+    A finding comes with its schedule, which racegate replay repeats. With --faults the search also chooses where things go
+    wrong: the reply of a COMMIT that is lost leaves a client that does not know.
 
     Example: racegate explore concurrent_creates --target reference:pg.count_plus_one
+    Example: racegate explore retried_creates --target reference:pg.token_ignored -c 1 -n 2 --faults lose_reply
     """
     from harness.cli.output import this_command  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.running import explore_and_show, open_stores  # noqa: PLC0415
+    from harness.engines.explore.moves import fault_plan  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.request import build_request  # noqa: PLC0415
@@ -48,6 +57,7 @@ def explore(
         raise UsageError(f"name a target: racegate explore {scenario} --target reference:pg.counter_row")
     if ops is not None and ops % clients:
         raise UsageError(f"--ops {ops} cannot be shared equally by --clients {clients}; choose a multiple of {clients}")
+    plan = fault_plan(faults, max_faults)
     drawn = options.some_seed(seed)
     request = build_request(
         scenario=scenario,
@@ -62,4 +72,12 @@ def explore(
         command=this_command(drawn),
     )
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=clients) as stores:
-        return explore_and_show(request, stores, operations=(ops or clients) // clients, reduce=reduction, json=json)
+        return explore_and_show(
+            request,
+            stores,
+            json=json,
+            operations=(ops or clients) // clients,
+            reduce=reduction,
+            faults=plan,
+            stop_at_first=not all_failures,
+        )

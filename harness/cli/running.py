@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Any
 
 from harness.cli.output import ProgressDisplay, colours, say, write_json
 from harness.engines.stress import Progress
@@ -71,14 +72,14 @@ def show(result: RunResult, *, json: str | None) -> None:
         print(text, end="")
 
 
-def explore_and_show(request: RunRequest, stores: Stores, *, operations: int, reduce: bool, json: str | None) -> int:
-    """Explore, show the result, and return the exit status."""
+def explore_and_show(request: RunRequest, stores: Stores, *, json: str | None, **how: Any) -> int:
+    """Explore, show the result, and return the exit status. ``how`` is passed on to `harness.run.explored.explore`."""
     say(f"racegate: exploring {request.scenario.name} on {request.target.name}: {request.clients} clients, seed {request.seed}")
     with ProgressDisplay(title="schedules", ops=None, duration=request.budget) as display:
 
         def observe(explored: int, seconds: float) -> None:
             display(Progress(invoked=explored, ok=explored, fail=0, info=0, seconds=seconds))
 
-        result = explore(request, stores, observe, operations=operations, reduce=reduce)
+        result = explore(request, stores, observe, **how)
     show(result, json=json)
     return exit_status_of([result.verdict])

@@ -82,6 +82,11 @@ class Client:
         """The Jepsen process that this client is acting as."""
         return self.number + self._generation * self._clients
 
+    @property
+    def connected(self) -> bool:
+        """Tell whether there is a connection; there is none after an unknown outcome, until the next call."""
+        return self._connection is not None
+
     def open(self) -> None:
         """Connect, if not connected."""
         if self._connection is None:

@@ -104,7 +104,7 @@ class ExploreEngine:
     def __enter__(self) -> ExploreEngine:
         self._scene.remember()
         for client in range(self._piece.clients):
-            self._stage.connect(client, lambda n=client: self._piece.enter(n, self._proxy.url))  # type: ignore[misc]
+            self._enter(client)
         if self._control is not None:
             ours = [o.backend for o in self._proxy.open_connections().values()] + [
                 *self._scene.backends(),
@@ -115,6 +115,9 @@ class ExploreEngine:
                     f"there is traffic that does not go through the proxy: {found[0]}; it cannot be controlled"
                 )
         return self
+
+    def _enter(self, client: int) -> None:
+        self._stage.connect(client, lambda: self._piece.enter(client, self._proxy.url))
 
     def __exit__(self, *error: object) -> None:
         for client in range(self._piece.clients):
@@ -210,6 +213,9 @@ class ExploreEngine:
         self._scene.restore(self._touched)
         self._touched = None
         self._piece.begin()
+        for client in range(self._piece.clients):  # whoever lost its connection begins with a new one, as in the first run
+            if not self._piece.entered(client):
+                self._enter(client)
         run = self._stage.run([self._job(client) for client in range(self._piece.clients)], chooser)
         if not run.complete:
             return run, None

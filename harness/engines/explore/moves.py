@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from harness.engines.explore.footprints import Footprint
 from harness.model.errors import UsageError, nearest
-from harness.wire.base import Decision, Step
+from harness.wire.base import Decision, Step, StepKind
 
 FAULTS: Mapping[str, Decision] = {
     "lose_request": Decision.LOSE_REQUEST,
@@ -49,7 +49,7 @@ class FaultPlan:
         else goes wrong undoes the transaction: ``undone`` is the footprint of that.
         """
         found = {Move(client): footprint}
-        if used >= self.most or step.housekeeping:
+        if used >= self.most or step.kind is StepKind.BEGIN:  # nothing was begun: the next step's fault says the same
             return found
         for kind in self.kinds:
             if kind != "lose_reply":

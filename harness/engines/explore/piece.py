@@ -51,6 +51,9 @@ class Piece(Protocol):
     def enter(self, client: int, url: str) -> None:
         """Connect a client to the store at ``url``, if it keeps a connection. Called in its own thread, like `perform`."""
 
+    def entered(self, client: int) -> bool:
+        """Tell whether the client has its connection (or keeps none)."""
+
     def perform(self, client: int, alive: Callable[[], bool]) -> None:
         """Do a client's part; stop where ``alive`` says no."""
 
@@ -263,6 +266,10 @@ class ScenarioPiece:
         )
         self._seated[client] = seated
         seated.open()
+
+    def entered(self, client: int) -> bool:
+        """Tell whether the client has not lost its connection."""
+        return self._seated[client].connected
 
     def perform(self, client: int, alive: Callable[[], bool]) -> None:
         """Make the client's calls, without the scenario's own faults and pauses: the schedule has its own."""
