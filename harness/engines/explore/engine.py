@@ -101,6 +101,11 @@ class ExploreEngine:
         self._judged: dict[Hashable, Sequence[Finding]] = {}
         self._touched: frozenset[str] | None = None
 
+    @property
+    def url(self) -> str:
+        """The proxied URL, which the clients connect to."""
+        return self._proxy.url
+
     def __enter__(self) -> ExploreEngine:
         self._scene.remember()
         for client in range(self._piece.clients):
@@ -123,6 +128,10 @@ class ExploreEngine:
         for client in range(self._piece.clients):
             with suppress(Exception):  # a goodbye that fails changes nothing
                 self._stage.uncontrolled(client, lambda n=client: self._piece.leave(n))  # type: ignore[misc]
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything but the clients. Leaving the context does it."""
         self._stage.close()
         self._proxy.close()
         self._scene.close()

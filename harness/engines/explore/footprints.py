@@ -284,10 +284,13 @@ def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
     every = {t.name.lower() for t in tree.find_all(exp.Table)} - ours - {""}
     writes: set[str] = set()
     inserts: set[str] = set()
+    filled: list[exp.Table] = []
     for node in tree.find_all(exp.Insert, exp.Update, exp.Delete):
         target = node.find(exp.Table)
         if target is None:
             return UNKNOWN
+        if isinstance(node, exp.Insert):
+            filled.append(target)
         name = target.name.lower()
         if isinstance(node, exp.Delete) and any(name in parents for parents in schema.parents.values()):
             return UNKNOWN  # it may cascade
@@ -302,7 +305,7 @@ def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
     for name in writes | inserts:
         writes |= schema.parents.get(name, frozenset())
     return Footprint(
-        reads=frozenset(every - inserts) if not isinstance(tree, exp.Insert) else frozenset(every - inserts - writes),
+        reads=frozenset(t.name.lower() for t in tree.find_all(exp.Table) if not any(t is f for f in filled)) & every,
         writes=frozenset(writes),
         inserts=frozenset(inserts),
         at_once=frozenset(at_once),

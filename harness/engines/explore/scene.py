@@ -7,11 +7,13 @@ trip, sequences are set back, and what a run created is dropped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import psycopg
 import pymongo
 from psycopg import sql
+from pymongo.errors import PyMongoError
 
 from harness.stores.base import Database
 from harness.targets.base import BooksQuery
@@ -63,6 +65,7 @@ class PostgresScene:
     def remember(self) -> None:
         """Copy every table and note every sequence."""
         run = self._connection.execute
+        run(f"DROP SCHEMA IF EXISTS {COPIES} CASCADE".encode())
         run(f"CREATE SCHEMA {COPIES}".encode())
         tables = run(
             "SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -123,7 +126,11 @@ class PostgresScene:
         return set()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Leave the database as it was remembered."""
+        with suppress(psycopg.Error):  # the server may be gone; then there is nothing to tidy
+            if self._relations:
+                self.restore()
+                self._connection.execute(f"DROP SCHEMA IF EXISTS {COPIES} CASCADE".encode())
         self._connection.close()
 
 
@@ -165,5 +172,7 @@ class MongoScene:
         return set(waiting_ports(self._client, backends))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Leave the database as it was remembered."""
+        with suppress(PyMongoError):
+            self.restore()
         self._client.close()

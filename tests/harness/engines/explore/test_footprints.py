@@ -44,6 +44,12 @@ def swappable(one: Step, other: Step, *, isolation: str = "") -> bool:
         (step("INSERT INTO documents (scope, number) VALUES ('a', now())"), step(INSERT, "a", 2, "t2"), False),
         (step("INSERT INTO documents (scope, number) VALUES ('a', 1), ('a', 2)"), step(INSERT, "a", 2, "t2"), False),
         (step("INSERT INTO documents SELECT * FROM old"), step(INSERT, "a", 2, "t2"), False),
+        (step("INSERT INTO log SELECT count(*) FROM log"), step("INSERT INTO log VALUES (1)", status=Status.IDLE), False),
+        (
+            step("WITH new AS (INSERT INTO log VALUES (1) RETURNING 1) SELECT count(*) FROM log, new"),
+            step("INSERT INTO log VALUES (1)", status=Status.IDLE),
+            False,
+        ),
         (step("INSERT INTO expressed (name) VALUES ('a')"), step("INSERT INTO expressed (name) VALUES ('b')"), False),
         (step("INSERT INTO log (line) VALUES ('a')"), step("INSERT INTO log (line) VALUES ('a')"), True),
         (step("INSERT INTO watched (n) VALUES (1)"), step("SELECT 1 FROM other"), False),

@@ -1,0 +1,198 @@
+"""Interleavings of code that a test brings along, in any driver, against real stores."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import asyncpg
+import psycopg
+import pymongo
+import pytest
+import sqlalchemy
+
+from harness.model import UsageError, Verdict
+from harness.run.coded import Client, Request, Seen, explore, replay
+from harness.stores.base import Database
+
+INVOICES = ["CREATE TABLE invoices (number int)", "INSERT INTO invoices VALUES (1), (2)"]
+COUNT = "SELECT count(*) + 1 FROM invoices"
+STORE = "INSERT INTO invoices VALUES ({})"
+
+
+def numbers_are_unique(seen: Seen) -> None:
+    twice = seen.rows("SELECT number FROM invoices GROUP BY number HAVING count(*) > 1")
+    assert not twice, f"number {twice[0][0]} was issued twice"
+
+
+def with_psycopg(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        number: int = connection.execute(COUNT).fetchone()[0]  # type: ignore[index]
+        connection.execute(STORE.format(number))
+    return number
+
+
+def with_sqlalchemy(url: str) -> int:
+    engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        number: int = connection.execute(sqlalchemy.text(COUNT)).scalar_one()
+        connection.execute(sqlalchemy.text(STORE.format(number)))
+    engine.dispose()
+    return number
+
+
+def with_asyncpg(url: str) -> int:
+    async def create() -> int:
+        connection = await asyncpg.connect(url)
+        try:
+            async with connection.transaction():
+                number: int = await connection.fetchval(COUNT)
+                await connection.execute(STORE.format(number))
+        finally:
+            await connection.close()
+        return number
+
+    return asyncio.run(create())
+
+
+@pytest.mark.parametrize("create", [with_psycopg, with_sqlalchemy, with_asyncpg])
+def test_a_race_in_a_callable_is_found_in_any_driver_and_replayed(postgres_database: Database, create: Any) -> None:
+    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+
+    found = explore(**given, setup=INVOICES)
+
+    assert (found.verdict, found.message, found.diverged) == (Verdict.FAIL, "number 3 was issued twice", 0)
+    again = replay(found.token, **given, times=3)
+    assert (again.again, again.times, again.diverged) == (3, 3, None)
+
+
+def test_a_callable_that_locks_is_exhausted(postgres_database: Database) -> None:
+    def create(url: str) -> None:
+        with psycopg.connect(url) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(1)")
+            number = connection.execute(COUNT).fetchone()
+            connection.execute(STORE.format(number[0]))  # type: ignore[index]
+
+    seen = explore(database=postgres_database, clients=[create, create], invariants=[numbers_are_unique], setup=INVOICES)
+
+    assert (seen.verdict, seen.coverage, seen.diverged) == (Verdict.PASS, "exhaustive", 0)
+    seen.check()
+
+
+def test_a_failure_is_told_with_the_interleaving_and_its_token(postgres_database: Database) -> None:
+    script = ["BEGIN", "INSERT INTO invoices SELECT count(*) + 1 FROM invoices", "COMMIT"]
+
+    found = explore(database=postgres_database, clients=[script, script], invariants=[numbers_are_unique], setup=INVOICES)
+
+    with pytest.raises(AssertionError, match="number 3 was issued twice") as told:
+        found.check()
+    assert "client 1" in str(told.value)
+    assert found.token in str(told.value)
+
+
+def test_brute_force_over_sql_scripts_is_the_same_as_isolationtesters(postgres_database: Database) -> None:
+    script = ["BEGIN", "SELECT count(*) FROM invoices", "INSERT INTO invoices SELECT count(*) + 1 FROM invoices", "COMMIT"]
+
+    seen = explore(
+        database=postgres_database,
+        clients=[script, script],
+        invariants=[numbers_are_unique],
+        setup=INVOICES,
+        reduce=False,
+        stop_at_first=False,
+    )
+
+    assert (seen.explored, seen.coverage, seen.diverged) == (70, "exhaustive", 0)
+
+
+def test_documents_of_mongo_race_too(mongo_database: Database) -> None:
+    def create(client: Any) -> None:
+        invoices = client.get_default_database(mongo_database.name).invoices
+        invoices.insert_one({"number": invoices.count_documents({}) + 1})
+
+    def unique(seen: Seen) -> bool:
+        numbers = [document["number"] for document in seen.connection.invoices.find()]
+        return len(numbers) == len(set(numbers))
+
+    client = Client(connect=pymongo.MongoClient, act=create)
+
+    found = explore(database=mongo_database, clients=[client, client], invariants=[unique])
+
+    assert (found.verdict, found.message) == (Verdict.FAIL, "unique: it does not hold")
+
+
+class Invoicing(BaseHTTPRequestHandler):
+    url = ""
+
+    def do_POST(self) -> None:
+        body = json.dumps({"number": with_psycopg(self.url)}).encode()
+        self.send_response(201)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: Any) -> None:
+        """Say nothing."""
+
+
+def test_requests_to_a_service_race_through_its_own_connections(postgres_database: Database) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Invoicing)
+
+    @contextmanager
+    def service(url: str) -> Iterator[None]:
+        Invoicing.url = url
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    request = Request(url=f"http://127.0.0.1:{server.server_port}/invoices")
+
+    def everybody_was_answered(seen: Seen) -> bool:
+        return [status for status, _ in seen.answers] == [201, 201]
+
+    found = explore(
+        database=postgres_database,
+        clients=[request, request],
+        invariants=[everybody_was_answered, numbers_are_unique],
+        setup=INVOICES,
+        service=service,
+    )
+
+    assert (found.verdict, found.message) == (Verdict.FAIL, "number 3 was issued twice")
+
+
+def test_a_lost_reply_shows_what_a_blind_retry_does(postgres_database: Database) -> None:
+    def create(url: str) -> None:
+        try:
+            with_psycopg(url)
+        except psycopg.OperationalError:
+            with_psycopg(url)
+
+    def one_invoice_more(seen: Seen) -> bool:
+        return bool(seen.value("SELECT count(*) FROM invoices") == 3)
+
+    given: Any = {"database": postgres_database, "clients": [create], "invariants": [one_invoice_more]}
+
+    assert explore(**given, setup=INVOICES).verdict is Verdict.PASS
+    found = explore(**given, faults="lose_reply")
+
+    assert found.verdict is Verdict.FAIL
+    assert "carried out, but the connection" in found.diagram
+    assert replay(found.token, **given, times=2).again == 2
+
+
+def test_without_clients_or_invariants_nothing_would_be_explored(postgres_database: Database) -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        explore(database=postgres_database, clients=[], invariants=[numbers_are_unique])
+    with pytest.raises(UsageError, match="at least one"):
+        explore(database=postgres_database, clients=[["SELECT 1"]], invariants=[])
