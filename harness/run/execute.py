@@ -1,61 +1,25 @@
 """Runs a scenario from start to verdict.
 
-Store, database, schema, opening scene, engine, rest, books, judgement, run folder: always in this order. After the clients
-are done the store must come to rest before the books are read, because a hole in the numbers may belong to a transaction
-that is still open, and an unknown outcome may still be decided.
+Store, database, schema, opening scene, engine, rest, books, judgement, run folder: always in this order.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-import polars as pl
-
-from harness.engines.client import Client
 from harness.engines.stress import Progress, StressEngine, StressOutcome, StressPlan
 from harness.invariants import judge
-from harness.model import (
-    Books,
-    EnvironmentProblem,
-    Finding,
-    FindingClass,
-    History,
-    Outcome,
-    verdict_of,
-)
+from harness.model import Finding, FindingClass, History, verdict_of
 from harness.recording.loader import FileFacts, load
-from harness.recording.recorder import Recorder, now
 from harness.run.asked import asked
 from harness.run.folder import RunFolder
+from harness.run.phases import Clock, books_at_rest, come_to_rest, open_scene, race_of
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest, check_fit
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database, Store
-from harness.targets.base import Target
-from harness.targets.books_reader import read_books
-
-REST_LIMIT = 10.0
-"""Seconds that transactions of the finished clients may take to end by themselves."""
-
-
-@dataclass
-class _Clock:
-    """Measures the phases of a run."""
-
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
 
 
 def execute(
@@ -71,7 +35,7 @@ def execute(
     """
     check_fit(request.scenario, request.target)
     folder = RunFolder.make(request.out)
-    clock = _Clock()
+    clock = Clock()
     with clock.phase("total"):
         with clock.phase("start"):
             store = stores.get(request.target.store) if request.target.store else None
@@ -81,14 +45,14 @@ def execute(
         try:
             with clock.phase("prepare"):
                 request.target.install(database)
-                _open_scene(request, database, folder)
+                open_scene(request, database, folder)
             plan = _plan(request, database, folder)
             with clock.phase("race"):
                 outcome = StressEngine(plan, observe).run()
             with clock.phase("rest"):
-                trouble = _come_to_rest(store, database)
+                trouble = come_to_rest(store, database)
             with clock.phase("books"):
-                books = _read(request.target, database, trouble)
+                books = books_at_rest(request.target, database, trouble)
             with clock.phase("load"):
                 history, files = load(folder.history_files())
             with clock.phase("judge"):
@@ -103,7 +67,7 @@ def execute(
         scenario=request.scenario.name,
         target=request.target.name,
         engine=request.engine,
-        operations=_race(judgement.history).count(),
+        operations=race_of(judgement.history).count(),
         findings=findings,
         timings=clock.timings,
         checked=judgement.checked,
@@ -134,61 +98,6 @@ def _plan(request: RunRequest, database: Database | None, folder: RunFolder) -> 
     )
 
 
-def _open_scene(request: RunRequest, database: Database | None, folder: RunFolder) -> None:
-    """Make the scenario's opening calls, one after another; every one must be ok."""
-    calls = iter(request.scenario.opening(request.settings))
-    first = next(calls, None)
-    if first is None:
-        return
-    recorder = Recorder(folder.history / "opening.jsonl", worker=-1)
-    client = Client(
-        number=-1,
-        clients=0,
-        connect=lambda: request.target.connect(database, -1),
-        record=recorder,
-        clock=now,
-    )
-    try:
-        for call in (first, *calls):
-            operation = client.perform(call)
-            if operation.outcome is not Outcome.OK:
-                why = operation.failure.message if operation.failure else "no reason given"
-                raise EnvironmentProblem(
-                    f"{request.target.name} could not set the scene of {request.scenario.name}: "
-                    f"{call.f} ended as {operation.outcome.value}: {why}"
-                )
-    finally:
-        client.close()
-        recorder.close()
-
-
-def _come_to_rest(store: Store | None, database: Database | None) -> str | None:
-    """Wait until no transaction of the clients is open; end those that stay. Returns what is still open, if anything."""
-    if store is None or database is None:
-        return None
-    for attempt in range(2):
-        limit = time.monotonic() + REST_LIMIT
-        pause = 0.005
-        while still := store.in_flight(database):
-            if time.monotonic() > limit:
-                break
-            time.sleep(pause)  # between two questions to the server; the condition is what it answers
-            pause = min(pause * 2, 0.25)
-        if not still:
-            return None
-        if attempt == 0:
-            store.end_in_flight(database)
-    return f"{len(still)} transactions did not end: {still[0]}"
-
-
-def _read(target: Target, database: Database | None, trouble: str | None) -> Books:
-    if trouble is not None:
-        return Books(complete=False, trouble=trouble)
-    if database is None:
-        return Books()
-    return read_books(database, target.books())
-
-
 def _engine_findings(outcome: StressOutcome) -> list[Finding]:
     findings = []
     for client, seconds in outcome.stuck:
@@ -210,11 +119,6 @@ def _engine_findings(outcome: StressOutcome) -> list[Finding]:
             )
         )
     return findings
-
-
-def _race(history: History) -> History:
-    """Return the operations of the race alone, without those that set the scene."""
-    return History(history.operations.filter(pl.col("client") >= 0), open_at=history.open_at)
 
 
 def _facts(

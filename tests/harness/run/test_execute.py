@@ -113,7 +113,7 @@ def test_a_stuck_client_is_reported_and_what_it_did_is_unknown(stores: Stores, t
 
 def test_books_that_cannot_be_read_prove_nothing(stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "harness.run.execute.read_books", lambda database, queries: Books(complete=False, trouble="statement timeout")
+        "harness.run.phases.read_books", lambda database, queries: Books(complete=False, trouble="statement timeout")
     )
 
     result = run(stores, tmp_path, "pg.counter_row", ops=20)
