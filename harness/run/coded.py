@@ -297,12 +297,28 @@ def _open(url: str) -> Any:
     return psycopg.connect(url, autocommit=True)
 
 
-def _statements(connection: Any, statements: Sequence[str]) -> list[list[tuple[Any, ...]]]:
-    """Run statements as they stand, one round trip each, and return their rows."""
+def _statements(connection: Any, statements: Sequence[str]) -> list[list[tuple[str | None, ...]]]:
+    """Run statements as they stand, one round trip each, and return their rows as text.
+
+    Straight through libpq: the machinery of a cursor costs more than the statements do.
+
+    Raises:
+        psycopg.Error: as the driver would have raised it.
+    """
+    from psycopg import errors  # noqa: PLC0415
+    from psycopg.pq import ExecStatus  # noqa: PLC0415
+
     found = []
     for statement in statements:
-        cursor = connection.execute(statement)
-        found.append(cursor.fetchall() if cursor.description else [])
+        result = connection.pgconn.exec_(statement.encode())
+        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY):
+            raise errors.error_from_result(result)
+        found.append(
+            [
+                tuple(None if (v := result.get_value(row, column)) is None else v.decode() for column in range(result.nfields))
+                for row in range(result.ntuples)
+            ]
+        )
     return found
 
 
@@ -321,8 +337,16 @@ class _Answers:
 
     answers: Sequence[Any]
     key: None = None
-    history: History = field(default_factory=lambda: History.of([]))
-    books: Books = field(default_factory=Books)
+
+    @property
+    def history(self) -> History:
+        """None that is known."""
+        return History.of([])
+
+    @property
+    def books(self) -> Books:
+        """None that are known."""
+        return Books()
 
 
 class _CodePiece:

@@ -75,6 +75,8 @@ class Footprint:
 
 NOTHING = Footprint()
 UNKNOWN = Footprint(unknown=True)
+UNDONE = Footprint(publishes=True, bare=True)
+"""The end of a transaction that touched nothing."""
 
 
 def independent(one: Footprint, other: Footprint) -> bool:
@@ -161,6 +163,11 @@ def read_schema(connection: Any) -> Schema:
     )
 
 
+@lru_cache(maxsize=4096)
+def _published(touched: Footprint) -> Footprint:
+    return replace(touched, publishes=True)
+
+
 class Footprints:
     """Follows the transactions of each client and says what its next step touches."""
 
@@ -181,7 +188,8 @@ class Footprints:
 
     def undone(self, client: int) -> Footprint:
         """Return what the end of the client's transaction, if it has one, would touch."""
-        return replace(self._held.get(client, NOTHING), reads=frozenset(), publishes=True, bare=True)
+        held = self._held.get(client)
+        return UNDONE if held is None else replace(held, reads=frozenset(), publishes=True, bare=True)
 
     def of(self, client: int, step: Step) -> Footprint:
         """Return what a step would touch if it came now. Changes nothing."""
@@ -196,7 +204,7 @@ class Footprints:
         in_transaction = step.status == "T"
         if in_transaction and level in ("repeatable read", "serializable"):
             touched = touched | Footprint(reads=frozenset({WORLD}), serializable=level == "serializable")
-        return touched if in_transaction else replace(touched, publishes=True)
+        return touched if in_transaction else _published(touched)
 
     def did(self, client: int, step: Step, footprint: Footprint) -> None:
         """Note that the step was released."""
