@@ -27,7 +27,7 @@ from harness.engines.explore import ExploreEngine, ExplorePlan, Found
 from harness.engines.explore.diagram import lanes, rows_of
 from harness.engines.explore.engine import fingerprints
 from harness.engines.explore.moves import Choices, fault_plan
-from harness.engines.explore.piece import Ending
+from harness.engines.explore.piece import MANY_CLIENTS, Ending
 from harness.engines.explore.token import Schedule, compare, decode, encode
 from harness.model.books import Books
 from harness.model.errors import UsageError
@@ -245,6 +245,7 @@ def _played(
     _set_up(plan.database, setup)
     with _control(plan.database) as connection, ExitStack() as stack:
         piece = _CodePiece([_part(c) for c in clients], list(invariants), plan.database, connection)
+        piece.alike = _alike(clients)
         engine = ExploreEngine(plan, piece)
         try:
             if service is not None:
@@ -253,6 +254,14 @@ def _played(
             engine.close()
             raise
         yield stack.enter_context(engine), piece
+
+
+def _alike(clients: Sequence[Actor]) -> list[frozenset[int]]:
+    """Return the sets of clients that are the same object, where there are enough of them for their order to matter."""
+    groups: dict[int, set[int]] = {}
+    for number, actor in enumerate(clients):
+        groups.setdefault(id(actor), set()).add(number)
+    return [frozenset(group) for group in groups.values() if len(group) >= MANY_CLIENTS]
 
 
 def _set_up(database: Database, setup: Callable[[str], Any] | Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from harness.engines.explore import ExploreEngine, ExploreOutcome, ExplorePlan, 
 from harness.engines.explore.diagram import rows_of
 from harness.engines.explore.engine import fingerprints
 from harness.engines.explore.moves import NO_FAULTS, Choices, FaultPlan
-from harness.engines.explore.piece import ScenarioPiece, alike
+from harness.engines.explore.piece import MANY_CLIENTS, ScenarioPiece, alike
 from harness.engines.explore.token import Schedule, compare, encode
 from harness.invariants import judge
 from harness.model import Books, EnvironmentProblem, Finding, History, Operation, Outcome, UsageError, Verdict, verdict_of
@@ -29,9 +29,6 @@ from harness.run.versions import versions
 from harness.stores.base import Database
 
 SHRINK_SECONDS = 10.0
-
-MANY_CLIENTS = 3
-"""From here on clients that do the same are told apart by their turn only: each n of them make n! orders one."""
 
 
 @dataclass(frozen=True, kw_only=True)

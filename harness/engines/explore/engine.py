@@ -97,7 +97,7 @@ class ExploreEngine:
         else:
             schema = Schema()
             self._scene = MongoScene(plan.database, piece.queries)
-        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults)
+        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike)
         self._judged: dict[Hashable, Sequence[Finding]] = {}
         self._touched: frozenset[str] | None = None
 
@@ -146,12 +146,12 @@ class ExploreEngine:
     def explore(self, observe: Callable[[int, float], None] = lambda explored, seconds: None) -> ExploreOutcome:
         """Search until something breaks, the tree is exhausted, or the budget is spent."""
         state = _Tally(limit=time.monotonic() + self._plan.budget, observe=observe)
-        search = Search(reduce=self._plan.reduce, alike=self._piece.alike)
+        search = Search(reduce=self._plan.reduce)
         self._search(search, state, share=0.6)
         coverage = "exhaustive" if search.exhausted else f"sampled {state.explored}"
         if not search.exhausted and not self._enough(state):
             for bound in BOUNDS:
-                bounded = Search(reduce=False, preemptions=bound, alike=self._piece.alike)
+                bounded = Search(reduce=False, preemptions=bound)
                 self._search(bounded, state, share=0.9)
                 if not bounded.exhausted:
                     break

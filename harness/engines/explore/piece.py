@@ -20,6 +20,9 @@ from harness.stores.base import Database
 from harness.targets.base import BooksQuery, Target
 from harness.targets.books_reader import Rows, books_of
 
+MANY_CLIENTS = 3
+"""From here on clients that do the same are told apart by their turn only: each n of them make n! orders one."""
+
 
 class Ending(Protocol):
     """What came of one interleaving."""

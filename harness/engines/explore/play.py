@@ -8,7 +8,7 @@ only say when to ask.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -101,6 +101,7 @@ class Ground:
     ask: Callable[[Sequence[int]], set[int]]
     footprints: Footprints
     faults: FaultPlan = NO_FAULTS
+    alike: Sequence[frozenset[int]] = ()
     owner: dict[int, int] = field(default_factory=dict)
     backend: dict[int, int] = field(default_factory=dict)
     dead: set[int] = field(default_factory=set)
@@ -123,6 +124,8 @@ class Play:
         self.leaving: set[int] = set()
         """Connections that are being closed: the store may still hold locks for them."""
         self.trouble: BaseException | None = None
+        self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
+        """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
         self._faults = 0
         self._let_go = True
         """Something happened that may have let go of a lock since the blocked were last asked about."""
@@ -149,6 +152,23 @@ class Play:
             footprint = footprints.of(client, step)
             found |= self._ground.faults.moves(client, step, footprint, footprints.undone(client), self._faults)
         return found
+
+    def twins(self) -> frozenset[int]:
+        """Return the clients whose move would be that of another one under another name.
+
+        Clients that do the same, were answered the same and wrote nothing have left no difference in the world yet, so of
+        their next moves one stands for all. (Symmetry: Clarke, Jha, Enders, Filkorn, Formal Methods in System Design 1996.)
+        """
+        found: set[int] = set()
+        for group in self._ground.alike:
+            pasts: set[Hashable] = set()
+            for client in sorted(group & self.held.keys()):
+                if (past := self._past[client]) is not None:
+                    known = tuple(past)
+                    if known in pasts:
+                        found.add(client)
+                    pasts.add(known)
+        return frozenset(found)
 
     def start(self, worker: Worker, job: Callable[[], None]) -> Story:
         """Let a client run until it is at the gate."""
@@ -281,6 +301,7 @@ class Play:
             return
         row = self.flying.pop(client)
         row.result = done.result
+        self._remember(client, row, done)
         if done.fate is not Fate.ANSWERED or done.result.error is not None:
             self._let_go = True
         if done.fate is Fate.BROKEN:
@@ -291,6 +312,14 @@ class Play:
             self.yielding.discard(client)
         if self.mood[client] is Mood.BLOCKED:
             self.mood[client] = Mood.WORKING
+
+    def _remember(self, client: int, row: Row, done: StepDone) -> None:
+        past, touched, result = self._past[client], row.footprint, done.result
+        wrote = touched.writes or touched.inserts or touched.at_once or touched.unknown or row.fault
+        if past is None or wrote or result.rows > len(result.first_rows) or done.step.body is not None:
+            self._past[client] = None
+        else:
+            past.append((done.step.fingerprint, result.tag, result.error, result.first_rows))
 
     def _client_of(self, step: Step) -> int:
         """Tell whose step it is: a client is a request, not a socket, because a pool gives any request any connection.

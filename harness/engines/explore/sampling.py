@@ -34,7 +34,7 @@ class Surw:
         self._chance = chance
         self._left = dict(steps)
 
-    def choose(self, enabled: Mapping[Move, Footprint]) -> Move:
+    def choose(self, enabled: Mapping[Move, Footprint], twins: frozenset[int] = frozenset()) -> Move:
         """Return the next move."""
         clients = sorted({m.client for m in enabled})
         weights = [max(self._left.get(c, 1), 1) for c in clients]
@@ -54,7 +54,7 @@ class Pct:
         self._changes = {chance.randrange(max(steps, 1)): depth - 1 - n for n in range(depth - 1)}
         self._at = 0
 
-    def choose(self, enabled: Mapping[Move, Footprint]) -> Move:
+    def choose(self, enabled: Mapping[Move, Footprint], twins: frozenset[int] = frozenset()) -> Move:
         """Return the next move."""
         client = max({m.client for m in enabled}, key=lambda c: self._priority[c])
         if self._at in self._changes:

@@ -36,8 +36,6 @@ class Search:
     Args:
         reduce: whether independent steps are swapped only once. Without it every interleaving is its own.
         preemptions: the most voluntary switches that an interleaving may have; None for any number.
-        alike: sets of clients whose programs are the same but for names. Of those that have not moved yet only the first may:
-            the others would do the same under another name.
     """
 
     def __init__(self, *, reduce: bool = True, preemptions: int | None = None, alike: Sequence[frozenset[int]] = ()) -> None:
@@ -45,7 +43,6 @@ class Search:
         self.preemptions = preemptions
         self.path: list[Point] = []
         self.exhausted = False
-        self._alike = alike
         self._prefix = 0
 
     def begin(self) -> None:
@@ -55,15 +52,19 @@ class Search:
         self._asleep: dict[Move, Footprint] = {}
         self._last: int | None = None
         self._switches = 0
-        self._moved: set[int] = set()
         self.diverged = False
         """The prefix did not repeat: the program does not depend on the order of its steps alone."""
 
-    def choose(self, enabled: Enabled) -> Move | None:
-        """Return the next move, or None when everything below this point was seen already."""
+    def choose(self, enabled: Enabled, twins: frozenset[int] = frozenset()) -> Move | None:
+        """Return the next move, or None when everything below this point was seen already.
+
+        Args:
+            enabled: which moves there are, and what each touches.
+            twins: clients that would do the same as another that may move, under another name; they are passed over.
+        """
+        offered = {m: f for m, f in enabled.items() if not (self.reduce and m.client in twins)}
         if self._depth < self._prefix:
             point = self.path[self._depth]
-            offered = self._without_twins(enabled)
             self.diverged |= offered.keys() != point.enabled.keys()
             point.enabled = offered
             if point.chosen not in enabled:
@@ -71,7 +72,6 @@ class Search:
             chosen = point.chosen
             self._asleep = dict(point.asleep)
         else:
-            offered = self._without_twins(enabled)
             awake = [m for m in _ordered(offered, self._last) if not (self.reduce and m in self._asleep)]
             awake = [m for m in awake if self._allowed(m, enabled)]
             if not awake:
@@ -80,10 +80,6 @@ class Search:
             self.path.append(Point(enabled=offered, chosen=chosen, asleep=dict(self._asleep), tried=[chosen]))
         self._move(chosen, enabled)
         return chosen
-
-    def _without_twins(self, enabled: Enabled) -> dict[Move, Footprint]:
-        late = {c for group in self._alike for c in sorted(group - self._moved)[1:]}
-        return {m: f for m, f in enabled.items() if m.client not in late}
 
     def _allowed(self, move: Move, enabled: Enabled) -> bool:
         costs = self._last is not None and move.client != self._last and Move(self._last) in enabled
@@ -95,7 +91,6 @@ class Search:
         footprint = enabled[chosen]
         self._asleep = {m: f for m, f in self._asleep.items() if m.client != chosen.client and independent(f, footprint)}
         self._last = chosen.client
-        self._moved.add(chosen.client)
         self._depth += 1
 
     def end(self) -> None:
@@ -143,7 +138,7 @@ class Follow:
         self.strayed: int | None = None
         self._last: int | None = None
 
-    def choose(self, enabled: Enabled) -> Move | None:
+    def choose(self, enabled: Enabled, twins: frozenset[int] = frozenset()) -> Move | None:
         """Return the next move."""
         wanted = self._moves[self._at] if self._at < len(self._moves) else None
         if wanted is not None and wanted not in enabled and self.strayed is None:

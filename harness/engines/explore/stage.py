@@ -26,8 +26,8 @@ from harness.wire.base import WireProxy
 class Chooser(Protocol):
     """Who decides: `Search`, `Follow`, or one that draws lots."""
 
-    def choose(self, enabled: dict[Move, Footprint]) -> Move | None:
-        """Return the next move, or None to cut the run short."""
+    def choose(self, enabled: dict[Move, Footprint], twins: frozenset[int] = frozenset()) -> Move | None:
+        """Return the next move, or None to cut the run short; ``twins`` would do what another one does."""
 
 
 class Stage:
@@ -39,6 +39,7 @@ class Stage:
         footprints: of steps.
         clients: how many.
         faults: what may go wrong, if the chooser wants it to.
+        alike: sets of clients that do the same but for names.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Stage:
         footprints: Footprints,
         clients: int,
         faults: FaultPlan = NO_FAULTS,
+        alike: Sequence[frozenset[int]] = (),
     ) -> None:
-        self._ground = Ground(proxy=proxy, ask=blocked, footprints=footprints, faults=faults)
+        self._ground = Ground(proxy=proxy, ask=blocked, footprints=footprints, faults=faults, alike=alike)
         self._proxy = proxy
         self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._carrier: _Carrier | None = None
@@ -119,7 +121,7 @@ class Stage:
                 if not enabled:
                     yield from play.until_quiet(stirred=True)
                     continue
-                chosen = chooser.choose(enabled)
+                chosen = chooser.choose(enabled, play.twins())
                 if chosen is None:
                     play.run.complete = False
                     break
