@@ -1,0 +1,111 @@
+"""Breaks the invariants in every way and tells which mutants no test noticed: python -m tests.mutation [part of a path ...].
+
+``survivors.md`` beside this file lists the mutants that need not be noticed, each with why. The exit status is 1 if another one
+lives, or if fewer than 95 % are noticed; 3 if the tests could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.mutation.mutants import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTED = Path(__file__).with_name("survivors.md")
+
+ENOUGH = 0.95
+"""The share of mutants that must be noticed."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the mutants of the modules whose path has one of the given parts in it; all without any."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("parts", nargs="*", help="only modules whose path has one of these in it")
+    parser.add_argument("--sample", type=int, metavar="N", help="try only N mutants, drawn with --seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="mutants tried at a time")
+    parser.add_argument("--survivors", action="store_true", help="try only those that are listed as survivors")
+    parser.add_argument("--loaded", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    os.environ.update(CI="1", POLARS_MAX_THREADS="1", PYTHONHASHSEED="0")
+    os.chdir(ROOT)
+    if asked.loaded is not None:
+        return _loaded(asked.loaded)
+
+    import pytest
+
+    from tests.mutation.mutants import mutants_of, sources
+    from tests.mutation.running import OPTIONS, TESTS, Run
+
+    mutants = [m for path in sources(ROOT, asked.parts) for m in mutants_of(path, ROOT)]
+    if asked.survivors:
+        mutants = [m for m in mutants if m.name in explained(LISTED)]
+    if asked.sample is not None:
+        mutants = random.Random(asked.seed).sample(mutants, min(asked.sample, len(mutants)))
+    began = time.monotonic()
+
+    def tell(mutant: Mutant, noticed: bool, done: int, of: int) -> None:
+        if not noticed:
+            print(f"\rlives: {mutant.path}:{mutant.lines[0]} {mutant.where}: {mutant.before} -> {mutant.after}", flush=True)
+        print(f"\r{done} of {of} mutants, {time.monotonic() - began:.0f} s ", end="", file=sys.stderr, flush=True)
+
+    run = Run(mutants=mutants, root=ROOT, jobs=asked.jobs, tell=tell)
+    status = pytest.main([*OPTIONS, *TESTS], plugins=[run])
+    if status != 0 or len(run.noticed) < len(mutants):
+        print(f"the tests did not run to their end (pytest: {status!r})", file=sys.stderr)
+        return 3
+    return _told(mutants, run.noticed, time.monotonic() - began, whole=not asked.survivors)
+
+
+def _told(mutants: list[Mutant], noticed: dict[str, bool], seconds: float, *, whole: bool) -> int:
+    """Print the shares by module and the survivors that nobody explained; return the exit status."""
+    known = explained(LISTED)
+    print("\n")
+    for path, count in sorted(Counter(m.path.as_posix() for m in mutants).items()):
+        dead = sum(noticed[m.name] for m in mutants if m.path.as_posix() == path)
+        print(f"{path:<55} {dead:>4} of {count:>4} noticed")
+    survivors = [m.name for m in mutants if not noticed[m.name]]
+    unexplained = [name for name in survivors if name not in known]
+    share = 1 - len(survivors) / max(1, len(mutants))
+    print(f"{'all':<55} {len(mutants) - len(survivors):>4} of {len(mutants):>4} noticed: {share:.1%}, in {seconds:.0f} s")
+    print(f"survivors: {len(survivors)}, of which {len(survivors) - len(unexplained)} are explained in {LISTED.name}")
+    for name in unexplained:
+        print(f"- `{name}`: ")
+    stale = [name for name in known if noticed.get(name)]
+    for name in stale:
+        print(f"listed as a survivor, and noticed: {name}")
+    return 1 if unexplained or stale or (whole and share < ENOUGH) else 0
+
+
+def explained(path: Path) -> dict[str, str]:
+    """Return the listed survivors with why they may live."""
+    return dict(re.findall(r"^- `(.+?)`: (.+)$", path.read_text() if path.is_file() else "", re.MULTILINE))
+
+
+def _loaded(asked: Path) -> int:
+    """Run tests with one module loaded broken; the exit status is pytest's."""
+    import pytest
+
+    from tests.mutation.mutants import mutants_of
+    from tests.mutation.running import OPTIONS, InOrder, LoadBroken
+
+    what = json.loads(asked.read_text())
+    asked.unlink()
+    (mutant,) = (m for m in mutants_of(Path(what["path"]), ROOT) if m.name == what["name"])
+    sys.meta_path.insert(0, LoadBroken(mutant, ROOT))
+    files = list(dict.fromkeys(name.split("::")[0] for name in what["tests"]))
+    return int(pytest.main([*OPTIONS, "-x", *files], plugins=[InOrder(what["tests"])]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
