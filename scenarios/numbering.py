@@ -119,6 +119,22 @@ def create_with_trouble(seat: Seat) -> Program:
         intent += 1
 
 
+def create_and_delete(seat: Seat) -> Program:
+    """Create, and now and then delete a document of one's own: as often the last one as any other."""
+    settings, chance = seat.settings, seat.random
+    own: list[str] = []
+    intent = 0
+    while True:
+        made = yield _create(seat, 0, intent, at=_at(settings, 0))
+        if made.outcome is Outcome.OK and made.result is not None:
+            own.append(made.result["text"])
+        if own and chance.random() < settings["delete"]:
+            text = own.pop(-1 if chance.random() < 0.5 else chance.randrange(len(own)))
+            place = {**_place(0, settings), "at": _at(settings, 0), "text": text}
+            yield Call(f="delete", token=seat.token(f"d{intent}"), arguments=place)
+        intent += 1
+
+
 def create_and_retry(seat: Seat) -> Program:
     """Create with a partner that sends the very same intents at the same time; lose replies and send again.
 
@@ -245,6 +261,17 @@ SCENARIOS = (
             "vanish": Setting(default=0.02, help="share of creates whose client cuts its connection half way"),
             "kill": Setting(default=0.002, help="share of creates during which the client's process is killed"),
         },
+    ),
+    Creates(
+        name="creates_with_deletes",
+        summary="Some documents are deleted after they were issued: their numbers are never given again.",
+        behaviour=create_and_delete,
+        settings={
+            "document_type": DOCUMENT_TYPE,
+            "opening": OPENING,
+            "delete": Setting(default=0.2, help="share of creates after which a document is deleted"),
+        },
+        operations=frozenset({"create", "seed", "delete"}),
     ),
     Creates(
         name="retried_creates",

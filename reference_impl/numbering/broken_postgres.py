@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
 from reference_impl.base.postgres import Checkpoint, Transaction, violated
-from reference_impl.numbering.postgres import (
-    CounterRow,
-    Drawn,
+from reference_impl.numbering.postgres import STORE, CounterRow, Drawn, key_of, row_of, told
+from reference_impl.numbering.postgres_others import (
     IncrementThenRefreshInTransaction,
     MaxSerializable,
     NativeSequence,
     highest_plus_one,
-    key_of,
 )
-from reference_impl.numbering.series import Ask, validate
+from reference_impl.numbering.series import Ask, place_of, validate
+
+IGNORE = STORE.replace("RETURNING", "ON CONFLICT (token) DO NOTHING RETURNING")
+MANILA = timedelta(hours=8)
 
 
 class CountPlusOne(CounterRow):
@@ -253,6 +255,37 @@ class CounterStartsAtZero(CounterRow):
         """Leave the counter to its first use."""
 
 
+class CounterGoesBack(CounterRow):
+    """The right counter, and a document that is deleted gives its number back if it was the last (N43).
+
+    A deletes 7, which its customer holds on paper; the counter goes back to 6; B is given 7.
+    """
+
+    def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Delete; if last, decrement."""
+        gone = super().delete(tx, ask)
+        tx.change(
+            "UPDATE counters SET value = value - 1 WHERE scope = :scope AND period = :period AND value = :number",
+            scope=gone["scope"],
+            period=gone["period"],
+            number=gone["number"],
+        )
+        return gone
+
+
+class SerialOnConflict(NativeSequence):
+    """A sequence, and ON CONFLICT DO NOTHING to sort out the second submit (N28).
+
+    A inserts 1; A's second submit draws 2 and inserts nothing; B gets 3: a number burnt by every repetition.
+    """
+
+    def store(self, tx: Transaction, ask: Ask, number: int, basis: str | None = None) -> dict[str, Any]:
+        """Insert or ignore; what was there already is the answer."""
+        row = row_of(ask, number, ask.place.text(number))
+        inserted = tx.value(IGNORE, **row)
+        return self.recall(tx, ask) if inserted is None else told(row, inserted)
+
+
 class TokenIgnored(CounterRow):
     """The right counter, and every request is a new one (N38).
 
@@ -291,6 +324,18 @@ class PeriodFromTheClock(CounterRow):
     def print(self, ask: Ask, number: int) -> str:
         """Print this year, whatever the document's date."""
         return ask.place.text(number).replace(f"{ask.at:%Y}", time.strftime("%Y"), 1)
+
+
+class TwoTimeZones(CounterRow):
+    """The right counter, its period from the day in Manila and the print from the day in UTC (N32).
+
+    At 16:00 UTC the counter of the next day begins, and its numbers go to documents of this one.
+    """
+
+    def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Count where the server stands."""
+        local = place_of(ask.company, ask.document_type, ask.branch, ask.at + MANILA)
+        return super().draw_and_store(tx, replace(ask, place=replace(ask.place, period=local.period)))
 
 
 class StripedCounter(CounterRow):

@@ -12,6 +12,11 @@ from reference_impl.cases import Case
 
 DUPLICATE = ("N-UNIQ",)
 ERROR = ("L-RETRY",)
+DAILY: dict[str, Any] = {
+    "scenario": "period_rollover",
+    "scenario_settings": {"document_type": "sale"},
+    "policy": "branch-daily",
+}
 LINGERS = "mongo.counter_in_transaction"
 
 
@@ -68,6 +73,7 @@ EVERYWHERE = (
     "first_documents",
     "period_rollover",
     "padding_overflow",
+    "creates_with_deletes",
 )
 
 BROKEN = [
@@ -78,6 +84,9 @@ BROKEN = [
     _case("N01x", "mongo.count_in_transaction", "fail", DUPLICATE, note="a snapshot does not stop a second insert"),
     _case("N03-pg", "pg.latest_text_plus_one", "fail", DUPLICATE, scenario="padding_overflow", clients=1, ops=30),
     _case("N03-mongo", "mongo.latest_text_plus_one", "fail", DUPLICATE, scenario="padding_overflow", clients=1, ops=30),
+    _case("N02-pg", "pg.count_plus_one", "fail", DUPLICATE, scenario="creates_with_deletes", clients=1, ops=60),
+    _case("N02-mongo", "mongo.count_plus_one", "fail", DUPLICATE, scenario="creates_with_deletes", clients=1, ops=60),
+    _case("N02-twin", "pg.counter_row", "pass", scenario="creates_with_deletes", clients=1, ops=60),
     *_both("N04", "pg.increment_then_refresh"),
     _case("N04-twin", "pg.increment_then_refresh_in_transaction", "pass"),
     *_both("N05", "mongo.increment_then_find"),
@@ -109,9 +118,14 @@ BROKEN = [
     _case("N26", "pg.native_sequence", "fail", ("N-GAPLESS",), scenario="creates_with_rollback", policy="gapless"),
     _case("N26-twin", "pg.counter_row", "pass", scenario="creates_with_rollback", policy="gapless"),
     _case("N27", "pg.counter_on_other_connection", "fail", ("N-GAPLESS",), scenario="creates_with_rollback", policy="gapless"),
+    _case("N28", "pg.serial_on_conflict", "fail", ("N-GAPBUDGET",), scenario="retried_creates", policy="budget"),
+    _case("N28-twin", "pg.native_sequence_after_check", "pass", scenario="retried_creates", policy="budget"),
     _case("N29", "pg.native_sequence_cached", "fail", ("N-MONO", "N-EXPLAINED"), policy="chronological"),
     _case("N29-twin", "pg.native_sequence", "pass", policy="chronological"),
     _case("N31", "pg.period_from_the_clock", "fail", ("N-PERIOD",), scenario="period_rollover"),
+    _case("N32", "pg.two_time_zones", "fail", ("N-PERIOD",), scenario="period_rollover"),
+    _case("N32-daily", "pg.two_time_zones", "fail", ("N-PERIOD",), **DAILY),
+    _case("N32-twin", "pg.counter_row", "pass", **DAILY),
     _case(
         "N33", "pg.striped_counter", "fail", ("N-MONO", "N-EXPLAINED"), scenario_settings={"opening": 0}, policy="chronological"
     ),
@@ -120,6 +134,7 @@ BROKEN = [
     _case("N38-mongo", "mongo.token_ignored", "fail", ("P-ONCE",), scenario="retried_creates"),
     _case("N40", "pg.share_then_update", "fail", ERROR, clients=4, ops=60),
     _case("N42", "pg.counter_starts_at_zero", "fail", DUPLICATE),
+    _case("N43", "pg.counter_goes_back", "fail", ("N-UNIQ", "N-IMMUT"), scenario="creates_with_deletes", clients=1, ops=100),
     _case("N44", "pg.two_allocators", "fail", ("N-EXPLAINED", "N-GAPLESS")),
     _case("N45", "mongo.counter_in_transaction_without_retry", "fail", ERROR),
     _case("P17-create", "pg.token_checked_first", "fail", ("P-ONCE",), scenario="retried_creates"),

@@ -84,6 +84,8 @@ class CounterDocument:
             return self.seed(ask)
         if f == "void":
             return self.void(ask)
+        if f == "delete":
+            return self.delete(ask)
         try:
             answer, attempts = self.create(ask, checkpoint)
         except pymongo.errors.DuplicateKeyError as e:
@@ -197,6 +199,13 @@ class CounterDocument:
         if found is None:
             raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
         return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void"}
+
+    def delete(self, ask: Ask) -> dict[str, Any]:
+        """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
+        found = self.documents.find_one_and_delete({"scope": ask.place.scope, "text": ask.text, "status": "issued"})
+        if found is None:
+            raise Refused("not_issued", f"There is no issued document {ask.text!r} to delete.")
+        return {name: found[name] for name in ("scope", "period", "text", "number")}
 
 
 class CounterInTransaction(CounterDocument):

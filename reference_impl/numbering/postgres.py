@@ -10,13 +10,12 @@ Its three habits:
   first time; another request under that token is refused.
 
 What it costs: creates of one scope stand in line while the counter is held, so draw the number as late as possible.
-The other classes here are right as well, and say when to prefer them.
+`reference_impl.numbering.postgres_others` has other ways that are right as well, and says when to prefer them.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy.exc import DBAPIError
@@ -45,7 +44,6 @@ CREATE TABLE documents (
     number         bigint NOT NULL,
     text           text NOT NULL,
     status         text NOT NULL DEFAULT 'issued',
-    reason         text,
     dated          timestamptz NOT NULL,
     amount         bigint NOT NULL,
     token          text,
@@ -56,6 +54,12 @@ CREATE TABLE counters (
     scope   text NOT NULL,
     period  text NOT NULL,
     value   bigint NOT NULL
+);
+CREATE TABLE voids (
+    document  bigint PRIMARY KEY,
+    reason    text NOT NULL,
+    token     text NOT NULL UNIQUE,
+    at        timestamptz NOT NULL
 );
 """
 COUNTER_KEY = "ALTER TABLE counters ADD CONSTRAINT counters_pkey PRIMARY KEY (scope, period);"
@@ -74,9 +78,16 @@ RETURNING id
 """
 RECALL = "SELECT id, scope, period, number, text, request FROM documents WHERE token = :token"
 
+INTRODUCE = """
+INSERT INTO counters (scope, period, value)
+SELECT :scope, :period, coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period
+HAVING NOT EXISTS (SELECT FROM counters WHERE scope = :scope AND period = :period)
+"""
+
 Settings = Mapping[str, Any]
 Drawn = tuple[int, str | None]
 """A number, and what it was derived from, if something was read to derive it."""
+Job = Callable[[Transaction, Ask], dict[str, Any]]
 
 
 class CounterRow:
@@ -124,7 +135,8 @@ class CounterRow:
         """Return how each canonical table is read."""
         found = {
             "documents": """
-                SELECT id, scope, period, number, text, token, status, dated, amount, reason FROM documents
+                SELECT id, scope, period, number, text, d.token, status, dated, amount, reason
+                FROM documents d LEFT JOIN voids v ON v.document = d.id
             """,
             "indexes": """
                 SELECT 'documents' AS "table", string_agg(a.attname, ',' ORDER BY k.position) AS columns
@@ -140,12 +152,8 @@ class CounterRow:
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = understand(f, arguments, token)
-        if f == "seed":
-            return self.session.run(lambda tx: self.seed(tx, ask), checkpoint)[0]
-        if f == "void":
-            return self.session.run(lambda tx: self.void(tx, ask), checkpoint)[0]
         try:
-            answer, attempts = self.create(ask, checkpoint)
+            answer, attempts = self.create(ask, checkpoint) if f == "create" else self.carry_out(ask, checkpoint)
         except DBAPIError as e:
             if violated(e) != "documents_token_key":
                 raise
@@ -167,6 +175,15 @@ class CounterRow:
         """Create a document with the next number; return the answer and the tries that it took."""
         return self.session.run(lambda tx: self.draw_and_store(tx, ask), checkpoint)
 
+    def carry_out(self, ask: Ask, checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
+        """Do anything else in one transaction; return the answer and the tries that it took."""
+        work = self.jobs()[ask.f]
+        return self.session.run(lambda tx: work(tx, ask), checkpoint)
+
+    def jobs(self) -> Mapping[str, Job]:
+        """Return what can be asked for besides ``create``."""
+        return {"seed": self.seed, "void": self.void, "delete": self.delete}
+
     def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Draw the number, check what the business checks, store the document."""
         number, basis = self.draw(tx, ask)
@@ -176,33 +193,12 @@ class CounterRow:
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Increment the counter and take what it says: one statement."""
-        return tx.value(TAKE, scope=ask.place.scope, period=ask.place.period), None
+        return tx.value(TAKE, **key_of(ask)), None
 
     def store(self, tx: Transaction, ask: Ask, number: int, basis: str | None = None) -> dict[str, Any]:
         """Insert the document."""
-        place = ask.place
-        text = self.print(ask, number)
-        document = tx.value(
-            STORE,
-            company=ask.company,
-            document_type=ask.document_type,
-            branch=ask.branch,
-            scope=place.scope,
-            period=place.period,
-            number=number,
-            text=text,
-            dated=ask.at,
-            amount=ask.amount,
-            token=ask.key,
-            request=ask.request,
-        )
-        answer = {
-            "scope": place.scope,
-            "period": place.period,
-            "number": number,
-            "text": text,
-            "document": str(document),
-        }
+        row = row_of(ask, number, self.print(ask, number))
+        answer = told(row, tx.value(STORE, **row))
         return answer if basis is None else {**answer, "basis": basis}
 
     def print(self, ask: Ask, number: int) -> str:
@@ -249,197 +245,82 @@ class CounterRow:
         )
         if self.keeps_counter:
             self.start_counter(tx, ask)
-        return {"scope": place.scope, "period": place.period, "through": ask.through}
+        return {**key_of(ask), "through": ask.through}
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the counter at the highest number that exists."""
-        tx.change(
-            "INSERT INTO counters (scope, period, value) VALUES (:scope, :period, :value)",
-            scope=ask.place.scope,
-            period=ask.place.period,
-            value=ask.through,
-        )
+        """Start the counter at the highest number that exists, if there is no counter yet."""
+        tx.change(INTRODUCE, **key_of(ask))
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""
         found = tx.row(
-            "UPDATE documents SET status = 'void', reason = :reason"
-            " WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING number",
+            "UPDATE documents SET status = 'void'"
+            " WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING id, number",
             scope=ask.place.scope,
             text=ask.text,
-            reason=ask.reason,
         )
         if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
+            return self.voided_before(tx, ask)
+        self.register_void(tx, ask, found.id)
         return {"scope": ask.place.scope, "text": ask.text, "number": found.number, "status": "void"}
 
-
-class CounterRowOneStatement(CounterRow):
-    """Counter and document in a single statement: gapless, with the counter held for one round trip only."""
-
-    transaction = False
-
-    def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Validate first: one statement draws and stores, so nothing can fail between."""
-        validate(ask)
-        place = ask.place
-        found = tx.row(
-            """
-            WITH taken AS (
-                INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 1)
-                ON CONFLICT (scope, period) DO UPDATE SET value = counters.value + 1
-                RETURNING value
-            )
-            INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount, token, request)
-            SELECT :company, :document_type, :branch, :scope, :period, value,
-                   :prefix || lpad(value::text, greatest(:width, length(value::text)), '0'), :dated, :amount, :token, :request
-            FROM taken RETURNING id, number, text
-            """,
-            company=ask.company,
-            document_type=ask.document_type,
-            branch=ask.branch,
-            scope=place.scope,
-            period=place.period,
-            prefix=place.prefix,
-            width=place.width,
-            dated=ask.at,
-            amount=ask.amount,
+    def register_void(self, tx: Transaction, ask: Ask, document: int) -> None:
+        """Note in the register which document is void, why, since when, and by whose request."""
+        tx.change(
+            "INSERT INTO voids (document, reason, token, at) VALUES (:document, :reason, :token, :at)",
+            document=document,
+            reason=ask.reason,
             token=ask.key,
-            request=ask.request,
+            at=ask.at,
         )
-        return {
-            "scope": place.scope,
-            "period": place.period,
-            "number": found.number,
-            "text": found.text,
-            "document": str(found.id),
-        }
 
-
-class IncrementThenRefreshInTransaction(CounterRow):
-    """Increment, then read back, in one transaction: the row lock is held between the two, so it is right."""
-
-    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
-        """Increment; then read: nobody can come between, because the row stays locked until the end."""
-        self.ensure_counter(tx, ask)
-        tx.change(
-            "UPDATE counters SET value = value + 1 WHERE scope = :scope AND period = :period",
+    def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Answer a void that was sent again; refuse one that finds nothing to void."""
+        number = tx.value(
+            "SELECT number FROM documents d JOIN voids v ON v.document = d.id"
+            " WHERE v.token = :token AND v.reason = :reason AND d.scope = :scope AND d.text = :text",
+            token=ask.key,
+            reason=ask.reason,
             scope=ask.place.scope,
-            period=ask.place.period,
+            text=ask.text,
         )
-        tx.at("incremented")
-        return self.refresh(tx, ask), None
-
-    def ensure_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Make the counter if this is its first use."""
-        tx.change(
-            "INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 0) ON CONFLICT DO NOTHING",
-            scope=ask.place.scope,
-            period=ask.place.period,
-        )
-
-    def refresh(self, tx: Transaction, ask: Ask) -> int:
-        """Read the counter."""
-        value: int = tx.value(
-            "SELECT value FROM counters WHERE scope = :scope AND period = :period",
-            scope=ask.place.scope,
-            period=ask.place.period,
-        )
-        return value
-
-
-class NativeSequence(CounterRow):
-    """A native sequence: unique and the fastest, but a number drawn is never given back, so failures leave gaps."""
-
-    keeps_counter = False
-    cache: ClassVar[int] = 1
-
-    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
-        """Take the sequence's next value. It stays taken whatever becomes of the document."""
-        name = sequence_name(ask)
-        number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
         if number is None:
-            self.make_sequence(tx, ask, start=1)
-            number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
-        return number, None
+            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
+        return {"scope": ask.place.scope, "text": ask.text, "number": number, "status": "void", "replayed": True}
 
-    def make_sequence(self, tx: Transaction, ask: Ask, *, start: int) -> None:
-        """Make the scope's sequence, once, whoever else is about to."""
-        name = sequence_name(ask)
-        tx.row("SELECT pg_advisory_xact_lock(hashtext(:name))", name=name)
-        tx.change(f"CREATE SEQUENCE IF NOT EXISTS {name} START WITH {start:d} CACHE {self.cache:d}")
-
-    def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the sequence behind the highest number that exists."""
-        self.make_sequence(tx, ask, start=ask.through + 1)
-
-    def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over documents, then start the sequence."""
-        answer = super().seed(tx, ask)
-        self.start_counter(tx, ask)
-        return answer
-
-
-def sequence_name(ask: Ask) -> str:
-    """Return the name of the scope's sequence: safe to stand in a statement, whatever the scope is called."""
-    return "numbers_" + hashlib.md5(f"{ask.place.scope}/{ask.place.period}".encode(), usedforsecurity=False).hexdigest()
-
-
-class MaxUnderAdvisoryLock(CounterRow):
-    """An advisory lock, then max + 1: right at READ COMMITTED, where the read sees what the lock's last holder committed."""
-
-    keeps_counter = False
-
-    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
-        """Lock the scope, then look for its highest number."""
-        tx.row("SELECT pg_advisory_xact_lock(hashtext(:scope), hashtext(:period))", **key_of(ask))
-        tx.at("locked")
-        return highest_plus_one(tx, ask)
-
-
-class MaxSerializable(CounterRow):
-    """max + 1 at SERIALIZABLE, the whole transaction run again when the server says so."""
-
-    keeps_counter = False
-    isolation = "serializable"
-
-    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
-        """Look for the highest number; the server notices whoever else did."""
-        return highest_plus_one(tx, ask)
-
-
-class OptimisticSavepoint(CounterRow):
-    """max + 1 under a unique index, a savepoint around each try: gapless without a counter."""
-
-    keeps_counter = False
-
-    @classmethod
-    def schema(cls, settings: Settings) -> str:
-        """Return the DDL; the unique index is what the method stands on."""
-        return super().schema({**settings, "unique_index": True})
-
-    def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Try numbers upwards from the highest; a number that is taken costs a savepoint, not the transaction."""
-        number, basis = highest_plus_one(tx, ask)
-        while True:
-            tx.at("number_taken")
-            validate(ask)
-            tx.change("SAVEPOINT candidate")
-            try:
-                return self.store(tx, ask, number, basis)
-            except DBAPIError as e:
-                if violated(e) != "documents_number_key":
-                    raise
-                tx.change("ROLLBACK TO SAVEPOINT candidate")
-                number += 1
-
-
-def highest_plus_one(tx: Transaction, ask: Ask) -> Drawn:
-    """Return one more than the highest number of the scope."""
-    highest = tx.value("SELECT coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period", **key_of(ask))
-    return highest + 1, f"the highest number {highest}"
+    def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
+        found = tx.row(
+            "DELETE FROM documents WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING number, period",
+            scope=ask.place.scope,
+            text=ask.text,
+        )
+        if found is None:
+            raise Refused("not_issued", f"There is no issued document {ask.text!r} to delete.")
+        return {"scope": ask.place.scope, "period": found.period, "text": ask.text, "number": found.number}
 
 
 def key_of(ask: Ask) -> dict[str, str]:
     """Return the counter's key."""
     return {"scope": ask.place.scope, "period": ask.place.period}
+
+
+def row_of(ask: Ask, number: int, text: str) -> dict[str, Any]:
+    """Return the document's row."""
+    return {
+        **key_of(ask),
+        "company": ask.company,
+        "document_type": ask.document_type,
+        "branch": ask.branch,
+        "number": number,
+        "text": text,
+        "dated": ask.at,
+        "amount": ask.amount,
+        "token": ask.key,
+        "request": ask.request,
+    }
+
+
+def told(row: Mapping[str, Any], document: int) -> dict[str, Any]:
+    """Return what the client is told of its document."""
+    return {**{name: row[name] for name in ("scope", "period", "number", "text")}, "document": str(document)}

@@ -84,6 +84,7 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "create": ("company", "document_type", "branch", "at", "amount", "discount_bp", "discount_permitted", "currency"),
     "seed": ("company", "document_type", "branch", "at", "through"),
     "void": ("company", "document_type", "branch", "at", "text", "reason"),
+    "delete": ("company", "document_type", "branch", "at", "text"),
 }
 
 
@@ -106,12 +107,12 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         document_type=document_type,
         branch=branch,
         place=place_of(company, document_type, branch, at),
-        amount=read.money(arguments) if f == "create" else 0,
+        amount=read.money(arguments) if "amount" in ARGUMENTS[f] else 0,
         discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
         discount_permitted=read.switch(arguments, "discount_permitted", default=True),
         through=read.count(arguments, "through", most=10**7) if f == "seed" else 0,
-        reason=read.text(arguments, "reason") if f == "void" else None,
-        text=read.text(arguments, "text") if f == "void" else None,
+        reason=read.text(arguments, "reason") if "reason" in ARGUMENTS[f] else None,
+        text=read.text(arguments, "text") if "text" in ARGUMENTS[f] else None,
     )
 
 

@@ -7,21 +7,23 @@ from typing import Any
 from reference_impl.numbering import broken_mongo as wrong_mongo
 from reference_impl.numbering import broken_postgres as wrong
 from reference_impl.numbering import mongo, postgres
+from reference_impl.numbering import postgres_others as others
 from reference_impl.variants import ISOLATION, UNIQUE_INDEX, WRITE_CONCERN, variant
 
-OPERATIONS = frozenset({"create", "seed", "void"})
+OPERATIONS = frozenset({"create", "seed", "void", "delete"})
 
 POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX}
 MONGO = {"write_concern": WRITE_CONCERN, "unique_index": UNIQUE_INDEX}
 
 ON_POSTGRES: tuple[tuple[str, type[postgres.CounterRow], dict[str, Any]], ...] = (
     ("counter_row", postgres.CounterRow, {}),
-    ("counter_row_one_statement", postgres.CounterRowOneStatement, {}),
-    ("increment_then_refresh_in_transaction", postgres.IncrementThenRefreshInTransaction, {}),
-    ("native_sequence", postgres.NativeSequence, {}),
-    ("advisory_lock_max", postgres.MaxUnderAdvisoryLock, {}),
-    ("serializable_max", postgres.MaxSerializable, {}),
-    ("optimistic_savepoint", postgres.OptimisticSavepoint, {"unique_index": True}),
+    ("counter_row_one_statement", others.CounterRowOneStatement, {}),
+    ("increment_then_refresh_in_transaction", others.IncrementThenRefreshInTransaction, {}),
+    ("native_sequence", others.NativeSequence, {}),
+    ("native_sequence_after_check", others.NativeSequenceAfterCheck, {}),
+    ("advisory_lock_max", others.MaxUnderAdvisoryLock, {}),
+    ("serializable_max", others.MaxSerializable, {}),
+    ("optimistic_savepoint", others.OptimisticSavepoint, {"unique_index": True}),
     ("count_plus_one", wrong.CountPlusOne, {}),
     ("latest_text_plus_one", wrong.LatestTextPlusOne, {}),
     ("lock_last_row", wrong.LockLastRow, {}),
@@ -36,6 +38,9 @@ ON_POSTGRES: tuple[tuple[str, type[postgres.CounterRow], dict[str, Any]], ...] =
     ("swallowed_error", wrong.SwallowedError, {"unique_index": True}),
     ("retry_insert_only", wrong.RetryInsertOnly, {"unique_index": True}),
     ("counter_starts_at_zero", wrong.CounterStartsAtZero, {}),
+    ("counter_goes_back", wrong.CounterGoesBack, {}),
+    ("serial_on_conflict", wrong.SerialOnConflict, {}),
+    ("two_time_zones", wrong.TwoTimeZones, {}),
     ("token_ignored", wrong.TokenIgnored, {}),
     ("token_checked_first", wrong.TokenCheckedFirst, {}),
     ("payload_not_compared", wrong.PayloadNotCompared, {}),

@@ -71,6 +71,11 @@ def _judged(documents: pl.DataFrame, policy: Policy) -> pl.DataFrame:
                 _said("would be printed with ", again, f" in the format {policy.format}"),
             ),
         ]
+        for i, key in enumerate(template.scope_keys):
+            if key in policy.scope_keys:
+                continue
+            value, first = _group(template, f"s{i}"), _group(template, f"s{i}").sort_by("number").first().over("scope")
+            reasons.append((value != first, _said("is printed with ", value, " where its scope began with ") + first))
         if policy.overflow is Overflow.ERROR:
             reasons.append(
                 (
@@ -115,7 +120,7 @@ def own_period(history: History, books: Books, policy: Policy) -> list[Finding]:
     def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
         first = bad.row(0, named=True)
         asked = history.operations.filter(pl.col("token").is_in(ends(bad)["token"].drop_nulls().implode()))
-        claims = f"is counted in {period}" if period else "names another date"
+        claims = f"is counted in {period}" if period and period != first["own"] else "names another date in print"
         return violation(
             "N-PERIOD",
             f"{number_name(first['text'], first['number'])} of {scope or 'the only scope'} {claims}, but its document is dated "

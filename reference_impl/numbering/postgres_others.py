@@ -1,0 +1,172 @@
+"""Other ways to number documents on PostgreSQL that are right as well. Each says when to prefer it to the counter row."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, ClassVar
+
+from sqlalchemy.exc import DBAPIError
+
+from reference_impl.base.postgres import Transaction, violated
+from reference_impl.numbering.postgres import CounterRow, Drawn, Settings, key_of, row_of, told
+from reference_impl.numbering.series import Ask, validate
+
+
+class CounterRowOneStatement(CounterRow):
+    """Counter and document in a single statement: gapless, with the counter held for one round trip only."""
+
+    transaction = False
+
+    def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Validate first: one statement draws and stores, so nothing can fail between."""
+        validate(ask)
+        place = ask.place
+        found = tx.row(
+            """
+            WITH taken AS (
+                INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 1)
+                ON CONFLICT (scope, period) DO UPDATE SET value = counters.value + 1
+                RETURNING value
+            )
+            INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount, token, request)
+            SELECT :company, :document_type, :branch, :scope, :period, value,
+                   :prefix || lpad(value::text, greatest(:width, length(value::text)), '0'), :dated, :amount, :token, :request
+            FROM taken RETURNING id, number, text
+            """,
+            **row_of(ask, 0, ""),
+            prefix=place.prefix,
+            width=place.width,
+        )
+        return told({**key_of(ask), "number": found.number, "text": found.text}, found.id)
+
+
+class IncrementThenRefreshInTransaction(CounterRow):
+    """Increment, then read back, in one transaction: the row lock is held between the two, so it is right."""
+
+    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
+        """Increment; then read: nobody can come between, because the row stays locked until the end."""
+        self.ensure_counter(tx, ask)
+        tx.change(
+            "UPDATE counters SET value = value + 1 WHERE scope = :scope AND period = :period",
+            **key_of(ask),
+        )
+        tx.at("incremented")
+        return self.refresh(tx, ask), None
+
+    def ensure_counter(self, tx: Transaction, ask: Ask) -> None:
+        """Make the counter if this is its first use."""
+        tx.change(
+            "INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 0) ON CONFLICT DO NOTHING",
+            **key_of(ask),
+        )
+
+    def refresh(self, tx: Transaction, ask: Ask) -> int:
+        """Read the counter."""
+        value: int = tx.value(
+            "SELECT value FROM counters WHERE scope = :scope AND period = :period",
+            **key_of(ask),
+        )
+        return value
+
+
+class NativeSequence(CounterRow):
+    """A native sequence: unique and the fastest, but a number drawn is never given back, so failures leave gaps."""
+
+    keeps_counter = False
+    cache: ClassVar[int] = 1
+
+    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
+        """Take the sequence's next value. It stays taken whatever becomes of the document."""
+        name = sequence_name(ask)
+        number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
+        if number is None:
+            self.make_sequence(tx, ask, start=1)
+            number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
+        return number, None
+
+    def make_sequence(self, tx: Transaction, ask: Ask, *, start: int) -> None:
+        """Make the scope's sequence, once, whoever else is about to."""
+        name = sequence_name(ask)
+        tx.row("SELECT pg_advisory_xact_lock(hashtext(:name))", name=name)
+        tx.change(f"CREATE SEQUENCE IF NOT EXISTS {name} START WITH {start:d} CACHE {self.cache:d}")
+
+    def start_counter(self, tx: Transaction, ask: Ask) -> None:
+        """Start the sequence behind the highest number that exists."""
+        self.make_sequence(tx, ask, start=ask.through + 1)
+
+    def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take over documents, then start the sequence."""
+        answer = super().seed(tx, ask)
+        self.start_counter(tx, ask)
+        return answer
+
+
+def sequence_name(ask: Ask) -> str:
+    """Return the name of the scope's sequence: safe to stand in a statement, whatever the scope is called."""
+    return "numbers_" + hashlib.md5(f"{ask.place.scope}/{ask.place.period}".encode(), usedforsecurity=False).hexdigest()
+
+
+class NativeSequenceAfterCheck(NativeSequence):
+    """A native sequence that is asked only where the token is known to be new: what is sent again burns no number."""
+
+    def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Let nobody else work on this token; look for it; only then draw."""
+        tx.row("SELECT pg_advisory_xact_lock(hashtext(:token))", token=ask.key)
+        if tx.value("SELECT EXISTS (SELECT FROM documents WHERE token = :token)", token=ask.key):
+            return self.recall(tx, ask)
+        return super().draw_and_store(tx, ask)
+
+
+class MaxUnderAdvisoryLock(CounterRow):
+    """An advisory lock, then max + 1: right at READ COMMITTED, where the read sees what the lock's last holder committed."""
+
+    keeps_counter = False
+
+    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
+        """Lock the scope, then look for its highest number."""
+        tx.row("SELECT pg_advisory_xact_lock(hashtext(:scope), hashtext(:period))", **key_of(ask))
+        tx.at("locked")
+        return highest_plus_one(tx, ask)
+
+
+class MaxSerializable(CounterRow):
+    """max + 1 at SERIALIZABLE, the whole transaction run again when the server says so."""
+
+    keeps_counter = False
+    isolation = "serializable"
+
+    def draw(self, tx: Transaction, ask: Ask) -> Drawn:
+        """Look for the highest number; the server notices whoever else did."""
+        return highest_plus_one(tx, ask)
+
+
+class OptimisticSavepoint(CounterRow):
+    """max + 1 under a unique index, a savepoint around each try: gapless without a counter."""
+
+    keeps_counter = False
+
+    @classmethod
+    def schema(cls, settings: Settings) -> str:
+        """Return the DDL; the unique index is what the method stands on."""
+        return super().schema({**settings, "unique_index": True})
+
+    def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Try numbers upwards from the highest; a number that is taken costs a savepoint, not the transaction."""
+        number, basis = highest_plus_one(tx, ask)
+        while True:
+            tx.at("number_taken")
+            validate(ask)
+            tx.change("SAVEPOINT candidate")
+            try:
+                return self.store(tx, ask, number, basis)
+            except DBAPIError as e:
+                if violated(e) != "documents_number_key":
+                    raise
+                tx.change("ROLLBACK TO SAVEPOINT candidate")
+                number += 1
+
+
+def highest_plus_one(tx: Transaction, ask: Ask) -> Drawn:
+    """Return one more than the highest number of the scope."""
+    highest = tx.value("SELECT coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period", **key_of(ask))
+    return highest + 1, f"the highest number {highest}"
