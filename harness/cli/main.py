@@ -27,6 +27,7 @@ COMMANDS = (
     "audit",
     "report",
     "compare",
+    "prune",
     "gate",
     "init",
     "serve",
