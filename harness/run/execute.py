@@ -5,10 +5,11 @@ Store, database, schema, opening scene, engine, rest, books, judgement, run fold
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from harness.engines.stress import Progress, StressEngine, StressOutcome, StressPlan
+from harness.engines.stress import Progress, StressEngine, StressPlan
 from harness.invariants import judge
 from harness.model import Finding, FindingClass, History, verdict_of
 from harness.recording.loader import FileFacts, load
@@ -22,12 +23,47 @@ from harness.run.versions import versions
 from harness.stores.base import Database, Store
 
 
+@dataclass(frozen=True, kw_only=True)
+class Raced:
+    """What an engine says of its race, apart from the history.
+
+    ``seconds`` is how long clients were at work. ``recorded`` is how many operations the engine's processes say that they
+    recorded, if they count. ``facts`` go into the result.
+    """
+
+    seconds: float
+    findings: Sequence[Finding] = ()
+    recorded: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Race = Callable[[RunRequest, Database | None, RunFolder, Callable[[Progress], None]], Raced]
+"""How an engine is asked for a race on a database whose scene is set; it leaves its history in the folder."""
+
+
+def stress(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
+    """Race with many processes at full speed."""
+    outcome = StressEngine(_plan(request, database, folder), observe).run()
+    return Raced(
+        seconds=outcome.seconds,
+        findings=engine_findings(outcome.stuck, outcome.troubles),
+        facts={"processes_restarted": outcome.restarted},
+    )
+
+
 def execute(
     request: RunRequest,
     stores: Stores,
     observe: Callable[[Progress], None] = lambda progress: None,
+    race: Race = stress,
 ) -> RunResult:
     """Run the request on the stores and return the result, which is also written to a new run folder.
+
+    Args:
+        request: what to run.
+        stores: where.
+        observe: told the progress a few times a second.
+        race: the engine that drives the clients.
 
     Raises:
         UsageError: target and scenario do not fit, or cannot be sent to processes.
@@ -46,9 +82,8 @@ def execute(
             with clock.phase("prepare"):
                 request.target.install(database)
                 open_scene(request, database, folder)
-            plan = _plan(request, database, folder)
             with clock.phase("race"):
-                outcome = StressEngine(plan, observe).run()
+                raced = race(request, database, folder, observe)
             with clock.phase("rest"):
                 trouble = come_to_rest(store, database)
             with clock.phase("books"):
@@ -60,19 +95,21 @@ def execute(
         finally:
             if store and database:
                 store.drop_database(database)
-    findings = [*judgement.findings, *_engine_findings(outcome)]
+    operations = race_of(judgement.history)
+    findings = [*judgement.findings, *raced.findings, *_lost_evidence(raced, operations)]
+    findings += _vacuous(operations, findings)
     result = RunResult(
         verdict=verdict_of(findings, checked=len(judgement.checked)),
         seed=request.seed,
         scenario=request.scenario.name,
         target=request.target.name,
         engine=request.engine,
-        operations=race_of(judgement.history).count(),
+        operations=operations.count(),
         findings=findings,
         timings=clock.timings,
         checked=judgement.checked,
         skipped=judgement.skipped,
-        facts=_facts(request, store, history, files, outcome),
+        facts=_facts(request, store, history, files, raced),
         folder=folder.path,
         command=request.command,
     )
@@ -98,9 +135,10 @@ def _plan(request: RunRequest, database: Database | None, folder: RunFolder) -> 
     )
 
 
-def _engine_findings(outcome: StressOutcome) -> list[Finding]:
+def engine_findings(stuck: Sequence[tuple[int, float]], troubles: Sequence[str]) -> list[Finding]:
+    """Return what is wrong when clients were stuck (client, seconds), or met with trouble."""
     findings = []
-    for client, seconds in outcome.stuck:
+    for client, seconds in stuck:
         findings.append(
             Finding(
                 finding_class=FindingClass.LIVENESS,
@@ -109,21 +147,36 @@ def _engine_findings(outcome: StressOutcome) -> list[Finding]:
                 evidence={"client": client, "seconds": seconds},
             )
         )
-    for trouble in outcome.troubles:
-        findings.append(
-            Finding(
-                finding_class=FindingClass.INDETERMINATE,
-                invariant="L-PROGRESS",
-                message=f"{trouble}; what it would have done is not known",
-                evidence={"trouble": trouble},
-            )
-        )
+    for trouble in troubles:
+        findings.append(indeterminate(f"{trouble}; what it would have done is not known", {"trouble": trouble}))
     return findings
 
 
-def _facts(
-    request: RunRequest, store: Store | None, history: History, files: list[FileFacts], outcome: StressOutcome
-) -> dict[str, Any]:
+def indeterminate(message: str, evidence: Mapping[str, Any]) -> Finding:
+    """Return the finding that nobody can say, because of what happened to the run itself."""
+    return Finding(finding_class=FindingClass.INDETERMINATE, invariant="L-PROGRESS", message=message, evidence=evidence)
+
+
+def _lost_evidence(raced: Raced, operations: History) -> list[Finding]:
+    if raced.recorded is None or raced.recorded == len(operations):
+        return []
+    return [
+        indeterminate(
+            f"{raced.recorded} operations were recorded and {len(operations)} arrived: evidence is missing",
+            {"recorded": raced.recorded, "arrived": len(operations)},
+        )
+    ]
+
+
+def _vacuous(operations: History, findings: Sequence[Finding]) -> list[Finding]:
+    if operations.count()["ok"] or any(f.invariant == "L-PROGRESS" for f in findings):
+        return []
+    return [
+        indeterminate(f"nothing succeeded of {len(operations)} operations: nothing is proved", {"operations": len(operations)})
+    ]
+
+
+def _facts(request: RunRequest, store: Store | None, history: History, files: list[FileFacts], raced: Raced) -> dict[str, Any]:
     return {
         "store": store.description if store else None,
         "clients": request.clients,
@@ -131,9 +184,9 @@ def _facts(
         "scenario_settings": dict(request.settings),
         "target_settings": dict(request.target.settings),
         "policy": request.policy.name,
-        "operations_per_second": round(len(history) / outcome.seconds, 1) if outcome.seconds else None,
-        "processes_restarted": outcome.restarted,
+        "operations_per_second": round(len(history) / raced.seconds, 1) if raced.seconds else None,
         "torn_files": sum(f.torn for f in files),
         "unended_files": sum(not f.ended for f in files),
         "versions": versions(),
+        **raced.facts,
     }

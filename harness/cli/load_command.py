@@ -1,0 +1,84 @@
+"""racegate load: a scenario as Locust users over time, judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli import options
+
+DEFAULT_SECONDS = 30.0
+
+Users = Annotated[int, typer.Option("--users", "-u", "--clients", "-c", min=1, max=10_000, help="concurrent users")]
+SpawnRate = Annotated[
+    float | None, typer.Option("--spawn-rate", "-r", min=0.01, help="users started per second; default: all within a second")
+]
+LoadProcesses = Annotated[
+    int, typer.Option("--processes", min=1, max=64, help="Locust workers, each a process; with more than one a master besides")
+]
+Think = Annotated[
+    Any, typer.Option("--think", parser=options.seconds, metavar="TIME", help="the most that a user pauses before each call")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("load")(load)
+
+
+def load(
+    scenario: Annotated[str | None, typer.Argument(help="what is fired; see: racegate list scenarios")] = None,
+    target: options.Target = None,
+    users: Users = 16,
+    spawn_rate: SpawnRate = None,
+    processes: LoadProcesses = 1,
+    think: Think = None,
+    ops: options.Ops = None,
+    duration: options.Duration = None,
+    budget: options.Budget = None,
+    seed: options.Seed = None,
+    policy: options.PolicyName = None,
+    sets: options.Sets = None,
+    postgres: options.Postgres = "embedded",
+    mongo: options.Mongo = "embedded",
+    disposable: options.Disposable = None,
+    out: options.Out = Path("runs"),
+    json: options.Json = None,
+) -> int:
+    """Load a target with Locust users over time, and judge what the store holds afterwards.
+
+    Example: racegate load concurrent_creates --target reference:pg.counter_row --users 20 --duration 10s
+    """
+    from harness.cli.loading import load_and_show  # noqa: PLC0415 - heavy, and not needed for --help
+    from harness.cli.output import this_command  # noqa: PLC0415
+    from harness.cli.running import open_stores  # noqa: PLC0415
+    from harness.model import UsageError  # noqa: PLC0415
+    from harness.run.knobs import parse_assignments  # noqa: PLC0415
+    from harness.run.loaded import LoadOptions  # noqa: PLC0415
+    from harness.run.request import build_request  # noqa: PLC0415
+
+    if scenario is None:
+        raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
+    if target is None:
+        raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
+    drawn = options.some_seed(seed)
+    request = build_request(
+        scenario=scenario,
+        target=target,
+        chosen=parse_assignments(sets or []),
+        policy=policy,
+        clients=users,
+        processes=processes,
+        ops=ops,
+        duration=duration if duration or ops else DEFAULT_SECONDS,
+        budget=budget,
+        seed=drawn,
+        out=out,
+        engine="load",
+        command=this_command(drawn),
+    )
+    chosen = LoadOptions(spawn_rate=spawn_rate or float(users), think=(0.0, think or 0.0))
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=users) as stores:
+        return load_and_show(request, stores, chosen, json=json)

@@ -1,0 +1,51 @@
+"""What a load run is asked to do: a plain value that travels to the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.model.scenario import Scenario
+from harness.stores.base import Database
+from harness.targets.base import Target
+
+GRACE = 10.0
+"""Seconds that operations may take to complete after a run was told to stop; then their clients are ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadPlan:
+    """A run over time with ``users`` clients, started ``spawn_rate`` a second.
+
+    ``duration`` and ``grace`` are seconds; without a duration the run goes on until it is stopped, or until ``ops``
+    operations were sent by all processes together, if that is given. ``think`` is the least and the most that a client
+    pauses before a call, in seconds, on top of what the scenario asks for. ``folder`` receives one history file per process.
+    """
+
+    target: Target
+    database: Database | None
+    scenario: Scenario
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    users: int
+    spawn_rate: float
+    duration: float | None
+    ops: int | None = None
+    think: tuple[float, float] = (0.0, 0.0)
+    grace: float = GRACE
+    seed: int
+    folder: Path
+
+    def share(self, rank: int, processes: int) -> int | None:
+        """Return how many operations the process of that rank sends, of ``ops`` in all; None if there is no limit."""
+        return None if self.ops is None else self.ops // processes + (rank < self.ops % processes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one process is to be: ``local`` alone, or the ``master`` or ``worker`` number so and so of ``processes``."""
+
+    role: str
+    number: int
+    processes: int

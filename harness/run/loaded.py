@@ -1,0 +1,117 @@
+"""Runs a scenario under load: the same phases as any run at full speed, with Locust's users between scene and rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.engines.load.engine import LoadEngine, LoadOutcome
+from harness.engines.load.measures import merged, saturated, summary
+from harness.engines.load.plan import LoadPlan
+from harness.engines.stress import Progress
+from harness.model import Finding
+from harness.run.execute import Raced, engine_findings, execute, indeterminate
+from harness.run.folder import RunFolder
+from harness.run.result import RunResult
+from harness.run.run_request import RunRequest
+from harness.run.stores import Stores
+from harness.stores.base import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """What a load run is told beyond what every run is.
+
+    ``spawn_rate`` is users started per second; ``think`` the least and the most that a user pauses before a call, in seconds.
+    """
+
+    spawn_rate: float
+    think: tuple[float, float] = (0.0, 0.0)
+
+
+def run_load(
+    request: RunRequest,
+    stores: Stores,
+    options: LoadOptions,
+    observe: Callable[[Progress], None] = lambda progress: None,
+) -> RunResult:
+    """Run the request under load, with ``clients`` of the request as users, and judge it.
+
+    Raises:
+        UsageError: target and scenario do not fit, or cannot be sent to processes.
+        EnvironmentProblem: a store, the disk, the opening scene or a load process failed.
+    """
+
+    def race(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
+        with LoadEngine(processes=request.processes, logs=folder.path / "logs") as engine:
+            outcome = engine.run(plan_of(request, options, database, folder), observe)
+        return raced(request, options, outcome)
+
+    return execute(request, stores, observe, race)
+
+
+def plan_of(request: RunRequest, options: LoadOptions, database: Database | None, folder: RunFolder) -> LoadPlan:
+    """Return what the load processes are told."""
+    return LoadPlan(
+        target=request.target,
+        database=database,
+        scenario=request.scenario,
+        settings=request.settings,
+        users=request.clients,
+        spawn_rate=options.spawn_rate,
+        duration=request.budget if request.duration is None else min(request.duration, request.budget),
+        ops=request.ops,
+        think=options.think,
+        seed=request.seed,
+        folder=folder.history,
+    )
+
+
+def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome) -> Raced:
+    """Return what the engine's outcome means for the verdict, and what is worth keeping of it."""
+    counts = outcome.counts()
+    return Raced(
+        seconds=outcome.seconds,
+        findings=[*engine_findings(outcome.stuck, outcome.troubles), *_unfinished(request, outcome)],
+        recorded=None if outcome.lost else counts["invoked"],
+        facts={
+            "load": {
+                "users": request.clients,
+                "spawn_rate": options.spawn_rate,
+                "seconds": round(outcome.seconds, 3),
+                "counts": counts,
+                "requests": outcome.requests,
+                "errors": outcome.errors,
+                "latency_ms": latencies_of(outcome.finals),
+                "generator": [final["generator"] for final in outcome.finals],
+                "saturated": saturated([final["generator"] for final in outcome.finals]),
+            }
+        },
+    )
+
+
+def latencies_of(finals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the latencies of all processes together, in ms by operation: service time, and response time if measured."""
+    names = sorted({f for final in finals for f in final["latencies"]})
+    found: dict[str, Any] = {}
+    for f in names:
+        parts = [final["latencies"][f] for final in finals if f in final["latencies"]]
+        kinds = {kind: merged(parts, kind) for kind in ("service", "response")}
+        found[f] = {kind: summary(histogram) for kind, histogram in kinds.items() if histogram is not None}
+    return found
+
+
+def _unfinished(request: RunRequest, outcome: LoadOutcome) -> list[Finding]:
+    findings = [
+        indeterminate(f"{lost}: what it recorded last, and what it would have done, is not known", {"lost": lost})
+        for lost in outcome.lost
+    ]
+    if outcome.interrupted and request.duration is not None:
+        findings.append(
+            indeterminate(
+                f"the run was interrupted after {outcome.seconds:.1f} of {request.duration:.1f} s",
+                {"seconds": outcome.seconds, "asked": request.duration},
+            )
+        )
+    return findings
