@@ -26,6 +26,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# For --postgres container and --mongo container where no registry can be reached. Starts Docker where it does not run and may.
+images: setup
+	containers/engine
+	PYTHON=$(abspath $(BIN))/python containers/images
+
 bench: setup
 	$(BIN)/python -m benchmarks
 

@@ -1,222 +1,295 @@
-"""Servers in containers, through testcontainers: the store that most users' CI has.
+"""One server in a container, through testcontainers: made, watched, killed and started again, removed.
 
-Settings are those of the embedded servers; data lies in memory. A container is labelled, watched by a reaper of its own, and
-gone when racegate is, however that ended.
+Its data lies in memory. The server is not the container's first process: a small shell script is, which starts it and, when
+it is killed on purpose, waits to be told to start it again. So container, data and port outlive the server, as a machine and its
+disk do; restarting the container would lose the memory and move the port.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import re
 import secrets
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import psycopg
-import pymongo
-import pymongo.errors
+from types import TracebackType
+from typing import Any, Self
 
 from harness.model.errors import EnvironmentProblem
-from harness.stores.base import Database, StoreKind
-from harness.stores.embedded_postgres import server_settings
-from harness.stores.mongo import CONTROL, MongoDatabases
+from harness.stores.docker_engine import EVERY_ADDRESS, LABEL, LOOPBACK, Engine, explained, reason
 from harness.stores.options import StoreOptions
-from harness.stores.postgres import PostgresControl, PostgresDatabases
+from harness.stores.redaction import redact
 
 START_LIMIT = 120.0
 """Seconds that a container may take to serve, once its image is there."""
 
 REAPER = Path(__file__).with_name("reaper.py")
-USER = "racegate"
-REPLICA_SET = "racegate"
+
+SCRATCH = "/racegate"
+"""A folder of ours in the container, in memory."""
+
+SCRATCH_SIZE = "mode=1777"
+"""How such folders are mounted: they may grow to half of the memory, as the engine lets them."""
+
+HELD, ENDED, ORDERED = f"{SCRATCH}/held", f"{SCRATCH}/ended", f"{SCRATCH}/pid"
+
+KEEPER = f"""
+while :; do
+  "$@" &
+  server=$!
+  echo $server >{ORDERED}
+  wait $server
+  status=$?
+  [ -e {HELD} ] || exit $status
+  : >{ENDED}
+  while [ -e {HELD} ]; do sleep 0.02; done
+  rm -f {ENDED}
+done
+"""
+"""The container's first process: ends with the server, unless the server was ended on purpose."""
+
+STOP = f'touch {HELD} && kill -{{signal}} "$(cat {ORDERED})" && while [ ! -e {ENDED} ]; do sleep 0.02; done'
+KILL = f"touch {HELD}; kill -9 -1; while [ ! -e {ENDED} ]; do sleep 0.02; done"
+"""Every process but the keeper and the shell that runs this: all the processes of a server, as a crash does."""
 
 
-class _Container:
-    """One container, started and watched.
+COMPLAINT = re.compile(r"fatal|error|could not|no space|invalid|denied", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a server's container is made of. ``command`` is handed to the image's entrypoint; ``port`` is inside."""
+
+    command: Sequence[str]
+    port: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    memory_folders: Sequence[str] = ()
+
+
+class Premises:
+    """What one store has in the engine: everything made under its token, and the reaper that removes it if nobody else does.
+
+    Args:
+        options: where logs are kept.
+        images: candidates, best first: see `harness.stores.images.candidates`.
 
     Raises:
-        EnvironmentProblem: Docker is missing or does not run, the image is not to be had, or the server died at the start.
+        EnvironmentProblem: Docker is missing or does not run, or no image is to be had.
     """
 
-    def __init__(self, image: str, *, port: int, command: list[str], environment: dict[str, str], data: str) -> None:
-        os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
-        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - reads the environment when imported
-
-        self.image = image
+    def __init__(self, options: StoreOptions, images: Sequence[str]) -> None:
+        self.engine = Engine()
+        self.token = secrets.token_hex(8)
+        self._folder = options.folder
+        self._containers: list[Container] = []
+        self._reaper: subprocess.Popen[bytes] | None = None
         try:
-            container: Any = DockerContainer(image).with_exposed_ports(port).with_command(command)
-            for name, value in environment.items():
-                container.with_env(name, value)
-            container.with_kwargs(tmpfs={data: "rw"}, labels={"org.racegate": str(os.getpid())})
-            container.start()
-        except Exception as e:
-            raise EnvironmentProblem(_why_not(image, e)) from e
-        self._container = container
+            self.image, found = self.engine.find_image(images)
+        except BaseException:
+            self.engine.close()
+            raise
+        configuration = found.attrs.get("Config") or {}
+        self._volumes = list(configuration.get("Volumes") or {})
+        self._entrypoint = list(configuration.get("Entrypoint") or [])
         self._reaper = subprocess.Popen(
-            [sys.executable, str(REAPER), container.get_wrapped_container().id],
+            [sys.executable, str(REAPER), self.token],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self.host: str = container.get_container_host_ip()
-        self.port = int(container.get_exposed_port(port))
 
-    def until(self, reached: Callable[[], object], trouble: tuple[type[Exception], ...]) -> None:
+    def run(self, plan: Plan, *, network: str | None = None) -> Container:
+        """Start a container. One on a network of ours is reached by its own address, any other by a published port."""
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+
+        try:
+            made: Any = DockerContainer(self.image)
+            made.with_envs(**plan.environment)
+            made.with_command(["-c", KEEPER, "racegate", *self._entrypoint, *plan.command])
+            for folder in dict.fromkeys([*self._volumes, *plan.memory_folders, SCRATCH]):
+                made.with_tmpfs_mount(folder, SCRATCH_SIZE)
+            if network is None:
+                # The published port of another machine's engine is reached from here, ours by nobody else.
+                made.ports[f"{plan.port}/tcp"] = (EVERY_ADDRESS if self.engine.remote else LOOPBACK,)
+            placed = {"network": network} if network else {}
+            made.with_kwargs(labels={LABEL: self.token}, entrypoint=["sh"], shm_size="256m", **placed)
+            made.start()
+            container = Container(made.get_wrapped_container(), plan.port, image=self.image, remote=self.engine.remote)
+        except (DockerException, RequestException, OSError) as e:
+            raise self.engine.trouble(f"the container of {self.image} could not be started", e) from e
+        self._containers.append(container)
+        return container
+
+    def make_network(self) -> str:
+        """Make a network of this store's own and return its name."""
+        from docker.errors import DockerException  # noqa: PLC0415
+
+        name = f"racegate-{self.token}"
+        try:
+            self.engine.client.networks.create(name, driver="bridge", labels={LABEL: self.token}, check_duplicate=True)
+        except DockerException as e:
+            raise self.engine.trouble("no network for the containers could be made", e) from e
+        return name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Keep the logs and remove everything, if what was done inside failed."""
+        if error is not None:
+            with contextlib.suppress(OSError, EnvironmentProblem):
+                self.keep_logs()
+            self.close()
+
+    def keep_logs(self) -> None:
+        """Write the logs of the containers to the folder of the options, if there is one."""
+        if self._folder is None:
+            return
+        for n, container in enumerate(self._containers, start=1):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            name = self.image.split("@", maxsplit=1)[0].replace("/", "-").replace(":", "-")
+            (self._folder / f"{name}-{n}.log").write_text(redact(container.log()), encoding="utf-8")
+
+    def close(self) -> None:
+        """Remove everything and wait until it is gone. May be called twice."""
+        reaper, self._reaper = self._reaper, None
+        if reaper is None:
+            return
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        assert reaper.stdin is not None
+        try:
+            self.engine.remove(self.token)
+            reaper.stdin.write(b"tidy")
+        except (DockerException, RequestException, OSError):
+            pass  # the reaper goes on trying
+        finally:
+            with contextlib.suppress(OSError):
+                reaper.stdin.close()
+            reaper.wait()
+            self.engine.close()
+
+
+class Container:
+    """A running container and the server in it."""
+
+    def __init__(self, made: Any, port: int, *, image: str, remote: str | None) -> None:
+        self._made = made
+        self._inner_port = port
+        self._image = image
+        self._remote = remote
+        made.reload()
+
+    @property
+    def inner_address(self) -> str:
+        """Its own address in its network: an IP address."""
+        self._made.reload()
+        networks = self._made.attrs["NetworkSettings"]["Networks"].values()
+        return next((str(n["IPAddress"]) for n in networks if n["IPAddress"]), "")
+
+    def address(self) -> tuple[str, int]:
+        """Return where it is reached: the published port, or, where that leads nowhere, its own address.
+
+        The published port leads nowhere when racegate itself runs in a container beside it.
+        """
+        self._made.reload()
+        published = (self._made.ports.get(f"{self._inner_port}/tcp") or [None])[0]
+        if published is None:
+            return self.inner_address, self._inner_port
+        outside = (self._remote or LOOPBACK, int(published["HostPort"]))
+        inside = (self.inner_address, self._inner_port)
+        if self._remote is None and not _answers(outside) and inside[0] and _answers(inside):
+            return inside
+        return outside
+
+    def until(self, reached: Callable[[], object], trouble: tuple[type[Exception], ...], *, limit: float = START_LIMIT) -> None:
         """Ask again and again until the server serves. Raises EnvironmentProblem with its last words when it does not."""
-        limit = time.monotonic() + START_LIMIT
+        end = time.monotonic() + limit
         while True:
             try:
                 if reached():
                     return
+                last = "not ready"
             except trouble as e:
                 last = str(e)
-            else:
-                last = "not ready"
-            state = self._container.get_wrapped_container()
-            state.reload()
-            if state.status == "exited" or time.monotonic() > limit:
-                words = " | ".join(state.logs(tail=3).decode(errors="replace").strip().splitlines())
-                raise EnvironmentProblem(f"the container of {self.image} does not serve: {words or last}")
-            time.sleep(0.05)  # between two questions; the answer is the condition
+            self._made.reload()
+            if self._made.status in ("exited", "dead") or time.monotonic() > end:
+                words = explained(" ".join((telling(self.log(tail=40)) or last).split()))
+                raise EnvironmentProblem(f"the container of {self._image} does not serve: {redact(words)}")
+            time.sleep(0.02)  # between two questions; the answer is the condition
 
-    def close(self) -> None:
-        """Remove the container and wait until it is gone."""
-        if self._reaper.stdin is not None and not self._reaper.stdin.closed:
-            self._reaper.stdin.close()
-        self._reaper.wait()
+    def log(self, tail: int | str = "all") -> str:
+        """Return what the server said."""
+        from docker.errors import DockerException  # noqa: PLC0415
 
-
-def _why_not(image: str, error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    kind = type(error).__name__
-    if "ImageNotFound" in kind or "manifest" in text or "pull access" in text:
-        return f"the image {image} is not to be had: {text}; build it (make images) or name another"
-    if kind in ("DockerException", "APIError", "ConnectionError") or "Connection aborted" in text:
-        return f"Docker is missing or does not run: {text}; start it, or use embedded instead of container"
-    return f"the container of {image} could not be started: {kind}: {text}"
-
-
-class ContainerPostgres:
-    """A PostgreSQL server in a container. See `harness.stores.base.Store`."""
-
-    kind = StoreKind.POSTGRES
-
-    def __init__(self, options: StoreOptions) -> None:
-        password = secrets.token_urlsafe(16)
-        flags = [word for name, value in server_settings(options).items() for word in ("-c", f"{name}={value}")]
-        self._container = _Container(
-            options.postgres_image,
-            port=5432,
-            command=["postgres", *flags],
-            environment={
-                "POSTGRES_USER": USER,
-                "POSTGRES_PASSWORD": password,
-                "POSTGRES_DB": "postgres",
-                "POSTGRES_INITDB_ARGS": "--no-sync",
-                "PGDATA": "/racegate/data",
-            },
-            data="/racegate",
-        )
-        host, port = self._container.host, self._container.port
-        url = f"postgresql://{USER}:{password}@{host}:{port}/postgres"
         try:
-            self._container.until(lambda: _serves(url), (psycopg.OperationalError,))
-            self.control = PostgresControl(url)
-            version = self.control.execute("SHOW server_version")[0][0]
-        except BaseException:
-            self._container.close()
-            raise
-        self._databases = PostgresDatabases(self.control, host=host, port=port, user=USER, password=password)
-        self.description = f"PostgreSQL {version}, container of {options.postgres_image}"
+            said: bytes = self._made.logs(tail=tail)
+        except DockerException as e:
+            return f"no log: {reason(e)}"
+        return said.decode(errors="replace")
 
-    def create_database(self) -> Database:
-        """Make an empty database."""
-        return self._databases.create()
+    def stop(self, signal: str) -> None:
+        """Send the server a signal that ends it, and wait until it has ended."""
+        self._order(STOP.format(signal=signal))
 
-    def drop_database(self, database: Database) -> None:
-        """Drop it, whoever is still connected."""
-        self._databases.drop(database)
+    def kill(self) -> None:
+        """Kill every process of the server."""
+        self._order(KILL)
 
-    def in_flight(self, database: Database) -> list[str]:
-        """Describe the sessions that are active or in a transaction."""
-        return self._databases.in_flight(database.name)
+    def start(self) -> None:
+        """Start the server again after `stop` or `kill`."""
+        self._order(f"rm -f {HELD}")
 
-    def end_in_flight(self, database: Database) -> int:
-        """Terminate those sessions."""
-        return self._databases.end_in_flight(database.name)
+    def pause(self) -> None:
+        """Freeze every process of the container."""
+        self._did("pause", self._made.pause)
 
-    def close(self) -> None:
-        """Remove the container."""
-        self.control.close()
-        self._container.close()
+    def resume(self) -> None:
+        """Let them go on."""
+        self._did("resume", self._made.unpause)
 
+    def cut_off(self, network: Any) -> None:
+        """Take the container from its network: nobody reaches it, and it reaches nobody."""
+        self._did("cut off", lambda: network.disconnect(self._made, force=True))
 
-class ContainerMongo:
-    """A MongoDB replica set of one node in a container. See `harness.stores.base.Store`."""
+    def reconnect(self, network: Any, address: str) -> None:
+        """Put it back into its network under the address that it had."""
+        self._did("reconnect", lambda: network.connect(self._made, ipv4_address=address))
 
-    kind = StoreKind.MONGO
+    def _order(self, script: str) -> None:
+        done = self._did("order", lambda: self._made.exec_run(["sh", "-c", script]))
+        if done.exit_code:
+            said = " ".join(done.output.decode(errors="replace").split())
+            raise EnvironmentProblem(f"the container of {self._image} did not obey: {said or done.exit_code}")
 
-    def __init__(self, options: StoreOptions) -> None:
-        self._container = _Container(
-            options.mongo_image,
-            port=27017,
-            command=["mongod", "--replSet", REPLICA_SET, "--bind_ip_all", "--dbpath", "/racegate", "--quiet"],
-            environment={},
-            data="/racegate",
-        )
-        address = f"{self._container.host}:{self._container.port}"
-        self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(
-            f"mongodb://{address}/?directConnection=true", appname=CONTROL, serverSelectionTimeoutMS=2000
-        )
+    def _did(self, what: str, deed: Callable[[], Any]) -> Any:
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
         try:
-            self._container.until(self._initiate, (pymongo.errors.PyMongoError,))
-            self._container.until(
-                lambda: self.client.admin.command("hello").get("isWritablePrimary"), (pymongo.errors.PyMongoError,)
-            )
-            version = self.client.server_info()["version"]
-        except BaseException:
-            self.close()
-            raise
-        self._databases = MongoDatabases(
-            self.client,
-            uri=f"mongodb://{address}/{{name}}?directConnection=true&appName={{name}}",
-            shown=f"mongodb://{address}/{{name}}",
-        )
-        self.description = f"MongoDB {version}, container of {options.mongo_image}"
-
-    def _initiate(self) -> bool:
-        try:
-            self.client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [{"_id": 0, "host": "localhost:27017"}]})
-        except pymongo.errors.OperationFailure as e:
-            return e.code == 23  # AlreadyInitialized
-        return True
-
-    def create_database(self) -> Database:
-        """Return a fresh database."""
-        return self._databases.create()
-
-    def drop_database(self, database: Database) -> None:
-        """Drop it and end what is in flight in it."""
-        self._databases.drop(database)
-
-    def in_flight(self, database: Database) -> list[str]:
-        """Describe the operations and open transactions of its clients."""
-        return self._databases.in_flight(database)
-
-    def end_in_flight(self, database: Database) -> int:
-        """Kill those operations and sessions."""
-        return self._databases.end_in_flight(database)
-
-    def close(self) -> None:
-        """Remove the container."""
-        self.client.close()
-        self._container.close()
+            return deed()
+        except (DockerException, RequestException) as e:
+            raise EnvironmentProblem(f"cannot {what} the container of {self._image}: {reason(e)}") from e
 
 
-def _serves(url: str) -> bool:
-    with psycopg.connect(url, connect_timeout=2):
-        return True
+def telling(log: str) -> str:
+    """Return the lines of a server's log that say why it died, or else the last ones, as one line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return " | ".join([line for line in lines if COMPLAINT.search(line)][-2:] or lines[-3:])[:400]
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address, timeout=1.0):
+            return True
+    except OSError:
+        return False

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,6 +72,38 @@ def _candidates() -> Iterator[Path]:
         yield Path(on_path)
 
 
+def server_flags() -> list[str]:
+    """Return the flags that every mongod of ours has, wherever it runs."""
+    return [
+        *("--replSet", REPLICA_SET, "--wiredTigerCacheSizeGB", "0.5", "--quiet", "--oplogSize", "256"),
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        *("--setParameter", "enableTestCommands=true"),
+        *("--setParameter", "transactionLifetimeLimitSeconds=3"),
+    ]
+
+
+def initiate(client: pymongo.MongoClient[Any], members: Sequence[str], *, journal: bool) -> bool:
+    """Make the server at the other end the first of a replica set, unless it is in one. Raises the driver's error.
+
+    Args:
+        client: connected to the first member directly.
+        members: each one's address as clients and members reach it.
+        journal: whether a write that a majority acknowledged is on their disks.
+    """
+    configuration = {
+        "_id": REPLICA_SET,
+        "members": [{"_id": n, "host": member} for n, member in enumerate(members)],
+        "writeConcernMajorityJournalDefault": journal,
+        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 500},
+    }
+    try:
+        client.admin.command("replSetInitiate", configuration)
+    except pymongo.errors.OperationFailure as e:
+        if e.code != 23:  # AlreadyInitialized
+            raise
+    return True
+
+
 class EmbeddedMongo:
     """A running replica set of one node. See `harness.stores.base.Store`.
 
@@ -121,27 +153,17 @@ class EmbeddedMongo:
         return [
             str(self._binary.path),
             *("--dbpath", str(self._folder), "--port", str(self._port), "--bind_ip", "127.0.0.1"),
-            *("--replSet", REPLICA_SET, "--nounixsocket", "--wiredTigerCacheSizeGB", "0.5", "--quiet"),
-            *("--oplogSize", "256"),
-            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-            *("--setParameter", "enableTestCommands=true"),
-            *("--setParameter", "transactionLifetimeLimitSeconds=3"),
+            "--nounixsocket",
+            *server_flags(),
         ]
 
     def _initiate(self) -> None:
         """Wait until the server answers, make it a replica set, and wait until it is primary."""
-        configuration = {
-            "_id": REPLICA_SET,
-            "members": [{"_id": 0, "host": f"127.0.0.1:{self._port}"}],
-            "writeConcernMajorityJournalDefault": self._options.fsync,
-            "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 500},
-        }
         self._until(lambda: self.client.admin.command("ping"))
         try:
-            self.client.admin.command("replSetInitiate", configuration)
+            initiate(self.client, [f"127.0.0.1:{self._port}"], journal=self._options.fsync)
         except pymongo.errors.OperationFailure as e:
-            if e.code != 23:  # AlreadyInitialized
-                raise problem(e) from e
+            raise problem(e) from e
         self._await_primary()
 
     def _await_primary(self) -> None:
@@ -192,6 +214,14 @@ class EmbeddedMongo:
         """Kill the server and start it again: every connection is lost."""
         self._server.order("restart")
         self._await_primary()
+
+    def pause_server(self) -> None:
+        """Freeze the server (SIGSTOP). `resume_server` lets it go on."""
+        self._server.order("pause")
+
+    def resume_server(self) -> None:
+        """Let a frozen server go on."""
+        self._server.order("resume")
 
     def close(self) -> None:
         """Stop the server and remove its data."""

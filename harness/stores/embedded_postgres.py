@@ -32,6 +32,9 @@ USER = "racegate"
 START_LIMIT = 30.0
 """Seconds that a server may take to accept connections."""
 
+INITDB_OPTIONS = ("--encoding=UTF8", "--locale=C", "--no-sync")
+"""What decides how a cluster of ours sorts and spells, wherever it runs."""
+
 PORT_TRIES = 5
 """How often another port is tried when the one that was free is taken after all."""
 
@@ -131,7 +134,15 @@ class EmbeddedPostgres:
 
     def _prepare(self) -> None:
         template = _template(self._binaries)
-        subprocess.run(["cp", "-a", "--reflink=auto", str(template), str(self._folder / "data")], check=True, capture_output=True)
+        done = subprocess.run(
+            ["cp", "-a", "--reflink=auto", str(template), str(self._folder / "data")], check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            why = said[-1].rpartition(": ")[2] if said else f"cp ended with {done.returncode}"
+            raise EnvironmentProblem(
+                f"cannot copy a fresh cluster to {self._folder}: {why}; free some space or set TMPDIR elsewhere"
+            )
 
     def _launch(self) -> None:
         for attempt in range(PORT_TRIES):
@@ -231,6 +242,14 @@ class EmbeddedPostgres:
                     raise
                 order = "start"
 
+    def pause_server(self) -> None:
+        """Freeze the postmaster (SIGSTOP): nobody new gets in. `resume_server` lets it go on."""
+        self._server.order("pause")
+
+    def resume_server(self) -> None:
+        """Let a frozen server go on."""
+        self._server.order("resume")
+
     def close(self) -> None:
         """Stop the server and remove its data."""
         self.control.close()
@@ -248,8 +267,8 @@ def _initialise(binaries: PostgresBinaries, to: Path) -> None:
     done = subprocess.run(
         [
             binaries["initdb"],
-            *("-D", str(to), "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"),
-            *("--auth-local=trust", "--auth-host=scram-sha-256"),
+            *("-D", str(to), "-U", USER, "--no-instructions", "--auth-local=trust", "--auth-host=scram-sha-256"),
+            *INITDB_OPTIONS,
         ],
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.model.errors import UsageError
 from harness.stores.base import Store, StoreKind
+from harness.stores.images import candidates, is_container
 from harness.stores.options import StoreOptions
 
 
@@ -12,7 +13,7 @@ def open_store(kind: StoreKind, spec: str, options: StoreOptions) -> Store:
 
     Args:
         kind: PostgreSQL or MongoDB.
-        spec: ``embedded``, ``container``, or a URL.
+        spec: ``embedded``, ``container``, ``container:IMAGE``, or a URL.
         options: see `StoreOptions`.
 
     Raises:
@@ -28,12 +29,17 @@ def open_store(kind: StoreKind, spec: str, options: StoreOptions) -> Store:
         from harness.stores.embedded_mongo import EmbeddedMongo  # noqa: PLC0415
 
         return EmbeddedMongo(options)
-    if spec == "container":
-        from harness.stores.container import ContainerMongo, ContainerPostgres  # noqa: PLC0415
+    if is_container(spec):
+        images = candidates(kind, spec, options)
+        if kind is StoreKind.POSTGRES:
+            from harness.stores.container_postgres import ContainerPostgres  # noqa: PLC0415
 
-        return ContainerPostgres(options) if kind is StoreKind.POSTGRES else ContainerMongo(options)
+            return ContainerPostgres(options, images)
+        from harness.stores.container_mongo import ContainerMongo  # noqa: PLC0415
+
+        return ContainerMongo(options, images)
     if "://" in spec:
         from harness.stores.url import UrlMongo, UrlPostgres  # noqa: PLC0415
 
         return UrlPostgres(spec, options) if kind is StoreKind.POSTGRES else UrlMongo(spec, options)
-    raise UsageError(f"--{kind} {spec!r} is not a store; expected embedded, container, or a URL")
+    raise UsageError(f"--{kind} {spec!r} is not a store; expected embedded, container, container:IMAGE, or a URL")
