@@ -30,10 +30,10 @@ Target = Annotated[
     typer.Option("--target", "-t", help="what to test: reference:VARIANT, or the URL of a service (with --config)"),
 ]
 Postgres = Annotated[
-    str, typer.Option(help="the PostgreSQL server: embedded, container, container:IMAGE, or a URL (with --disposable)", metavar="STORE")
+    str, typer.Option(help="the PostgreSQL server: embedded, container[:IMAGE], or a URL (with --disposable)", metavar="STORE")
 ]
 Mongo = Annotated[
-    str, typer.Option(help="the MongoDB server: embedded, container, container:IMAGE, or a URL (with --disposable)", metavar="STORE")
+    str, typer.Option(help="the MongoDB server: embedded, container[:IMAGE], or a URL (with --disposable)", metavar="STORE")
 ]
 Disposable = Annotated[
     str | None,

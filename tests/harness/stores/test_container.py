@@ -15,7 +15,7 @@ import pymongo
 import pytest
 
 from harness.model import EnvironmentProblem
-from harness.stores import Database, Store, StoreKind, StoreOptions, open_store
+from harness.stores import Database, StoreKind, StoreOptions, open_store
 from harness.stores.docker_engine import LABEL, Engine
 from harness.stores.images import DEFAULTS, candidates
 from tests.containers import needs_docker
@@ -51,7 +51,11 @@ def made(engine: Engine, token: str) -> list[str]:
 def test_nothing_of_a_container_is_left_after(kind: StoreKind, end: str, engine: Engine) -> None:
     volumes = {v["Name"] for v in engine.client.api.volumes()["Volumes"] or []}
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, kind.value], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", HOLDER, kind.value],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stdin is not None
