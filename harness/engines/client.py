@@ -47,6 +47,10 @@ class InjectedVanish(Exception):
     """The client's connection was cut on purpose; it will never learn what became of its operation."""
 
 
+class ClientKilled(BaseException):
+    """Raised in the code of a client that was killed in its own thread. No driver's handler of errors takes it for one."""
+
+
 class Client:
     """A client in its seat. Not safe to share between threads.
 
@@ -150,6 +154,8 @@ class Client:
             result = connection.call(call.f, call.arguments, call.token, checkpoint)
         except InjectedVanish as e:
             return Outcome.INFO, None, Failure(code="vanished", message=str(e)), 1
+        except ClientKilled:
+            return Outcome.INFO, None, Failure(code="killed", message="the client was killed on purpose"), 1
         except Exception as e:  # noqa: BLE001 - whatever a target raises is an outcome, that is the point
             outcome, failure = classify_error(e)
             return outcome, None, failure, int(getattr(e, "attempts", 1))

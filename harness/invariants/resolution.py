@@ -4,7 +4,8 @@ Every operation carries a client token that ends up in the row it makes. After t
 there (``ok``, with the number that the row has) or it is not (``fail``). If the books are incomplete nothing is resolved.
 This is the final read phase of jepsen.tigerbeetle's checker and of etcd's robustness tests.
 
-A table decides only if it keeps tokens at all: a table with rows and not one token says nothing about a token's absence.
+A table decides only if it keeps tokens at all: a table to which the race added rows and not one token says nothing about a
+token's absence.
 What cannot be decided stays ``info`` and keeps the run from passing.
 """
 
@@ -78,13 +79,20 @@ def keeps_tokens(table: pl.DataFrame) -> bool:
     return table.is_empty() or table["token"].null_count() < table.height
 
 
+def _new(name: str, books: Books) -> pl.DataFrame:
+    """Return a table's rows without those that are known to have been there before the race."""
+    table = books.table(name)
+    earlier = books.earlier.get(name)
+    return table.filter(~pl.col("id").is_in(earlier)) if earlier else table
+
+
 def _decided(group: pl.DataFrame, books: Books) -> pl.DataFrame:
     """Return operations of one name, decided if their table can."""
     f = group["f"][0]
     if f in READS:
         return _closed(group, "fail")
     name = TABLE_OF.get(f, ELSEWHERE)
-    if not books.has(name) or not keeps_tokens(books.table(name)):
+    if not books.has(name) or not keeps_tokens(_new(name, books)):
         return group
     table = books.table(name).filter(pl.col("token").is_not_null())
     taken = [c for c in TAKEN if c in table.columns]

@@ -110,12 +110,14 @@ class Books:
     """Canonical tables, read once after the clients were done and nothing of theirs was in flight.
 
     ``complete`` is false when the read did not finish or the store did not come to rest; then nothing can pass.
-    ``trouble`` says why. Each table is a data frame with the columns of `TABLES`, missing columns filled with nulls.
+    ``trouble`` says why. ``earlier`` are the ids of the rows that were there before the race, by table, where somebody looked.
+    Each table is a data frame with the columns of `TABLES`, missing columns filled with nulls.
     """
 
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     complete: bool = True
     trouble: str | None = None
+    earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         """Return a canonical table, empty if the target has none. Raises KeyError for an unknown name."""

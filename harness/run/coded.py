@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.engines.client import ClientKilled
 from harness.engines.explore import ExploreEngine, ExplorePlan, Found
 from harness.engines.explore.diagram import lanes, rows_of
 from harness.engines.explore.engine import fingerprints
@@ -246,6 +247,8 @@ def _played(
     with _control(plan.database) as connection, ExitStack() as stack:
         piece = _CodePiece([_part(c) for c in clients], list(invariants), plan.database, connection)
         piece.alike = _alike(clients)
+        if service is None:
+            piece.here = frozenset(n for n, actor in enumerate(clients) if not isinstance(actor, Request))
         engine = ExploreEngine(plan, piece)
         try:
             if service is not None:
@@ -362,6 +365,7 @@ class _CodePiece:
     """Clients that a test brings along."""
 
     alike: Sequence[frozenset[int]] = ()
+    here: frozenset[int] = frozenset()
     queries: Sequence[BooksQuery] = ()
 
     def __init__(self, parts: Sequence[Client], invariants: Sequence[Invariant], database: Database, connection: Any) -> None:
@@ -386,7 +390,7 @@ class _CodePiece:
         """Act, and keep the answer or the exception."""
         try:
             self._answers[client] = self._parts[client].act(self._handles[client])
-        except Exception as e:  # noqa: BLE001 - an answer like any other; invariants decide what it means
+        except (Exception, ClientKilled) as e:  # noqa: BLE001 - an answer like any other; invariants decide what it means
             self._answers[client] = e
             self._tidy(client)
 
@@ -404,6 +408,9 @@ class _CodePiece:
         close = getattr(self._handles.pop(client, None), "close", None)
         if close is not None:
             close()
+
+    def remember(self, tables: Mapping[str, Rows]) -> None:
+        """There are no books: invariants ask the database."""
 
     def begin(self) -> None:
         """Forget the answers."""

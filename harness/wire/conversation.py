@@ -132,6 +132,10 @@ class Session(Protocol):
         """The start-up is over: units may be begun."""
 
     @property
+    def outlives_connection(self) -> bool:
+        """The store keeps a transaction when its connection ends, until a time limit is over."""
+
+    @property
     def cancel_key(self) -> bytes:
         """The secret with which the store lets this connection be cancelled; empty if there is no such thing."""
 

@@ -71,6 +71,8 @@ PLANS = {
     Decision.KILL_CLIENT: Plan(move=Move.DROP, fate=Fate.CLIENT_KILLED, close=True),
 }
 _RELEASE = PLANS[Decision.RELEASE]
+_FORGOTTEN = Plan(move=Move.DROP, fate=Fate.CLIENT_KILLED, kill=True)
+"""A dead client whose transaction the store would keep until a time limit is over: the limit is made to be over now."""
 EXPIRED = Plan(move=Move.DROP, fate=Fate.HOLD_EXPIRED, close=True)
 
 
@@ -162,7 +164,10 @@ class Gate:
         """
         if self.held is None:
             raise UsageError(f"connection {self.connection} holds no step to decide on; wait for its StepArrived")
-        return self._carry_out(PLANS[decision])
+        plan = PLANS[decision]
+        if decision is Decision.KILL_CLIENT and self._session.outlives_connection:
+            plan = _FORGOTTEN
+        return self._carry_out(plan)
 
     def expire(self, now: float, limit: float) -> list[Command]:
         """Give up a step that has been held for more than ``limit`` seconds."""

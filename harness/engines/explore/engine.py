@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from harness.engines.explore.footprints import WORLD, Footprints, Schema, read_s
 from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
 from harness.engines.explore.piece import Ending, Piece
 from harness.engines.explore.play import Run
+from harness.engines.explore.pymongo_patience import impatient
 from harness.engines.explore.sampling import lots
 from harness.engines.explore.scene import MongoScene, PostgresScene, Scene
 from harness.engines.explore.search import Follow, Search, preemptions
@@ -87,6 +88,7 @@ class ExploreEngine:
     def __init__(self, plan: ExplorePlan, piece: Piece) -> None:
         self._plan = plan
         self._piece = piece
+        self._until_closed = ExitStack()
         self._proxy = open_proxy(plan.database.kind.value, plan.database.url)
         self._scene: Scene
         self._control: psycopg.Connection[Any] | None = None
@@ -95,9 +97,10 @@ class ExploreEngine:
             schema = read_schema(self._control)
             self._scene = PostgresScene(plan.database.url, piece.queries)
         else:
+            self._until_closed.enter_context(impatient())
             schema = Schema()
             self._scene = MongoScene(plan.database, piece.queries)
-        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike)
+        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike, piece.here)
         self._judged: dict[Hashable, Sequence[Finding]] = {}
         self._touched: frozenset[str] | None = None
 
@@ -108,6 +111,7 @@ class ExploreEngine:
 
     def __enter__(self) -> ExploreEngine:
         self._scene.remember()
+        self._piece.remember(self._scene.read())
         for client in range(self._piece.clients):
             self._enter(client)
         if self._control is not None:
@@ -135,6 +139,7 @@ class ExploreEngine:
         self._stage.close()
         self._proxy.close()
         self._scene.close()
+        self._until_closed.close()
         if self._control is not None:
             self._control.close()
 

@@ -48,6 +48,10 @@ class Piece(Protocol):
     """Sets of clients that do the same but for names."""
 
     @property
+    def here(self) -> frozenset[int]:
+        """Clients whose code runs in their own thread: being killed ends it. `ClientKilled` is what they see of it."""
+
+    @property
     def queries(self) -> Sequence[BooksQuery]:
         """How the books are read."""
 
@@ -62,6 +66,9 @@ class Piece(Protocol):
 
     def leave(self, client: int) -> None:
         """Disconnect a client."""
+
+    def remember(self, tables: Mapping[str, Rows]) -> None:
+        """Note what the books hold before every interleaving."""
 
     def begin(self) -> None:
         """Forget the last interleaving."""
@@ -125,7 +132,7 @@ class OperationsEnding:
     opening: Sequence[Operation]
     operations: Sequence[Operation]
     tables: Mapping[str, Rows]
-    complete: bool = True
+    earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def history(self) -> History:
@@ -135,7 +142,7 @@ class OperationsEnding:
     @cached_property
     def books(self) -> Books:
         """The rows as typed tables."""
-        return books_of(self.tables)
+        return replace(books_of(self.tables), earlier=self.earlier)
 
     @cached_property
     def key(self) -> Hashable:
@@ -249,8 +256,14 @@ class ScenarioPiece:
     opening: Sequence[Operation] = ()
     absent: frozenset[int] = frozenset()
     alike: Sequence[frozenset[int]] = ()
+    _earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
     _seated: dict[int, Client] = field(default_factory=dict)
     _record: OperationList = field(default_factory=OperationList)
+
+    @property
+    def here(self) -> frozenset[int]:
+        """Every client of a target that is Python code; none of a service somewhere."""
+        return frozenset(range(self.clients))
 
     @property
     def queries(self) -> Sequence[BooksQuery]:
@@ -296,6 +309,14 @@ class ScenarioPiece:
         """Close the connection."""
         self._seated[client].close()
 
+    def remember(self, tables: Mapping[str, Rows]) -> None:
+        """Note which rows there are, by their ids."""
+        self._earlier = {
+            name: frozenset(row[rows.names.index("id")] or "" for row in rows.rows)
+            for name, rows in tables.items()
+            if "id" in rows.names
+        }
+
     def begin(self) -> None:
         """Forget what was recorded."""
         self._record.operations.clear()
@@ -303,7 +324,7 @@ class ScenarioPiece:
     def ending(self, tables: Mapping[str, Rows]) -> OperationsEnding:
         """Return the operations with the rows."""
         operations = sorted(self._record.operations, key=lambda o: o.invoked)
-        return OperationsEnding(opening=self.opening, operations=operations, tables=tables)
+        return OperationsEnding(opening=self.opening, operations=operations, tables=tables, earlier=self._earlier)
 
     def judge(self, ending: Ending) -> Sequence[Finding]:
         """Judge history and books."""

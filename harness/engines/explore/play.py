@@ -93,12 +93,14 @@ class Run:
 class Ground:
     """What outlives an interleaving.
 
-    ``ask`` tells which of these backends wait for another of them. ``owner`` and ``backend`` are by connection. ``dead`` are
-    clients that were killed in this run: whatever their code still does, they do not act.
+    ``ask`` tells which of these backends wait for another of them. ``kill`` ends a client's code, if it runs here. ``owner`` and
+    ``backend`` are by connection. ``dead`` are clients that were killed in this run: whatever their code still does, they do not
+    act.
     """
 
     proxy: WireProxy
     ask: Callable[[Sequence[int]], set[int]]
+    kill: Callable[[int], None]
     footprints: Footprints
     faults: FaultPlan = NO_FAULTS
     alike: Sequence[frozenset[int]] = ()
@@ -194,6 +196,7 @@ class Play:
             footprints.did(client, step, footprint)
         if move.decision is Decision.KILL_CLIENT:
             self._ground.dead.add(client)
+            self._ground.kill(client)
         self._let_go = self._let_go or bool(move.fault) or _may_let_go(step, footprint)
         open_elsewhere = (footprints.undone(c) for c in self.mood if c != client)
         self._patience = ASK_AFTER if all(independent(footprint, other) for other in open_elsewhere) else ASK_SOON

@@ -40,6 +40,7 @@ class Stage:
         clients: how many.
         faults: what may go wrong, if the chooser wants it to.
         alike: sets of clients that do the same but for names.
+        here: clients whose code runs in their own thread, and not in a service somewhere: being killed ends it.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Stage:
         clients: int,
         faults: FaultPlan = NO_FAULTS,
         alike: Sequence[frozenset[int]] = (),
+        here: frozenset[int] = frozenset(),
     ) -> None:
-        self._ground = Ground(proxy=proxy, ask=blocked, footprints=footprints, faults=faults, alike=alike)
+        self._ground = Ground(proxy=proxy, ask=blocked, kill=self._kill, footprints=footprints, faults=faults, alike=alike)
+        self._here = here
         self._proxy = proxy
         self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._carrier: _Carrier | None = None
@@ -66,6 +69,10 @@ class Stage:
             if number not in before:
                 self._ground.owner[number] = client
                 self._ground.backend[number] = opened.backend
+
+    def _kill(self, client: int) -> None:
+        if client in self._here:
+            self.workers[client].kill()
 
     def alive(self, client: int) -> bool:
         """Tell whether a client was not killed in this run."""

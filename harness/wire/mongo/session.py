@@ -97,6 +97,11 @@ class MongoSession:
         return True
 
     @property
+    def outlives_connection(self) -> bool:
+        """It does: ``transactionLifetimeLimitSeconds`` is a minute by default."""
+        return True
+
+    @property
     def cancel_key(self) -> bytes:
         """There is no such thing."""
         return b""

@@ -115,6 +115,11 @@ class PostgresSession:
         return self.phase is Phase.READY or self.phase is Phase.TUNNEL
 
     @property
+    def outlives_connection(self) -> bool:
+        """It does not: the server rolls back."""
+        return False
+
+    @property
     def cancel_key(self) -> bytes:
         """The secret with which the server lets this connection be cancelled: 4 bytes, in protocol 3.2 up to 256."""
         return self._cancel_key
