@@ -22,6 +22,17 @@ Think = Annotated[
     Any, typer.Option("--think", parser=options.seconds, metavar="TIME", help="the most that a user pauses before each call")
 ]
 
+Rate = Annotated[
+    str | None,
+    typer.Option(
+        help=(
+            "open model: arrivals per second, whatever the answers: 100, 10..200 (ramp), 50,100,200 (steps), 50^500 (spike) or "
+            "@FILE (seconds, one a line); --users caps what is in flight"
+        )
+    ),
+]
+Poisson = Annotated[bool, typer.Option("--poisson", help="with --rate: arrivals at random, not evenly spaced")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -35,6 +46,8 @@ def load(
     spawn_rate: SpawnRate = None,
     processes: LoadProcesses = 1,
     think: Think = None,
+    rate: Rate = None,
+    poisson: Poisson = False,
     ops: options.Ops = None,
     duration: options.Duration = None,
     budget: options.Budget = None,
@@ -54,6 +67,7 @@ def load(
     from harness.cli.loading import load_and_show  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.output import this_command  # noqa: PLC0415
     from harness.cli.running import open_stores  # noqa: PLC0415
+    from harness.engines.load.arrivals import parse_arrivals  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.loaded import LoadOptions  # noqa: PLC0415
@@ -63,7 +77,11 @@ def load(
         raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
     if target is None:
         raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
+    if rate is not None and (ops is not None or think is not None):
+        raise UsageError("--rate is a schedule of its own: --ops and --think do not go with it")
     drawn = options.some_seed(seed)
+    seconds = duration if duration or ops else DEFAULT_SECONDS
+    arrivals = None if rate is None else parse_arrivals(rate, seconds, even=not poisson)
     request = build_request(
         scenario=scenario,
         target=target,
@@ -72,13 +90,13 @@ def load(
         clients=users,
         processes=processes,
         ops=ops,
-        duration=duration if duration or ops else DEFAULT_SECONDS,
+        duration=seconds if arrivals is None else arrivals.seconds,
         budget=budget,
         seed=drawn,
         out=out,
         engine="load",
         command=this_command(drawn),
     )
-    chosen = LoadOptions(spawn_rate=spawn_rate or float(users), think=(0.0, think or 0.0))
+    chosen = LoadOptions(spawn_rate=spawn_rate or float(users), think=(0.0, think or 0.0), arrivals=arrivals)
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=users) as stores:
         return load_and_show(request, stores, chosen, json=json)

@@ -13,10 +13,12 @@ from harness.run.stores import Stores
 def load_and_show(request: RunRequest, stores: Stores, options: LoadOptions, *, json: str | None) -> int:
     """Run, show the result, and return the exit status."""
     title = f"{request.scenario.name} on {request.target.name}"
-    say(
-        f"racegate: {title}: {request.clients} users in {request.processes} Locust process{'es' * (request.processes > 1)}, "
-        f"{options.spawn_rate:g} started per second, seed {request.seed}"
-    )
+    where = f"in {request.processes} Locust process{'es' * (request.processes > 1)}"
+    if options.arrivals is None:
+        how = f"{request.clients} users {where}, {options.spawn_rate:g} started per second"
+    else:
+        how = f"{options.arrivals.text} arrivals per second {where}, at most {request.clients} in flight"
+    say(f"racegate: {title}: {how}, seed {request.seed}")
     with ProgressDisplay(title=title, ops=request.ops, duration=request.duration) as display:
         result = run_load(request, stores, options, display)
     show(result, json=json)

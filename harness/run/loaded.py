@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.engines.load.arrivals import Arrivals
 from harness.engines.load.engine import LoadEngine, LoadOutcome
 from harness.engines.load.measures import merged, saturated, summary
-from harness.engines.load.plan import LoadPlan
+from harness.engines.load.plan import GRACE, LoadPlan
 from harness.engines.stress import Progress
 from harness.model import Finding
 from harness.run.execute import Raced, engine_findings, execute, indeterminate
@@ -24,10 +26,12 @@ class LoadOptions:
     """What a load run is told beyond what every run is.
 
     ``spawn_rate`` is users started per second; ``think`` the least and the most that a user pauses before a call, in seconds.
+    With ``arrivals`` the model is open, and the clients of the request are the cap on what is in flight.
     """
 
     spawn_rate: float
     think: tuple[float, float] = (0.0, 0.0)
+    arrivals: Arrivals | None = None
 
 
 def run_load(
@@ -60,12 +64,20 @@ def plan_of(request: RunRequest, options: LoadOptions, database: Database | None
         settings=request.settings,
         users=request.clients,
         spawn_rate=options.spawn_rate,
-        duration=request.budget if request.duration is None else min(request.duration, request.budget),
+        duration=min(request.budget, _seconds(request, options)),
         ops=request.ops,
         think=options.think,
+        arrivals=options.arrivals,
         seed=request.seed,
         folder=folder.history,
     )
+
+
+def _seconds(request: RunRequest, options: LoadOptions) -> float:
+    """Return the seconds after which clients are told to stop; arrivals end by themselves, what is in flight a little later."""
+    if options.arrivals is not None:
+        return options.arrivals.seconds + GRACE
+    return math.inf if request.duration is None else request.duration
 
 
 def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome) -> Raced:
@@ -80,6 +92,7 @@ def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome) -> Ra
                 "users": request.clients,
                 "spawn_rate": options.spawn_rate,
                 "seconds": round(outcome.seconds, 3),
+                "arrivals": arrivals_of(options.arrivals, counts, outcome.seconds),
                 "counts": counts,
                 "requests": outcome.requests,
                 "errors": outcome.errors,
@@ -89,6 +102,19 @@ def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome) -> Ra
             }
         },
     )
+
+
+def arrivals_of(arrivals: Arrivals | None, counts: Mapping[str, int], seconds: float) -> dict[str, Any] | None:
+    """Return the rate that was asked for and the rate that was reached, per second, and who was late or dropped."""
+    if arrivals is None:
+        return None
+    span = arrivals.seconds or seconds
+    return {
+        "schedule": arrivals.text,
+        "offered_per_second": round(counts["arrived"] / span, 1),
+        "achieved_per_second": round(counts["invoked"] / max(span, seconds), 1),
+        **{name: counts[name] for name in ("arrived", "dropped", "late")},
+    }
 
 
 def latencies_of(finals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

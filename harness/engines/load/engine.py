@@ -104,7 +104,7 @@ class _Round:
     def limit(self) -> int | None:
         """When it must be over, whatever its processes say."""
         plan, limits = self.plan, []
-        if plan.duration is not None:
+        if plan.duration is not None and plan.duration < float("inf"):
             limits.append(self.began + int((plan.duration + plan.grace + END_LIMIT) * 1e9))
         if self.stop_at is not None:
             limits.append(self.stop_at + int((plan.grace + END_LIMIT) * 1e9))

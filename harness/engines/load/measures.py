@@ -77,7 +77,11 @@ def summary(histogram: HdrHistogram) -> dict[str, float]:
 
 @dataclass
 class Counts:
-    """What clients did: operations sent and how they ended, and connections that were refused."""
+    """What clients did: operations sent and how they ended, and connections that were refused.
+
+    In an open model ``arrived`` are the arrivals that came due, of which ``dropped`` found no free client, and ``late`` were
+    sent noticeably after their moment.
+    """
 
     invoked: int = 0
     ok: int = 0
@@ -85,6 +89,9 @@ class Counts:
     info: int = 0
     refused: int = 0
     unconnected: int = 0
+    arrived: int = 0
+    dropped: int = 0
+    late: int = 0
 
     def to_json(self) -> dict[str, int]:
         """Return the counts by name."""

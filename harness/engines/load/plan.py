@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.engines.load.arrivals import Arrivals
 from harness.model.scenario import Scenario
 from harness.stores.base import Database
 from harness.targets.base import Target
@@ -21,7 +22,8 @@ class LoadPlan:
 
     ``duration`` and ``grace`` are seconds; without a duration the run goes on until it is stopped, or until ``ops``
     operations were sent by all processes together, if that is given. ``think`` is the least and the most that a client
-    pauses before a call, in seconds, on top of what the scenario asks for. ``folder`` receives one history file per process.
+    pauses before a call, in seconds, on top of what the scenario asks for. With ``arrivals`` the model is open: the schedule
+    decides when a call is made, and ``users`` is the cap on what is in flight. ``folder`` receives one history file per process.
     """
 
     target: Target
@@ -33,9 +35,14 @@ class LoadPlan:
     duration: float | None
     ops: int | None = None
     think: tuple[float, float] = (0.0, 0.0)
+    arrivals: Arrivals | None = None
     grace: float = GRACE
     seed: int
     folder: Path
+
+    def locust_users(self, processes: int) -> int:
+        """Return how many users Locust itself is asked for: in an open model one a process stands for all clients there."""
+        return processes if self.arrivals is not None else self.users
 
     def share(self, rank: int, processes: int) -> int | None:
         """Return how many operations the process of that rank sends, of ``ops`` in all; None if there is no limit."""

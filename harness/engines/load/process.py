@@ -23,6 +23,7 @@ import psutil
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from harness.engines.load.arrival import arrival_class
 from harness.engines.load.channel import Channel
 from harness.engines.load.drivers import refuse_frozen
 from harness.engines.load.plan import LoadPlan, Part
@@ -92,8 +93,9 @@ class Actor:
         self.part = part
         self.channel = channel
         self.over = gevent.event.Event()
-        self.user_class = user_class()
-        self.environment = Environment(user_classes=[self.user_class])
+        self.closed = user_class()
+        self.open = arrival_class()
+        self.environment = Environment(user_classes=[self.closed])
 
     def say(self, said: str, **more: Any) -> None:
         """Tell the parent."""
@@ -103,6 +105,7 @@ class Actor:
         """Take what the next run is to do."""
         self.plan = order["plan"]
         self.environment.stop_timeout = self.plan.grace
+        self.environment.user_classes = [self.open if self.plan.arrivals is not None else self.closed]
         self.prepare()
         refuse = self.refusal()
         if refuse is not None:
@@ -140,7 +143,7 @@ class Worker(Actor):
     def prepare(self) -> None:
         """Make the site on which this run's clients work."""
         self.here = Site(plan=self.plan, number=self.part.number, rank=self.rank, processes=self.part.processes)
-        self.user_class.site = self.here
+        self.closed.site = self.open.site = self.here
         if not self.rounds:
             gevent.spawn(self.tell_progress)
             gevent.spawn(watch_generator, lambda: self.here)
@@ -195,7 +198,8 @@ class Control(Actor):
         self.environment.events.spawning_complete.add_listener(all_there)
         limit = gevent.Timeout.start_new(self.plan.duration) if self.plan.duration else None
         try:
-            self.runner.start(self.plan.users, spawn_rate=self.plan.spawn_rate)
+            users = self.plan.locust_users(self.part.processes)
+            self.runner.start(users, spawn_rate=max(self.plan.spawn_rate, users) if self.plan.arrivals else self.plan.spawn_rate)
             spawned.wait()
             while self.runner.user_count:
                 gevent.sleep(LOOK)

@@ -148,6 +148,10 @@ class Site:
         response = None if intended is None else completed - intended
         self.latencies[operation.f].add(completed - operation.invoked, response)
 
+    def trouble(self, error: Exception) -> None:
+        """Note that a client could not go on."""
+        self.troubles.append(f"a client gave up: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+
     def end(self) -> dict[str, Any]:
         """Close the history file and return the process's final word. Raises EnvironmentProblem if it cannot be written."""
         self.recorder.close()

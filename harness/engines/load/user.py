@@ -80,7 +80,7 @@ class ScenarioUser(User):
 
     def give_up(self, error: Exception) -> None:
         """Report a client that cannot go on, and end the run if none can (the disk is full)."""
-        self.site.troubles.append(f"a client gave up: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        self.site.trouble(error)
         if isinstance(error, RacegateError):
             gevent.spawn(self.environment.runner.stop)
         raise StopUser from error
