@@ -71,7 +71,7 @@ def load(
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.loaded import LoadOptions  # noqa: PLC0415
-    from harness.run.request import build_request  # noqa: PLC0415
+    from harness.run.request import DEFAULT_BUDGET, build_request  # noqa: PLC0415
 
     if scenario is None:
         raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
@@ -91,7 +91,7 @@ def load(
         processes=processes,
         ops=ops,
         duration=seconds if arrivals is None else arrivals.seconds,
-        budget=budget,
+        budget=budget or max(DEFAULT_BUDGET, 2 * (seconds or 0.0)),
         seed=drawn,
         out=out,
         engine="load",

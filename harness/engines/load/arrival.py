@@ -14,7 +14,7 @@ import gevent
 from gevent.pool import Pool
 from locust import User, task
 from locust.exception import StopUser
-from locust.user.users import LOCUST_STATE_STOPPING
+from locust.user.task import LOCUST_STATE_STOPPING
 
 from harness.engines.load.site import Occupied, Site
 from harness.engines.load.user import RECONNECT_PAUSE, carry_out, connected

@@ -217,7 +217,7 @@ class LoadEngine:
 
     def _is_over(self, round: _Round) -> bool:
         workers_over = all(p.gone or p.final is not None for p in self._workers)
-        return workers_over and (round.stopped or self._control.gone)
+        return workers_over and (round.stopped or bool(round.lost))  # a master waits long for a worker that is no more
 
     def _stop(self, round: _Round) -> None:
         """Let operations complete; without a master the workers are told one by one."""
