@@ -23,6 +23,7 @@ def catalogue(
     seeds: Annotated[int, typer.Option(min=1, help="run every case with this many seeds")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cases at a time")] = 2,
     seed: options.Seed = None,
+    shard: options.ShardText = None,
     postgres: options.Postgres = "embedded",
     mongo: options.Mongo = "embedded",
     disposable: options.Disposable = None,
@@ -38,6 +39,7 @@ def catalogue(
     from harness.cli.running import open_stores  # noqa: PLC0415
     from harness.model import ExitStatus, UsageError  # noqa: PLC0415
     from harness.run.cases import cases, run_cases  # noqa: PLC0415
+    from harness.run.shards import parse_shard  # noqa: PLC0415
 
     known = cases()
     chosen = [
@@ -51,9 +53,15 @@ def catalogue(
     if not chosen:
         areas = ", ".join(sorted({c.area for c in known})) or "none"
         raise UsageError(f"no case matches; the areas are: {areas}; see: racegate list cases")
+    share = parse_shard(shard)
+    if share.of > 1 and seed is None:
+        raise UsageError("--shard needs --seed: the shards of one run share it")
     first = options.some_seed(seed)
-    pairs = [(case, first + n) for case in chosen for n in range(seeds)]
-    say(f"racegate: {len(chosen)} cases, {seeds} seeds each from {first}, {jobs} at a time")
+    every = [(case, first + n) for case in chosen for n in range(seeds)]
+    pairs = share.share(every)
+    if not pairs:
+        raise UsageError(f"--shard {share}: there are only {len(every)} runs to share; use fewer shards")
+    say(f"racegate: {len(chosen)} cases, {seeds} seeds each from {first}, shard {share}: {len(pairs)} runs, {jobs} at a time")
     with open_stores(
         postgres=postgres, mongo=mongo, disposable=disposable, clients=max(c.clients for c in chosen) * jobs
     ) as stores:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+from harness.config.durations import parse_seconds
 
 
 def seconds(text: str) -> float:
     """Return the seconds that ``30s``, ``500ms``, ``2m`` or ``1h`` mean."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise typer.BadParameter(f"{text!r} is not a length of time such as 30s, 500ms or 2m")
-    return float(match[1]) * _UNITS[match[2]]
+    try:
+        return parse_seconds(text)
+    except ValueError as e:
+        raise typer.BadParameter(str(e)) from e
 
 
 def some_seed(seed: int | None) -> int:
@@ -63,4 +62,10 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="where run folders are ma
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE|-", help="write the machine-readable result to a file, or - for standard output"),
+]
+ShardText = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="do only this share of the work, 2/4 for the second of four; see: racegate report"
+    ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="run folders; several are reported together")],
+    folders: Annotated[list[Path], typer.Argument(help="run folders, or folders that hold them; all are reported together")],
     format: Annotated[
         str, typer.Option("--format", "-f", help="formats, separated by commas: terminal, html, junit, markdown, json")
     ] = "terminal",
@@ -26,25 +27,49 @@ def report(
 ) -> int:
     """Render run folders, from this machine or another. Several folders, or shards of one run, become one report."""
     from harness.cli.output import colours, say  # noqa: PLC0415
-    from harness.model import EnvironmentProblem, UsageError, nearest  # noqa: PLC0415
+    from harness.model import UsageError  # noqa: PLC0415
+    from harness.run.recorded import run_folders  # noqa: PLC0415
     from harness.run.registry import reports  # noqa: PLC0415
 
-    known = reports()
-    names = [name.strip() for name in format.split(",") if name.strip()]
+    names = formats_named(format)
+    folders = [run for folder in folders for run in run_folders(folder) or [folder]]
+    if out is None:
+        if len(names) != 1:
+            raise UsageError("several formats need a folder to be written to: --out DIR")
+        print(reports()[names[0]].render(folders, colours=colours(sys.stdout)), end="")
+        return 0
+    for path in write_reports(folders, names, out):
+        say(f"wrote {path}")
+    return 0
+
+
+def formats_named(text: str) -> list[str]:
+    """Return the formats that ``html,junit`` names. Raises UsageError with the nearest name for one that does not exist."""
+    from harness.model import UsageError, nearest  # noqa: PLC0415
+    from harness.run.registry import reports  # noqa: PLC0415
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in known:
-            raise UsageError(f"no report format is called {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
-    if len(names) != 1 and out is None:
-        raise UsageError("several formats need a folder to be written to: --out DIR")
+        if name not in reports():
+            raise UsageError(f"no report format is called {name!r}{nearest(name, reports())}; there are: {', '.join(reports())}")
+    if not names:
+        raise UsageError(f"--format names no format; there are: {', '.join(reports())}")
+    return names
+
+
+def write_reports(folders: Sequence[Path], names: Sequence[str], out: Path) -> list[Path]:
+    """Write a report of each format to a folder and return the files. Raises EnvironmentProblem if that is not possible."""
+    from harness.model import EnvironmentProblem  # noqa: PLC0415
+    from harness.run.registry import reports  # noqa: PLC0415
+
+    written = []
     for name in names:
-        text = known[name].render(folders, colours=out is None and colours(sys.stdout))
-        if out is None:
-            print(text, end="")
-            continue
+        path = out / reports()[name].filename
+        text = reports()[name].render(folders, colours=False)
         try:
             out.mkdir(parents=True, exist_ok=True)
-            (out / known[name].filename).write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         except OSError as e:
-            raise EnvironmentProblem(f"cannot write {out / known[name].filename}: {e.strerror}; choose another --out") from e
-        say(f"wrote {out / known[name].filename}")
-    return 0
+            raise EnvironmentProblem(f"cannot write {path}: {e.strerror}; choose another --out") from e
+        written.append(path)
+    return written

@@ -24,6 +24,7 @@ def run(
     duration: options.Duration = None,
     budget: options.Budget = None,
     seed: options.Seed = None,
+    shard: options.ShardText = None,
     policy: options.PolicyName = None,
     sets: options.Sets = None,
     postgres: options.Postgres = "embedded",
@@ -39,12 +40,16 @@ def run(
     from harness.cli.output import this_command  # noqa: PLC0415
     from harness.cli.running import open_stores, run_and_show  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.model import UsageError  # noqa: PLC0415
-    from harness.run.request import build_request  # noqa: PLC0415
+    from harness.run.request import DEFAULT_OPS, build_request  # noqa: PLC0415
+    from harness.run.shards import parse_shard  # noqa: PLC0415
 
     if scenario is None:
         raise UsageError("name a scenario, for example: racegate run concurrent_creates --target reference:pg.counter_row")
     if target is None:
         raise UsageError(f"name a target: racegate run {scenario} --target reference:pg.counter_row; see: racegate list targets")
+    share = parse_shard(shard)
+    if share.of > 1 and (seed is None or duration is not None):
+        raise UsageError("--shard needs --seed and --ops: the shards of one run share the seed and divide the operations")
     drawn = options.some_seed(seed)
     request = build_request(
         scenario=scenario,
@@ -53,10 +58,10 @@ def run(
         policy=policy,
         clients=clients,
         processes=processes,
-        ops=ops,
+        ops=share.count(ops or DEFAULT_OPS) if share.of > 1 else ops,
         duration=duration,
         budget=budget,
-        seed=drawn,
+        seed=drawn + share.index - 1,
         out=out,
         command=this_command(drawn),
     )

@@ -16,7 +16,18 @@ from harness.engines.explore.moves import NO_FAULTS, Choices, FaultPlan
 from harness.engines.explore.piece import MANY_CLIENTS, ScenarioPiece, alike
 from harness.engines.explore.token import Schedule, compare, encode
 from harness.invariants import judge
-from harness.model import Books, EnvironmentProblem, Finding, History, Operation, Outcome, UsageError, Verdict, verdict_of
+from harness.model import (
+    Books,
+    EnvironmentProblem,
+    Finding,
+    FindingClass,
+    History,
+    Operation,
+    Outcome,
+    UsageError,
+    Verdict,
+    verdict_of,
+)
 from harness.recording.loader import load
 from harness.recording.recorder import Recorder, now, write_history
 from harness.run.asked import asked
@@ -51,6 +62,7 @@ def explore(
     reduce: bool = True,
     faults: FaultPlan = NO_FAULTS,
     stop_at_first: bool = True,
+    most: int | None = None,
 ) -> RunResult:
     """Explore the request's scenario with its few clients, ``operations`` calls each, and return the result.
 
@@ -62,6 +74,7 @@ def explore(
         reduce: try independent steps in one order only.
         faults: what may go wrong on the way.
         stop_at_first: end with the first interleaving that breaks something, instead of counting them.
+        most: so many interleavings at most: then the same are tried every time. If the budget ends before: unknown.
 
     Raises:
         UsageError: the target keeps nothing on a store, so there is no wire to hold.
@@ -76,6 +89,7 @@ def explore(
             database=scene.database,
             seed=request.seed,
             budget=request.budget,
+            most=most,
             reduce=reduce,
             faults=faults,
             stop_at_first=stop_at_first,
@@ -88,6 +102,8 @@ def explore(
     history, books = (ending.history, ending.books) if ending else (History.of([]), Books(complete=False))
     judged = judge(history, books, request.policy, request.scenario.invariants)
     findings = _with_schedule(request, found, piece) if found else list(judged.findings)
+    if outcome.out_of_time and most is not None:
+        findings.append(_out_of_time(outcome, most))
     race = [o for o in history if o.client >= 0]
     result = RunResult(
         verdict=verdict_of(findings, checked=len(judged.checked)) if outcome.explored else Verdict.UNKNOWN,
@@ -118,6 +134,16 @@ def explore(
     folder.write_findings([finding_to_json(f) for f in findings])
     folder.write_json("result.json", result.to_json())
     return result
+
+
+def _out_of_time(outcome: ExploreOutcome, most: int) -> Finding:
+    tried = outcome.explored + outcome.cut_short
+    return Finding(
+        finding_class=FindingClass.INDETERMINATE,
+        invariant="coverage",
+        message=f"the time ended after {tried} of {most} interleavings; those showed nothing, and the rest is not known",
+        evidence={"tried": tried, "most": most},
+    )
 
 
 def _shrunk(engine: ExploreEngine, piece: ScenarioPiece, found: Found) -> Found:

@@ -36,11 +36,12 @@ BOUNDS = (0, 1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class ExplorePlan:
-    """How to explore. ``budget`` is in seconds."""
+    """How to explore. ``budget`` is in seconds; ``most`` bounds the interleavings, which makes what is seen repeatable."""
 
     database: Database
     seed: int = 0
     budget: float = 60.0
+    most: int | None = None
     reduce: bool = True
     stop_at_first: bool = True
     faults: FaultPlan = NO_FAULTS
@@ -62,7 +63,7 @@ class ExploreOutcome:
     ``explored`` counts interleavings that were carried out and judged, ``cut_short`` those that were left because everything
     below was seen already, ``diverged`` those whose prefix did not repeat. ``failing`` is how many of the explored were bad,
     ``endings`` how many different endings there were (0 where that cannot be told). ``outside`` are clients that waited
-    inside the application.
+    inside the application. ``out_of_time`` says that the time ended before as many were tried as was asked for.
     """
 
     explored: int
@@ -75,6 +76,7 @@ class ExploreOutcome:
     outside: Sequence[int]
     found: Found | None
     last: Ending | None
+    out_of_time: bool = False
 
 
 class ExploreEngine:
@@ -166,12 +168,15 @@ class ExploreEngine:
                 coverage = f"sampled {state.explored}"
         if state.found and self._plan.stop_at_first and not search.exhausted:
             coverage = f"sampled {state.explored}"
+        tried = state.explored + state.cut_short
+        short = self._plan.most is not None and tried < self._plan.most and not search.exhausted and not self._enough(state)
         return ExploreOutcome(
             explored=state.explored,
             failing=state.failing,
             cut_short=state.cut_short,
             diverged=state.diverged,
             coverage=coverage,
+            out_of_time=short,
             seconds=time.monotonic() - state.began,
             endings=len(self._judged),
             outside=sorted(state.outside),
@@ -183,8 +188,7 @@ class ExploreEngine:
         return state.found is not None and self._plan.stop_at_first
 
     def _search(self, search: Search, state: _Tally, *, share: float) -> None:
-        limit = state.began + (state.limit - state.began) * share
-        while not search.exhausted and time.monotonic() < limit and not self._enough(state):
+        while not search.exhausted and self._goes_on(state, share) and not self._enough(state):
             search.begin()
             self._perform(search, state)
             state.diverged += search.diverged
@@ -193,8 +197,17 @@ class ExploreEngine:
     def _sample(self, state: _Tally) -> None:
         """Draw interleavings at random, in ways that find what a depth-first search reaches last."""
         choosers = lots(self._plan.seed, clients=self._piece.clients, steps=state.steps)
-        while time.monotonic() < state.limit and not self._enough(state):
+        while self._goes_on(state, 1.0) and not self._enough(state):
             self._perform(next(choosers), state)
+
+    def _goes_on(self, state: _Tally, share: float) -> bool:
+        """Tell whether there is something left of this share: of the interleavings if they are bounded, and of the time.
+
+        Where they are bounded, the time ends the whole and divides nothing: what is seen must not depend on it.
+        """
+        if self._plan.most is not None:
+            return state.explored + state.cut_short < self._plan.most * share and time.monotonic() < state.limit
+        return time.monotonic() < state.began + (state.limit - state.began) * share
 
     def _perform(self, chooser: Chooser, state: _Tally) -> None:
         run, ending = self.once(chooser)
