@@ -7,7 +7,6 @@ lives, or if fewer than 95 % are noticed; 3 if the tests could not be run.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import re
@@ -34,13 +33,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="try only N mutants, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="mutants tried at a time")
-    parser.add_argument("--survivors", action="store_true", help="try only those that are listed as survivors")
-    parser.add_argument("--loaded", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--listed", type=Path, metavar="FILE", help="try only those that this file lists, as survivors.md does")
     asked = parser.parse_args(arguments)
     os.environ.update(CI="1", POLARS_MAX_THREADS="1", PYTHONHASHSEED="0")
     os.chdir(ROOT)
-    if asked.loaded is not None:
-        return _loaded(asked.loaded)
 
     import pytest
 
@@ -48,8 +44,9 @@ def main(arguments: list[str]) -> int:
     from tests.mutation.running import OPTIONS, TESTS, Run
 
     mutants = [m for path in sources(ROOT, asked.parts) for m in mutants_of(path, ROOT)]
-    if asked.survivors:
-        mutants = [m for m in mutants if m.name in explained(LISTED)]
+    if asked.listed is not None:
+        names = re.findall(r"^- `(.+?)`:", asked.listed.read_text(), re.MULTILINE)
+        mutants = [m for m in mutants if m.name in set(names)]
     if asked.sample is not None:
         mutants = random.Random(asked.seed).sample(mutants, min(asked.sample, len(mutants)))
     began = time.monotonic()
@@ -64,7 +61,7 @@ def main(arguments: list[str]) -> int:
     if status != 0 or len(run.noticed) < len(mutants):
         print(f"the tests did not run to their end (pytest: {status!r})", file=sys.stderr)
         return 3
-    return _told(mutants, run.noticed, time.monotonic() - began, whole=not asked.survivors)
+    return _told(mutants, run.noticed, time.monotonic() - began, whole=asked.listed is None)
 
 
 def _told(mutants: list[Mutant], noticed: dict[str, bool], seconds: float, *, whole: bool) -> int:
@@ -90,21 +87,6 @@ def _told(mutants: list[Mutant], noticed: dict[str, bool], seconds: float, *, wh
 def explained(path: Path) -> dict[str, str]:
     """Return the listed survivors with why they may live."""
     return dict(re.findall(r"^- `(.+?)`: (.+)$", path.read_text() if path.is_file() else "", re.MULTILINE))
-
-
-def _loaded(asked: Path) -> int:
-    """Run tests with one module loaded broken; the exit status is pytest's."""
-    import pytest
-
-    from tests.mutation.mutants import mutants_of
-    from tests.mutation.running import OPTIONS, InOrder, LoadBroken
-
-    what = json.loads(asked.read_text())
-    asked.unlink()
-    (mutant,) = (m for m in mutants_of(Path(what["path"]), ROOT) if m.name == what["name"])
-    sys.meta_path.insert(0, LoadBroken(mutant, ROOT))
-    files = list(dict.fromkeys(name.split("::")[0] for name in what["tests"]))
-    return int(pytest.main([*OPTIONS, "-x", *files], plugins=[InOrder(what["tests"])]))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,16 @@
 
 Which tests execute which lines of the invariants is traced once. A mutant is put in place by exchanging the code of live
 functions, and only the tests that execute its lines are run, the quickest first, until one fails. What acts when a module is
-loaded (constants, registrations, models) is tried in a process of its own, in which the module is loaded broken.
+loaded (constants, registrations, models) is put in place by running the broken module again in the place of the whole one, and
+giving what it defines to everybody who imported it by name.
 
 No data frame may be touched before the fork: the threads of Polars do not survive it.
 """
 
 from __future__ import annotations
 
+import ast
 import gc
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import resource
@@ -86,7 +86,7 @@ class Run:
             while waiting and len(running) < self.jobs:
                 mutant = waiting.pop(0)
                 ids = chosen(mutant, covered)
-                pid = self._loaded(mutant, ids) if mutant.load else self._forked(mutant, [items[i] for i in ids])
+                pid = self._forked(mutant, [items[i] for i in ids])
                 spent = sum(covered[i].seconds for i in ids)
                 running[pid] = (mutant, time.monotonic() + PATIENCE + 5 * spent)
             for pid, (mutant, deadline) in list(running.items()):
@@ -103,17 +103,14 @@ class Run:
 
     def _forked(self, mutant: Mutant, items: Sequence[pytest.Item]) -> int:
         def child() -> bool:
-            exchange_code(mutant, self.root)
+            tree = broken(mutant, self.root)
+            if mutant.load:
+                load_again(tree, mutant.path, self.root, items)
+            else:
+                exchange_code(tree, mutant.path, self.root)
             return all(_passes(item) for item in items)
 
         return fork(child)
-
-    def _loaded(self, mutant: Mutant, ids: Sequence[str]) -> int:
-        with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
-            json.dump({"path": str(mutant.path), "name": mutant.name, "tests": list(ids)}, file)
-        command = [sys.executable, "-m", "tests.mutation", "--loaded", file.name]
-        silent = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in (0, 1, 2)]
-        return os.posix_spawn(sys.executable, command, os.environ, file_actions=silent)
 
 
 def fork(child: Callable[[], bool]) -> int:
@@ -196,15 +193,46 @@ def _tracer(folder: str, lines: dict[str, set[int]]) -> Any:
     return called
 
 
-def exchange_code(mutant: Mutant, root: Path) -> None:
-    """Give live functions of the mutant's module the code of the broken one."""
-    name = str(root / mutant.path)
-    codes = dict(_codes(compile(broken(mutant, root), name, "exec")))
+def exchange_code(tree: ast.Module, path: Path, root: Path) -> None:
+    """Give live functions of a module the code of the broken one."""
+    name = str(root / path)
+    codes = dict(_codes(compile(tree, name, "exec")))
     for function in gc.get_objects():
         if type(function) is FunctionType and function.__code__.co_filename == name:
             code = codes.get(_key(function.__code__))
             if code is not None and len(code.co_freevars) == len(function.__code__.co_freevars):
                 function.__code__ = code
+
+
+def load_again(tree: ast.Module, path: Path, root: Path, items: Sequence[pytest.Item]) -> None:
+    """Run the broken module in the place of the whole one, and give what it defines to everybody who has it.
+
+    That is: modules that imported it by name, and tests that have it, or an entry of a table of it, for a parameter.
+    """
+    from harness.invariants.registry import REGISTRY
+
+    parts = path.with_suffix("").parts
+    module = sys.modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)]
+    before = dict(vars(module))
+    for id_ in [i for i, rule in REGISTRY.items() if rule.check.__module__ == module.__name__]:
+        del REGISTRY[id_]
+    exec(compile(tree, str(root / path), "exec"), vars(module))  # the program itself, with one change
+    for other in [m for m in sys.modules.values() if getattr(m, "__name__", "").startswith(("harness", "tests", "test_"))]:
+        for name, value in list(vars(other).items()):
+            if not name.startswith("__") and name in before and before[name] is value:
+                setattr(other, name, vars(module)[name])
+    new = vars(module)
+    if "REGISTRY" in before and "named" in before:  # the registry itself, which others fill
+        new["REGISTRY"].update(before["REGISTRY"])
+    exchanged = {id(value): new[name] for name, value in before.items() if not name.startswith("__") and name in new}
+    for name, value in before.items():
+        if isinstance(value, dict) and not name.startswith("__"):
+            exchanged |= {id(entry): new[name][key] for key, entry in value.items() if key in new[name]}
+    for item in items:
+        if callspec := getattr(item, "callspec", None):
+            for name, value in callspec.params.items():
+                if not isinstance(value, str | int):
+                    callspec.params[name] = exchanged.get(id(value), value)
 
 
 def _codes(code: CodeType) -> Iterable[tuple[tuple[str, int], CodeType]]:
@@ -216,46 +244,3 @@ def _codes(code: CodeType) -> Iterable[tuple[tuple[str, int], CodeType]]:
 
 def _key(code: CodeType) -> tuple[str, int]:
     return code.co_qualname, code.co_firstlineno
-
-
-class LoadBroken(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
-    """Loads one module broken."""
-
-    def __init__(self, mutant: Mutant, root: Path) -> None:
-        parts = list(mutant.path.with_suffix("").parts)
-        self._name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        self._package = parts[-1] == "__init__"
-        self._mutant, self._root = mutant, root
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        """Answer for the one module."""
-        if fullname != self._name:
-            return None
-        spec = importlib.machinery.ModuleSpec(fullname, self, origin=str(self._root / self._mutant.path))
-        if self._package:
-            spec.submodule_search_locations = [str((self._root / self._mutant.path).parent)]
-        return spec
-
-    def get_filename(self, fullname: str) -> str:
-        """Return the path of the whole one."""
-        return str(self._root / self._mutant.path)
-
-    def get_data(self, path: str | bytes) -> bytes:
-        """Return nothing: the code is made from the syntax tree."""
-        return b""
-
-    def get_code(self, fullname: str) -> CodeType:
-        """Return the code of the broken module."""
-        return compile(broken(self._mutant, self._root), self.get_filename(fullname), "exec")
-
-
-@dataclass(frozen=True)
-class InOrder:
-    """A pytest plugin that runs tests in a given order."""
-
-    tests: Sequence[str]
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put them in order; what was not asked for is left out."""
-        place = {name: at for at, name in enumerate(self.tests)}
-        items[:] = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
