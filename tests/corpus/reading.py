@@ -20,7 +20,8 @@ printed, and further parts of the answer. ``arg.x=1`` is an argument; ``code=``,
 
 ``books incomplete`` and ``history incomplete`` say that evidence is missing,
 ``documents empty`` that a table exists and is empty,
-``mixed`` that findings of other classes are there as well.
+``mixed`` that findings of other classes are there as well,
+``alone`` that the case speaks of the whole of its books, so that it means something else beside another.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Case:
     findings: int | None = None
     total: int | None = None
     mixed: bool = False
+    alone: bool = False
     books_complete: bool = True
     history_complete: bool = True
 
@@ -116,8 +118,8 @@ def _add(case: Case, line: str) -> None:
         case.policy = _policy(rest)
     elif word in ("total", "findings"):
         setattr(case, word, int(rest[0]))
-    elif word == "mixed":
-        case.mixed = True
+    elif word in ("mixed", "alone"):
+        setattr(case, word, True)
     elif rest == ["incomplete"]:
         setattr(case, f"{word}_complete", False)
     else:

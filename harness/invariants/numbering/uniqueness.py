@@ -97,7 +97,7 @@ def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Find
     ordered = (
         twice.join(when, on=key, how="left", nulls_equal=True)
         .join(place, on=key, how="left", nulls_equal=True)
-        .sort("when", "number", nulls_last=True)
+        .sort("when", "number", *dict.fromkeys(["scope", "period", *key]), nulls_last=True)
     )
 
     def one(scope: str, period: str, wrong: pl.DataFrame) -> Finding:
