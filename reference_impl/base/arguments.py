@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reference_impl.base.refusal import Refused, invalid
@@ -18,6 +18,9 @@ MAX_MONEY = 10**13
 """Largest amount in minor units: a hundred billion pesos. Sums of many still fit 64 bits."""
 
 MAX_TEXT = 200
+FURTHEST_OFFSET = timedelta(hours=14)
+"""No place is further from UTC, and PostgreSQL takes no more than 16 hours."""
+
 CURRENCY = "PHP"
 COMPANY = "main"
 """The company that a request belongs to when it names none."""
@@ -96,6 +99,9 @@ def moment(arguments: Mapping[str, Any], name: str = "at") -> datetime:
         raise invalid(f"{name} must be a time such as 2026-11-20T10:00:00+08:00.") from None
     if parsed.tzinfo is None:
         raise invalid(f"{name} needs an offset from UTC, such as +08:00.")
+    offset = parsed.utcoffset() or timedelta()
+    if abs(offset) > FURTHEST_OFFSET or offset % timedelta(minutes=1):
+        raise invalid(f"{name} needs an offset from UTC that somebody lives by, from -14:00 to +14:00.")
     if not 2000 <= parsed.year <= 2200:
         raise invalid(f"{name} must lie in the years 2000 to 2200.")
     return parsed

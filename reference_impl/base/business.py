@@ -12,7 +12,7 @@ from reference_impl.base import outbox
 from reference_impl.base.keys import KEY_INDEX, Keys
 from reference_impl.base.keys import SCHEMA as KEYS_SCHEMA
 from reference_impl.base.outbox import Outbox, record
-from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, run_script, violated
+from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, Where, run_script, violated
 from reference_impl.base.refusal import Refused
 
 Settings = Mapping[str, Any]
@@ -66,10 +66,10 @@ class PostgresBusiness(ABC):
         run_script(url, cls.schema(settings))
 
     @classmethod
-    def connect(cls, url: str, settings: Settings) -> PostgresBusiness:
+    def connect(cls, where: Where, settings: Settings) -> PostgresBusiness:
         """Open one client's connection."""
         boundaries = Boundaries(isolation=settings["isolation"], transaction=settings.get("transaction", True))
-        return cls(PostgresSession(url, boundaries), settings)
+        return cls(PostgresSession(where, boundaries), settings)
 
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""

@@ -23,6 +23,8 @@ keeps the transaction of a client that vanished (``transactionLifetimeLimitSecon
 
 LONGEST_PAUSE = 0.05
 
+Where = str | pymongo.MongoClient[Any]
+
 
 def concern(name: str) -> WriteConcern:
     """Return the write concern of this name: ``0``, ``1`` or ``majority``."""
@@ -33,14 +35,13 @@ class MongoSession:
     """A client's connection. Used by one thread at a time.
 
     Args:
-        url: a URI with a database name.
+        where: a URI with a database name; or a driver's client that was made by `open_client`, whose pool is shared.
         write_concern: see `concern`.
     """
 
-    def __init__(self, url: str, *, write_concern: str = "majority") -> None:
-        self._client: pymongo.MongoClient[Any] = pymongo.MongoClient(
-            url, maxPoolSize=2, serverSelectionTimeoutMS=5000, tz_aware=True
-        )
+    def __init__(self, where: Where, *, write_concern: str = "majority") -> None:
+        self._pooled = not isinstance(where, str)
+        self._client = open_client(where, connections=2) if isinstance(where, str) else where
         self.database = self._client.get_default_database(write_concern=concern(write_concern))
         self.patience = PATIENCE
         self.attempt = 0
@@ -87,8 +88,14 @@ class MongoSession:
         self._client.close()
 
     def close(self) -> None:
-        """Close in good order."""
-        self._client.close()
+        """Close in good order; a shared client stays open."""
+        if not self._pooled:
+            self._client.close()
+
+
+def open_client(url: str, *, connections: int) -> pymongo.MongoClient[Any]:
+    """Return a driver's client with a pool of at most so many connections."""
+    return pymongo.MongoClient(url, maxPoolSize=connections, serverSelectionTimeoutMS=5000, tz_aware=True)
 
 
 def pause(attempt: int) -> None:

@@ -17,7 +17,7 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from reference_impl.base.keys import key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, violated
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused
 
 Settings = Mapping[str, Any]
@@ -110,9 +110,9 @@ class MongoBusiness(ABC):
             cls.indexes(database, settings)
 
     @classmethod
-    def connect(cls, url: str, settings: Settings) -> MongoBusiness:
+    def connect(cls, where: Where, settings: Settings) -> MongoBusiness:
         """Open one client's connection."""
-        return cls(MongoSession(url), settings)
+        return cls(MongoSession(where), settings)
 
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 Answer = TypeVar("Answer")
 Checkpoint = Callable[[str], None]
+Where = str | sa.Engine
 
 RETRYABLE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the transaction is gone and may be run again from its beginning."""
@@ -85,15 +87,18 @@ class PostgresSession:
     """A client's connection. Used by one thread at a time.
 
     Args:
-        url: ``postgresql://...``, as any driver takes it.
+        where: ``postgresql://...``, as any driver takes it; or an engine whose pool lends the connections.
         boundaries: isolation level, transaction or not, and how often a transaction is tried.
     """
 
-    def __init__(self, url: str, boundaries: Boundaries) -> None:
+    def __init__(self, where: Where, boundaries: Boundaries) -> None:
         self._boundaries = boundaries
         level = ISOLATIONS[boundaries.isolation] if boundaries.transaction else "AUTOCOMMIT"
-        address = url.replace("postgresql://", "postgresql+psycopg://", 1)
-        self._engine = sa.create_engine(address, poolclass=NullPool, isolation_level=level)
+        self._pooled = isinstance(where, sa.Engine)
+        if isinstance(where, sa.Engine):
+            self._engine: sa.Engine = where.execution_options(isolation_level=level)
+        else:
+            self._engine = sa.create_engine(dialect_url(where), poolclass=NullPool, isolation_level=level)
         self._connection = self._engine.connect()
         self._second: sa.Connection | None = None
         self._cut = False
@@ -159,12 +164,18 @@ class PostgresSession:
         return [driver for driver in drivers if driver is not None and not driver.closed]
 
     def close(self) -> None:
-        """Close in good order."""
+        """Close in good order; what a pool lent goes back to it."""
         for connection in (self._connection, self._second):
             if connection is not None:
                 with suppress(DBAPIError):
                     connection.close()
-        self._engine.dispose()
+        if not self._pooled:
+            self._engine.dispose()
+
+
+def dialect_url(url: str) -> str:
+    """Return the URL as SQLAlchemy takes it, with the driver in its scheme."""
+    return re.sub("^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
 def pause(attempt: int) -> None:

@@ -18,7 +18,7 @@ import pymongo.errors
 from pymongo.client_session import ClientSession
 
 from reference_impl.base.keys import key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, violated
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.numbering.series import Ask, understand, validate
 
@@ -65,9 +65,9 @@ class CounterDocument:
                 documents.create_index([("number", 1), ("period", 1), ("scope", 1)], unique=True, name="number")
 
     @classmethod
-    def connect(cls, url: str, settings: Settings) -> CounterDocument:
+    def connect(cls, where: Where, settings: Settings) -> CounterDocument:
         """Open one client's connection."""
-        return cls(MongoSession(url, write_concern=settings["write_concern"]), settings)
+        return cls(MongoSession(where, write_concern=settings["write_concern"]), settings)
 
     @classmethod
     def books(cls, settings: Settings) -> Mapping[str, tuple[str, list[dict[str, Any]]]]:

@@ -27,6 +27,7 @@ from reference_impl.base.postgres import (
     Checkpoint,
     PostgresSession,
     Transaction,
+    Where,
     run_script,
     violated,
 )
@@ -125,10 +126,10 @@ class CounterRow:
         run_script(url, cls.schema(settings))
 
     @classmethod
-    def connect(cls, url: str, settings: Settings) -> CounterRow:
+    def connect(cls, where: Where, settings: Settings) -> CounterRow:
         """Open one client's connection."""
         boundaries = Boundaries(isolation=cls.isolation or settings["isolation"], transaction=cls.transaction, tries=cls.tries)
-        return cls(PostgresSession(url, boundaries), settings)
+        return cls(PostgresSession(where, boundaries), settings)
 
     @classmethod
     def books(cls, settings: Settings) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from reference_impl.base import keys, outbox
 from reference_impl.base.business import Settings
 from reference_impl.base.keys import WINDOW, Answer, Keyed, Keys, Work
-from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, sqlstate
+from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, Where, sqlstate
 from reference_impl.base.refusal import Refused
 from reference_impl.payments.postgres import ApproveInOneTransaction
 
@@ -218,9 +218,9 @@ class RefundsWithStoredFailures(ApproveInOneTransaction):
     keys = KeyStoresAnyFailure()
 
     @classmethod
-    def connect(cls, url: str, settings: Settings) -> ApproveInOneTransaction:
+    def connect(cls, where: Where, settings: Settings) -> ApproveInOneTransaction:
         """Open a connection that tries once."""
-        return cls(PostgresSession(url, Boundaries(isolation=settings["isolation"], tries=1)), settings)
+        return cls(PostgresSession(where, Boundaries(isolation=settings["isolation"], tries=1)), settings)
 
 
 def schema_by_token(whole: str, settings: Settings) -> str:

@@ -1,0 +1,87 @@
+"""Runs an ASGI application on the loopback interface until somebody asks it to stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from harness.model.errors import EnvironmentProblem
+
+HOST = "127.0.0.1"
+
+GRACE = 3
+"""Seconds that requests may take to finish after the service was asked to stop."""
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that is bound to a port of the loopback interface; 0 takes any free one.
+
+    Raises:
+        EnvironmentProblem: somebody else has the port, or it needs rights that we do not have.
+    """
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        line.bind((HOST, port))
+    except OSError as e:
+        line.close()
+        raise EnvironmentProblem(f"port {port} cannot be used: {e.strerror}; choose another with --port, or --port 0") from e
+    return line
+
+
+def serve(application: Any, line: socket.socket, ready: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests that are under way then may finish for `GRACE` seconds.
+
+    Args:
+        application: an ASGI application.
+        line: a bound socket; it is closed at the end.
+        ready: called with the URL when the application has started.
+
+    Raises:
+        EnvironmentProblem: the application did not start.
+    """
+    server = _Server(
+        uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE,
+            lifespan="on",
+            server_header=False,
+        ),
+        lambda: ready(f"http://{HOST}:{line.getsockname()[1]}"),
+    )
+    with _signals_only_stop(), line:
+        try:
+            server.run(sockets=[line])
+        except SystemExit as e:  # how uvicorn says that the application did not start
+            raise EnvironmentProblem("the service did not start; its reason is above") from e
+    if not server.started:
+        raise EnvironmentProblem("the service did not start; its reason is above")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+@contextmanager
+def _signals_only_stop() -> Iterator[None]:
+    """Uvicorn raises the signal that stopped it again when it is done; being asked to stop is no failure here."""
+    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,53 @@
+"""Makes a variant's tables where there are none, and makes sure that those that are there are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+import pymongo
+
+from reference_impl.variants import Variant
+
+
+def prepare(variant: Variant, settings: Mapping[str, Any], url: str) -> str:
+    """Make the variant's tables in an empty database, and leave a database that has them alone.
+
+    Returns a sentence on what was done.
+
+    Raises:
+        ValueError: the database has other tables.
+    """
+    if _is_empty(variant, url):
+        variant.implementation.install(url, settings)
+        return "its tables were made"
+    _check(variant, settings, url)
+    return "its tables were there"
+
+
+def _is_empty(variant: Variant, url: str) -> bool:
+    if variant.store == "postgres":
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = ANY(current_schemas(false)) LIMIT 1")
+            return found.fetchone() is None
+    with pymongo.MongoClient[Any](url) as client:
+        return not client.get_default_database().list_collection_names()
+
+
+def _check(variant: Variant, settings: Mapping[str, Any], url: str) -> None:
+    books = variant.implementation.books(settings)
+    if variant.store == "postgres":
+        with psycopg.connect(url) as connection:
+            for table, query in books.items():
+                try:
+                    connection.execute(f"SELECT FROM ({query}) AS book LIMIT 0".encode())
+                except psycopg.errors.UndefinedTable as e:
+                    raise ValueError(
+                        f"the database has tables, but not those of {variant.name} ({table}: {e.diag.message_primary})"
+                    ) from e
+        return
+    with pymongo.MongoClient[Any](url) as client:
+        there = set(client.get_default_database().list_collection_names())
+    if missing := {collection for collection, _ in books.values()} - there:
+        raise ValueError(f"the database has collections, but not those of {variant.name} ({sorted(missing)[0]} is missing)")
