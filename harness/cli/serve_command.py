@@ -66,6 +66,8 @@ def serve(
             done = provider.prepare(variant, settings, url)
         except ValueError as e:
             raise EnvironmentProblem(f"{e}; use an empty database") from e
+        except ConnectionError as e:
+            raise EnvironmentProblem(f"the database {shown} cannot be used: {e}; start it, or give another URL") from e
         say(f"racegate: {variant} on {shown}; {done}")
         _keep_url(url, url_file)
 

@@ -30,6 +30,7 @@ class ServiceProvider(Protocol):
 
         Raises:
             ValueError: the database holds something else.
+            ConnectionError: it cannot be reached, or refuses us.
         """
 
     def application(self, variant: str, settings: Mapping[str, Any], url: str, connections: int) -> Any:

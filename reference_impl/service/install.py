@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pymongo
+import pymongo.errors
 
 from reference_impl.variants import Variant
 
@@ -18,11 +19,15 @@ def prepare(variant: Variant, settings: Mapping[str, Any], url: str) -> str:
 
     Raises:
         ValueError: the database has other tables.
+        ConnectionError: it cannot be reached, or refuses us.
     """
-    if _is_empty(variant, url):
-        variant.implementation.install(url, settings)
-        return "its tables were made"
-    _check(variant, settings, url)
+    try:
+        if _is_empty(variant, url):
+            variant.implementation.install(url, settings)
+            return "its tables were made"
+        _check(variant, settings, url)
+    except (psycopg.Error, pymongo.errors.PyMongoError) as e:
+        raise ConnectionError(str(e).strip().partition("\n")[0].partition(" (configured timeouts")[0]) from e
     return "its tables were there"
 
 
@@ -31,7 +36,7 @@ def _is_empty(variant: Variant, url: str) -> bool:
         with psycopg.connect(url) as connection:
             found = connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = ANY(current_schemas(false)) LIMIT 1")
             return found.fetchone() is None
-    with pymongo.MongoClient[Any](url) as client:
+    with pymongo.MongoClient[Any](url, serverSelectionTimeoutMS=5000) as client:
         return not client.get_default_database().list_collection_names()
 
 
@@ -47,7 +52,7 @@ def _check(variant: Variant, settings: Mapping[str, Any], url: str) -> None:
                         f"the database has tables, but not those of {variant.name} ({table}: {e.diag.message_primary})"
                     ) from e
         return
-    with pymongo.MongoClient[Any](url) as client:
+    with pymongo.MongoClient[Any](url, serverSelectionTimeoutMS=5000) as client:
         there = set(client.get_default_database().list_collection_names())
     if missing := {collection for collection, _ in books.values()} - there:
         raise ValueError(f"the database has collections, but not those of {variant.name} ({sorted(missing)[0]} is missing)")

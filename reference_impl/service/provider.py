@@ -35,6 +35,7 @@ class Service:
 
         Raises:
             ValueError: the database holds something else.
+            ConnectionError: it cannot be reached, or refuses us.
         """
         self.names()
         return prepare(VARIANTS[variant], self._filled(variant, settings), url)

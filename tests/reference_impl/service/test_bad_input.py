@@ -1,0 +1,188 @@
+"""What makes no sense is refused by every operation with a typed problem, and changes nothing in the books."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from harness.stores import Store
+from reference_impl.service.body import KEY
+from tests.reference_impl.service.running import Answer, Running, served
+
+OURS = {"company": "main"}
+PAYMENTS = {
+    "open_account": {"subject": "s9", "assessment": 1_554_000},
+    "submit": {"subject": "p9", "term": "s1/2", "amount": 100},
+    "approve": {"subject": "waiting"},
+    "reject": {"subject": "waiting"},
+    "cancel": {"subject": "waiting"},
+    "refund": {"subject": "paid", "amount": 100},
+    "webhook": {"subject": "waiting", "event": "e9"},
+    "account": {"subject": "s1"},
+}
+NUMBERING = {
+    "create": {"company": "main", "amount": 100},
+    "void": {"company": "main", "text": "INV-00001", "reason": "a mistake"},
+}
+ORDERS = {
+    "open_order": {"subject": "o9", "total": 1000, "advance": 100},
+    "pay_installment": {"subject": "o1", "amount": 10},
+    "discount": {"subject": "o1", "amount": 10},
+    "refund_order": {"subject": "o1", "amount": 10},
+    "cancel_order": {"subject": "o1"},
+    "order": {"subject": "o1"},
+}
+SALES = {
+    "stock_item": {"subject": "i9", "quantity": 5, "price": 100},
+    "add_customer": {"subject": "c9", "limit": 1000},
+    "sell": {"branch": "Main", "item": "i1", "quantity": 1, "price": 100},
+    "gaps": {"branch": "Main"},
+}
+BEGINNING: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "approve_in_one_transaction": [
+        ("open_account", {"subject": "s1", "assessment": 1_554_000}),
+        ("submit", {"subject": "waiting", "term": "s1/1", "amount": 100}),
+        ("submit", {"subject": "paid", "term": "s1/3", "amount": 1000}),
+        ("approve", {"subject": "paid"}),
+    ],
+    "counter_row": [("create", {"company": "main", "amount": 100})],
+    "balance_from_one_row": [("open_order", {"subject": "o1", "total": 1000, "advance": 100})],
+    "sell_in_one_transaction": [("stock_item", {"subject": "i1", "quantity": 5, "price": 100})],
+}
+BEGINNING["approve_in_transaction"] = BEGINNING["approve_in_one_transaction"]
+BEGINNING["counter_document"] = BEGINNING["counter_row"]
+
+VALID: dict[str, dict[str, dict[str, Any]]] = {
+    "pg.approve_in_one_transaction": PAYMENTS,
+    "mongo.approve_in_transaction": PAYMENTS,
+    "pg.counter_row": NUMBERING,
+    "mongo.counter_document": NUMBERING,
+    "pg.balance_from_one_row": ORDERS,
+    "pg.sell_in_one_transaction": SALES,
+}
+MONEY = {"amount", "assessment", "total", "advance", "price", "limit", "quantity"}
+BAD_MONEY = (-1, -(10**30), 10**30, 10**14, 0.5, 100.5, 1e300, "100", "", None, True, [100], {"amount": 100})
+MAY_BE_ZERO = {"advance", "limit"}
+BAD_TEXT = (None, "", 5, 1.5, True, ["x"], {"x": 1}, "x" * 201, "null\0byte", "line\nbreak", "\ud800")
+OPTIONAL = {"reason", "advance"}
+
+
+def wrong_values(name: str) -> Iterator[Any]:
+    """Yield what an argument must not be."""
+    if name in MONEY:
+        yield from (v for v in BAD_MONEY if not (name == "quantity" and v is None))
+        if name not in MAY_BE_ZERO:
+            yield 0
+    else:
+        yield from BAD_TEXT
+
+
+def bad_bodies(valid: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Yield a sentence and a body for each way of spoiling a valid request."""
+    for name in valid:
+        for value in wrong_values(name):
+            yield f"{name} is {str(value)[:30]!r}", json.dumps({**valid, name: value}).encode()
+        if name not in OPTIONAL:
+            yield f"{name} is missing", json.dumps({n: v for n, v in valid.items() if n != name}).encode()
+    for name, value in [
+        ("currency", "USD"),
+        ("currency", None),
+        ("currency", ["PHP"]),
+        ("company", 5),
+        ("company", ""),
+        ("at", "yesterday"),
+        ("at", "2026-01-01T00:00:00"),
+        ("at", "1999-01-01T00:00:00Z"),
+        ("at", "2026-01-01T00:00:00+20:00"),
+        ("at", "2026-01-01T00:00:00+00:00:30"),
+        ("at", 5),
+        ("amuont", 5),
+        ("__class__", "x"),
+    ]:
+        yield f"{name} is {value!r}", json.dumps({**valid, name: value}).encode()
+    first, *_ = valid
+    whole = json.dumps(valid)
+    yield "a name twice", (whole[:-1] + f", {json.dumps(first)}: {json.dumps(valid[first])}}}").encode()
+    yield "a name twice, deep down", (whole[:-1] + ', "x": {"y": 1, "y": 2}}').encode()
+    yield "10 MB", json.dumps({**valid, first: "x" * 10_000_000}).encode()
+    yield "10 MB of white space", whole.encode() + b" " * 10_000_000
+    yield "not a number", (whole[:-1] + ', "amount": NaN}').encode()
+    yield "5,000 digits", (whole[:-1] + ', "x": ' + "9" * 5000 + "}").encode()
+    yield "deeply nested", (whole[:-1] + ', "x": ' + "[" * 20_000 + "]" * 20_000 + "}").encode()
+    yield "nested", (whole[:-1] + ', "x": ' + "[" * 300 + "]" * 300 + "}").encode()
+    yield "a list", b"[" + whole.encode() + b"]"
+    for text in ("", "null", "5", '"x"', "{", "{]}", whole + whole, "amount=5", "{'amount': 5}"):
+        yield f"the body {text[:12]!r}", text.encode()
+    yield "not UTF-8", whole.encode("utf-16")
+    yield "half a character", b'{"company": "\xff"}'
+
+
+@pytest.fixture(scope="module", params=list(VALID))
+def spoiled(request: pytest.FixtureRequest) -> Iterator[tuple[Running, dict[str, dict[str, Any]]]]:
+    """A service with something in its books, and valid requests to it."""
+    with ExitStack() as stack:
+        store: Store = request.getfixturevalue({"pg": "postgres_store", "mongo": "mongo_store"}[request.param.split(".")[0]])
+        database = store.create_database()
+        service = stack.enter_context(served(request.param, database))
+        for operation, arguments in BEGINNING[request.param.partition(".")[2]]:
+            assert service.post(operation, arguments).status == 200
+        yield service, VALID[request.param]
+    store.drop_database(database)
+
+
+def refused(answer: Answer) -> bool:
+    """Tell whether the answer is a typed refusal."""
+    return answer.kind == "application/problem+json" and 400 <= answer.status < 500 and answer.body["status"] == answer.status
+
+
+def test_bad_input_is_refused_and_changes_nothing(spoiled: tuple[Running, dict[str, dict[str, Any]]]) -> None:
+    service, valid = spoiled
+    before = service.everything()
+    wrong = []
+    for operation, arguments in valid.items():
+        for told, body in bad_bodies(arguments):
+            answer = service.send(operation, body, {KEY: secrets.token_hex(8)})
+            if not refused(answer):
+                wrong.append(f"{operation} with {told}: {answer.status} {str(answer.body)[:80]}")
+
+    assert wrong == []
+    assert service.everything() == before
+
+
+def test_a_request_without_a_proper_key_or_type_is_refused(spoiled: tuple[Running, dict[str, dict[str, Any]]]) -> None:
+    service, valid = spoiled
+    before = service.everything()
+    seen = set()
+    for operation, arguments in valid.items():
+        body = json.dumps(arguments).encode()
+        for headers in ({KEY: ""}, {KEY: "x" * 201}, {KEY: "a b"}, {KEY: "ä"}, {KEY: "k", "Content-Type": "text/plain"}):
+            answer = service.send(operation, body, headers)
+            assert refused(answer), (operation, headers)
+            seen.add(answer.code)
+        seen.add(service.send(operation, body, {KEY: "k"}, method="GET").code)
+
+    assert seen == {(400, "invalid_key"), (415, "not_json"), (405, "method_not_allowed")}
+    assert service.everything() == before
+
+
+def books(service: Running) -> dict[str, list[str]]:
+    """Return everything but the log of attempts, which tells of refused ones too."""
+    return {table: rows for table, rows in service.everything().items() if table != "attempts"}
+
+
+def test_what_belongs_to_another_company_cannot_be_seen_or_touched(spoiled: tuple[Running, dict[str, dict[str, Any]]]) -> None:
+    service, valid = spoiled
+    before = books(service)
+    for operation, arguments in valid.items():
+        if operation in ("create", "open_account", "open_order", "stock_item", "add_customer", "gaps"):
+            continue  # these make something of the company's own, or tell what it has
+        answer = service.post(operation, {**arguments, "company": "another"})
+        assert refused(answer), operation
+        assert answer.status in (404, 409), operation
+
+    assert books(service) == before
