@@ -240,7 +240,7 @@ def _aggregates(client: Any, database: str, queries: Sequence[BooksQuery]) -> li
             rows = holding[query.collection or query.table].aggregate(
                 list(query.pipeline), session=session, maxTimeMS=STATEMENT_TIMEOUT * 1000
             )
-            found.append((query.table, [{k: _text(v) for k, v in row.items() if k != "_id"} for row in rows]))
+            found.append((query.table, [{k: as_text(v) for k, v in row.items() if k != "_id"} for row in rows]))
     return found
 
 
@@ -249,7 +249,8 @@ def _frame_of_texts(rows: list[dict[str, str | None]]) -> pl.DataFrame:
     return pl.DataFrame({n: [row.get(n) for row in rows] for n in names}, schema=dict.fromkeys(names, pl.String()))
 
 
-def _text(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
+    """Return a value of MongoDB as text: a date as microseconds since 1970."""
     if value is None:
         return None
     if hasattr(value, "timestamp"):  # a date, naive and in UTC as MongoDB keeps them
