@@ -1,0 +1,361 @@
+"""Reads the books of a live database piece by piece, from one snapshot that cannot write.
+
+PostgreSQL: one transaction ``REPEATABLE READ READ ONLY`` with a statement time-out, rows streamed by COPY. MongoDB: one session
+with snapshot read concern, rows streamed by cursor. Either way a table comes as frames of text columns, which
+`harness.targets.books_reader.typed` turns into canonical types, so memory holds one piece at a time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self, cast
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+
+from harness.model.books import TABLES
+from harness.model.errors import EnvironmentProblem, UsageError, nearest
+from harness.stores.base import StoreKind
+from harness.stores.redaction import redact
+from harness.targets.base import BooksQuery
+from harness.targets.books_reader import as_text
+
+PIECE_BYTES = 24_000_000
+"""Bytes of text that are turned into a frame at a time."""
+
+PIECE_ROWS = 100_000
+"""Documents of MongoDB that are turned into a frame at a time."""
+
+CONNECT_TIMEOUT = 10
+"""Seconds that a server may take to answer the first connection."""
+
+
+class Snapshot(Protocol):
+    """One state of a database, however long it is looked at."""
+
+    kind: StoreKind
+    description: str
+    """For people: ``PostgreSQL 18.1, database shop``. Never a password."""
+
+    def pieces(self, query: BooksQuery, *, numbers: Sequence[int] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield a table's rows as frames of text columns; with ``numbers``, at least the rows that hold one of them.
+
+        Raises:
+            UsageError: the query is wrong, or gives a column that is not canonical.
+            EnvironmentProblem: the database refuses it, or takes longer than the time-out.
+        """
+
+    def still_open(self) -> int:
+        """Return how many transactions that were open when the snapshot was taken have not ended yet."""
+
+    def later(self) -> Snapshot:
+        """Return a new snapshot of the same database, as it is now."""
+
+    def close(self) -> None:
+        """Let the snapshot go."""
+
+
+class PostgresSnapshot:
+    """A read-only transaction on PostgreSQL.
+
+    Args:
+        url: a connection URL; any role that may read will do.
+        timeout: seconds that one statement may take.
+
+    Raises:
+        EnvironmentProblem: the server cannot be reached, or refuses us.
+        UsageError: the URL is none.
+    """
+
+    kind = StoreKind.POSTGRES
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        import psycopg  # noqa: PLC0415 - only an audit of PostgreSQL pays for it
+
+        self._url, self._timeout = url, timeout
+        try:
+            self._connection: Any = psycopg.connect(
+                url, autocommit=True, application_name="racegate audit", connect_timeout=CONNECT_TIMEOUT
+            )
+        except psycopg.OperationalError as e:
+            raise EnvironmentProblem(f"cannot connect to {redact(url)}: {_first_line(e)}") from e
+        except psycopg.ProgrammingError as e:
+            raise UsageError(f"{redact(url)} is not a connection URL: {_first_line(e)}") from e
+        info = self._connection.info
+        self.description = f"PostgreSQL {info.parameter_status('server_version')}, database {info.dbname}"
+        self._connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        self._connection.execute(f"SET statement_timeout = {int(timeout * 1000)}")
+        self._connection.execute("SET lock_timeout = '10s'")
+        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._open_then = self._open_transactions()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def relations(self) -> dict[str, set[str]]:
+        """Return the columns of every table and view on the search path, by name."""
+        found: dict[str, set[str]] = {}
+        for table, column in self._connection.execute(_RELATIONS):
+            found.setdefault(table, set()).add(column)
+        return found
+
+    def pieces(self, query: BooksQuery, *, numbers: Sequence[int] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield a table's rows. See `Snapshot`."""
+        import psycopg  # noqa: PLC0415
+        from psycopg import sql  # noqa: PLC0415
+
+        try:
+            names = self._names(query)
+            inner = sql.SQL("SELECT {} FROM ({}) AS books").format(
+                sql.SQL(", ").join(_as_text(query.table, name) for name in names), sql.SQL(cast(Any, query.sql))
+            )
+            if numbers is not None and "number" in names:
+                listed = sql.SQL(",").join(sql.Literal(n) for n in numbers)
+                inner += sql.SQL(" WHERE books.number::bigint = ANY(ARRAY[{}]::bigint[])").format(listed)
+            columns = [*names] if len(names) > 1 else [*names, ""]  # a line of one empty value would be no line at all
+            with self._connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(inner)) as copy:
+                buffer = io.BytesIO()
+                for part in copy:
+                    buffer.write(part if len(names) > 1 else bytes(part).rstrip(b"\n") + b",\n")
+                    if buffer.tell() >= PIECE_BYTES:
+                        yield _frame(buffer, columns)
+                        buffer = io.BytesIO()
+                if buffer.tell():
+                    yield _frame(buffer, columns)
+        except psycopg.Error as e:
+            raise _postgres_problem(e, query.table, self._timeout) from e
+
+    def still_open(self) -> int:
+        """Count those of the transactions that were open. Asked of a connection of its own, as the snapshot stands still."""
+        import psycopg  # noqa: PLC0415
+
+        try:
+            with psycopg.connect(
+                self._url, autocommit=True, application_name="racegate audit", connect_timeout=CONNECT_TIMEOUT
+            ) as connection:
+                connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+                return len(self._open_then & _open_in(connection))
+        except psycopg.Error as e:
+            raise EnvironmentProblem(f"cannot ask {redact(self._url)} for its transactions: {_first_line(e)}") from e
+
+    def _open_transactions(self) -> frozenset[str]:
+        import psycopg  # noqa: PLC0415
+
+        try:
+            return _open_in(self._connection)
+        except psycopg.Error as e:
+            raise EnvironmentProblem(f"cannot ask {redact(self._url)} for its transactions: {_first_line(e)}") from e
+
+    def later(self) -> PostgresSnapshot:
+        """Return a new snapshot."""
+        return PostgresSnapshot(self._url, timeout=self._timeout)
+
+    def close(self) -> None:
+        """End the transaction and the connection."""
+        self._connection.close()
+
+    def _names(self, query: BooksQuery) -> list[str]:
+        from psycopg import sql  # noqa: PLC0415
+
+        found = self._connection.execute(sql.SQL("SELECT * FROM ({}) AS books LIMIT 0").format(sql.SQL(cast(Any, query.sql))))
+        names = [column.name for column in found.description or ()]
+        for name in names:
+            if name not in TABLES[query.table]:
+                known = TABLES[query.table]
+                raise UsageError(
+                    f"books.{query.table} has no column {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+                )
+        return names
+
+
+_RELATIONS = """
+    SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND pg_table_is_visible(c.oid)
+      AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+"""
+
+_OPEN = """
+    SELECT l.virtualxid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+      AND a.datname = current_database() AND a.usename IS NOT NULL AND a.application_name <> 'racegate audit'
+    UNION ALL
+    SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) AS x
+"""
+"""Open transactions. Every one holds a lock on its own virtual id, which a role without rights sees too; on a standby the
+snapshot's list of transactions that write is all that is known of the primary."""
+
+
+def _open_in(connection: Any) -> frozenset[str]:
+    return frozenset(row[0] for row in connection.execute(_OPEN))
+
+
+def _as_text(table: str, name: str) -> Any:
+    from psycopg import sql  # noqa: PLC0415
+
+    if isinstance(TABLES[table].get(name), pl.Datetime):
+        return sql.SQL("(extract(epoch from books.{0}) * 1000000)::bigint AS {0}").format(sql.Identifier(name))
+    return sql.SQL("books.{0}").format(sql.Identifier(name))
+
+
+def _frame(buffer: io.BytesIO, columns: Sequence[str]) -> pl.DataFrame:
+    buffer.seek(0)
+    frame = pl.read_csv(buffer, has_header=False, schema=dict.fromkeys(columns, pl.String()))
+    return frame.select(c for c in columns if c)
+
+
+def _postgres_problem(error: Any, table: str, timeout: float) -> EnvironmentProblem | UsageError:
+    state = error.sqlstate or ""
+    why = _first_line(error)
+    if state == "57014":
+        return EnvironmentProblem(f"reading books.{table} took longer than {timeout:g} s; allow more with --timeout")
+    if state == "42501":
+        return EnvironmentProblem(f"the role may not read what books.{table} needs: {why}; grant it SELECT")
+    if state == "25006":
+        return UsageError(f"books.{table} writes, which an audit never does: {why}")
+    if state[:2] in ("42", "22", "26") or state in ("0A000", "3F000"):
+        return UsageError(f"books.{table} is not a SELECT that this database understands: {why}")
+    return EnvironmentProblem(f"reading books.{table} failed: {why}")
+
+
+class MongoSnapshot:
+    """A session on MongoDB in which every read sees the same state.
+
+    Args:
+        url: a connection URL with the database's name.
+        timeout: seconds that one aggregation may take on the server.
+
+    Raises:
+        EnvironmentProblem: the server cannot be reached, refuses us, or is no replica set.
+        UsageError: the URL is none, or names no database.
+    """
+
+    kind = StoreKind.MONGO
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        import pymongo  # noqa: PLC0415 - only an audit of MongoDB pays for it
+        import pymongo.errors  # noqa: PLC0415
+
+        self._url, self._timeout = url, timeout
+        self._name = unquote(urlsplit(url).path.lstrip("/"))
+        if not self._name:
+            raise UsageError(f"{redact(url)} names no database; add one: mongodb://.../NAME")
+        try:
+            self._client: Any = pymongo.MongoClient(
+                url, appname="racegate audit", serverSelectionTimeoutMS=CONNECT_TIMEOUT * 1000
+            )
+            version = self._client.server_info()["version"]
+        except (pymongo.errors.ConfigurationError, pymongo.errors.InvalidURI) as e:
+            raise UsageError(f"{redact(url)} is not a connection URL: {_first_line(e)}") from e
+        except pymongo.errors.PyMongoError as e:
+            raise EnvironmentProblem(f"cannot connect to {redact(url)}: {_first_line(e)}") from e
+        self.description = f"MongoDB {version}, database {self._name}"
+        self._session: Any = self._client.start_session(snapshot=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def collections(self) -> list[str]:
+        """Return the names of the database's collections."""
+        return sorted(self._client[self._name].list_collection_names())
+
+    def sample(self, collection: str, count: int) -> list[Mapping[str, Any]]:
+        """Return some documents of a collection."""
+        return list(self._client[self._name][collection].find(limit=count))
+
+    def pieces(self, query: BooksQuery, *, numbers: Sequence[int] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield a table's rows. See `Snapshot`."""
+        import pymongo.errors  # noqa: PLC0415
+
+        pipeline = list(query.pipeline)
+        for stage in pipeline:
+            if writes := {"$out", "$merge"} & stage.keys():
+                raise UsageError(f"books.{query.table} writes, which an audit never does: {min(writes)}")
+        if numbers is not None:
+            pipeline.append({"$match": {"number": {"$in": list(numbers)}}})
+        known = TABLES[query.table]
+        try:
+            rows = self._client[self._name][query.collection or query.table].aggregate(
+                pipeline, session=self._session, maxTimeMS=int(self._timeout * 1000), batchSize=10_000
+            )
+            names: dict[str, None] = {}
+            piece: list[Mapping[str, Any]] = []
+            for row in rows:
+                piece.append(row)
+                if len(piece) == PIECE_ROWS:
+                    yield _mongo_frame(query.table, piece, names, known)
+                    piece = []
+            if piece:
+                yield _mongo_frame(query.table, piece, names, known)
+        except pymongo.errors.PyMongoError as e:
+            raise _mongo_problem(e, query.table, self._timeout) from e
+
+    def still_open(self) -> int:
+        """Count the open transactions of others, where we may see them; 0 where we may not."""
+        import pymongo.errors  # noqa: PLC0415
+
+        stages: list[dict[str, Any]] = [
+            {"$currentOp": {"allUsers": True, "idleSessions": True}},
+            {"$match": {"transaction": {"$exists": True}, "appName": {"$ne": "racegate audit"}}},
+        ]
+        try:
+            return len(list(self._client.admin.aggregate(stages)))
+        except pymongo.errors.PyMongoError:
+            return 0
+
+    def later(self) -> MongoSnapshot:
+        """Return a new snapshot."""
+        return MongoSnapshot(self._url, timeout=self._timeout)
+
+    def close(self) -> None:
+        """End session and connection."""
+        self._session.end_session()
+        self._client.close()
+
+
+def _mongo_frame(
+    table: str, piece: Sequence[Mapping[str, Any]], names: dict[str, None], known: Mapping[str, Any]
+) -> pl.DataFrame:
+    for row in piece:
+        for name in row:
+            if name not in names and name != "_id":
+                if name not in known:
+                    raise UsageError(f"books.{table} has no column {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+                names[name] = None
+    columns = {name: [as_text(row.get(name)) for row in piece] for name in names}
+    return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String()))
+
+
+def _mongo_problem(error: Any, table: str, timeout: float) -> EnvironmentProblem | UsageError:
+    code = getattr(error, "code", None)
+    why = _first_line(error)
+    if code == 50:
+        return EnvironmentProblem(f"reading books.{table} took longer than {timeout:g} s; allow more with --timeout")
+    if code == 13:
+        return EnvironmentProblem(f"the user may not read what books.{table} needs: {why}; give it the role read")
+    if code == 239:
+        return EnvironmentProblem(
+            f"reading books.{table} took longer than MongoDB keeps a snapshot: {why}; raise minSnapshotHistoryWindowInSeconds"
+        )
+    if code in (2, 9, 14, 15, 16, 168, 16410, 40324, 40353, 15998, 17276):
+        return UsageError(f"books.{table} is not an aggregation that this database understands: {why}")
+    return EnvironmentProblem(f"reading books.{table} failed: {why}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in redact(str(error)).splitlines() if line.strip()]
+    return lines[0].split(", Timeout:")[0][:300] if lines else type(error).__name__
+
+
+OPENERS: Mapping[StoreKind, Callable[..., Snapshot]] = {StoreKind.POSTGRES: PostgresSnapshot, StoreKind.MONGO: MongoSnapshot}
+
+
+def open_snapshot(kind: StoreKind, url: str, *, timeout: float) -> Snapshot:
+    """Open a snapshot of the database at a URL. Raises as `PostgresSnapshot` and `MongoSnapshot` do."""
+    return OPENERS[kind](url, timeout=timeout)
