@@ -35,7 +35,20 @@ def with_environment(value: Any, where: str) -> Any:
         return {key: with_environment(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list):
         return [with_environment(item, where) for item in value]
+    if isinstance(value, tuple):
+        return tuple(with_environment(item, where) for item in value)
     return value
+
+
+def variables(value: Any) -> dict[str, str]:
+    """Return the environment variables that the texts of a configuration use, with their values where they are set."""
+    if isinstance(value, str):
+        return {name: os.environ[name] for name in _VARIABLE.findall(value) if name in os.environ}
+    if isinstance(value, Mapping):
+        return {name: found for item in value.values() for name, found in variables(item).items()}
+    if isinstance(value, list | tuple):
+        return {name: found for item in value for name, found in variables(item).items()}
+    return {}
 
 
 def placeholders(value: Any) -> set[str]:

@@ -179,10 +179,22 @@ class SupervisedServer:
         stop_signal: what ends it quickly.
         log: where its output goes.
         remove: folders that are removed when it has stopped.
+        service: it is somebody's service and no server of ours: it runs as we do, in ``directory`` with ``environment``, and
+            whatever it starts ends with it.
     """
 
-    def __init__(self, *, command: Sequence[str], stop_signal: int, log: Path, remove: Sequence[Path]) -> None:
-        account = server_account()
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        stop_signal: int,
+        log: Path,
+        remove: Sequence[Path],
+        service: bool = False,
+        directory: Path = Path("/"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        account = Account(uid=None, gid=None) if service else server_account()
         plan: Mapping[str, object] = {
             "command": list(command),
             "stop_signal": stop_signal,
@@ -191,7 +203,10 @@ class SupervisedServer:
             "log": str(log),
             "remove": [str(path) for path in remove],
             "lock": LOCK,
-            "environment": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()},
+            "environment": environment
+            or {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()},
+            "directory": str(directory),
+            "whole_group": service,
         }
         self._log = log
         self._name = Path(command[0]).name

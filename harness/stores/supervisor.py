@@ -6,8 +6,8 @@ standard input ends - racegate closed it, was interrupted, or was killed - it st
 If this process itself is killed the kernel kills the server (PR_SET_PDEATHSIG).
 
 Standard input begins with one line of JSON: ``command``, ``stop_signal``, ``user`` and ``group`` (numbers or null),
-``log``, ``remove`` (folders), ``lock`` (a file to lock in each of them), ``environment``. Standard output
-carries ``started PID``, ``exited STATUS`` and ``done ORDER``.
+``log``, ``remove`` (folders), ``lock`` (a file to lock in each of them), ``environment``, ``directory``, ``whole_group``
+(what it starts ends with it). Standard output carries ``started PID``, ``exited STATUS`` and ``done ORDER``.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class Server:
                 user=plan["user"],
                 group=plan["group"],
                 extra_groups=[] if plan["user"] is not None else None,
-                cwd="/",
+                cwd=plan["directory"],
                 env=plan["environment"],
+                start_new_session=plan["whole_group"],
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - no lock of another thread is touched in it
             )
         say(f"started {self.process.pid}")
@@ -72,13 +73,25 @@ class Server:
         if self.process is None:
             return
         for number, patience in ((how, PATIENCE), (signal.SIGKILL, PATIENCE)):
-            if self.process.poll() is None:
-                self.process.send_signal(number)
+            self.signal(number)
             try:
                 self.process.wait(patience)
+                if self.plan["whole_group"]:
+                    self.signal(signal.SIGKILL)  # whatever it left behind
                 return
             except subprocess.TimeoutExpired:
                 continue
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server, or to all that it started."""
+        if self.process is None:
+            return
+        if not self.plan["whole_group"]:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
     def obey(self, order: str) -> None:
         """Carry out one order."""
@@ -123,7 +136,7 @@ def main() -> None:
             server.obey(line.strip())
     finally:
         if server.process is not None:
-            server.process.send_signal(signal.SIGCONT)
+            server.signal(signal.SIGCONT)
         server.stop(server.plan["stop_signal"])
         for folder in server.plan["remove"]:
             shutil.rmtree(folder, ignore_errors=True)

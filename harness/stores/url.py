@@ -37,6 +37,12 @@ CONNECT_TIMEOUT = 5
 """Seconds that a server may take to answer the first connection."""
 
 
+def check_not_production(name: str, what: str) -> None:
+    """Raise UnsafeStore if a database's or host's name looks like production."""
+    if PRODUCTION.search(name):
+        raise UnsafeStore(f"{what} {name!r} looks like production and racegate writes to what it tests; use another")
+
+
 def check_disposable(kind: StoreKind, url: str, disposable: str | None) -> str:
     """Return the database's name if the URL may be written to.
 
@@ -50,8 +56,8 @@ def check_disposable(kind: StoreKind, url: str, disposable: str | None) -> str:
     name = unquote(parts.path.lstrip("/"))
     if not name:
         raise UsageError(f"{redact(url)} names no database; add one: {SCHEMES[kind][0]}://.../NAME")
-    if PRODUCTION.search(name):
-        raise UnsafeStore(f"the database {name!r} looks like production and racegate writes to what it tests; use another")
+    check_not_production(name, "the database")
+    check_not_production(parts.hostname or "", "the host")
     if disposable is None:
         raise UnsafeStore(
             f"racegate writes to the database {name!r} and wipes it; if it is disposable say so: --disposable {name}"

@@ -27,6 +27,7 @@ from harness.engines.explore.token import short
 from harness.model.errors import EnvironmentProblem
 from harness.model.finding import Finding, FindingClass
 from harness.stores.base import Database, StoreKind
+from harness.wire.base import WireProxy
 from harness.wire.opening import open_proxy
 from harness.wire.postgres.blocking import blocked_pids, strangers
 
@@ -36,7 +37,11 @@ BOUNDS = (0, 1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class ExplorePlan:
-    """How to explore. ``budget`` is in seconds; ``most`` bounds the interleavings, which makes what is seen repeatable."""
+    """How to explore. ``budget`` is in seconds; ``most`` bounds the interleavings, which makes what is seen repeatable.
+
+    ``proxy`` is one that the target speaks through already; without it the engine opens its own. ``background`` are statements
+    that are nobody's: they are let through.
+    """
 
     database: Database
     seed: int = 0
@@ -45,6 +50,8 @@ class ExplorePlan:
     reduce: bool = True
     stop_at_first: bool = True
     faults: FaultPlan = NO_FAULTS
+    proxy: WireProxy | None = None
+    background: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +98,7 @@ class ExploreEngine:
         self._plan = plan
         self._piece = piece
         self._until_closed = ExitStack()
-        self._proxy = open_proxy(plan.database.kind.value, plan.database.url)
+        self._proxy = plan.proxy or open_proxy(plan.database.kind.value, plan.database.url)
         self._scene: Scene
         self._control: psycopg.Connection[Any] | None = None
         if plan.database.kind is StoreKind.POSTGRES:
@@ -103,6 +110,7 @@ class ExploreEngine:
             schema = Schema()
             self._scene = MongoScene(plan.database, piece.queries)
         self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike, piece.here)
+        self._stage.let_through(plan.background)
         self._judged: dict[Hashable, Sequence[Finding]] = {}
         self._touched: frozenset[str] | None = None
 
@@ -139,7 +147,8 @@ class ExploreEngine:
     def close(self) -> None:
         """Let go of everything but the clients. Leaving the context does it."""
         self._stage.close()
-        self._proxy.close()
+        if self._plan.proxy is None:
+            self._proxy.close()
         self._scene.close()
         self._until_closed.close()
         if self._control is not None:
@@ -240,6 +249,8 @@ class ExploreEngine:
         self._scene.restore(self._touched)
         self._touched = None
         self._piece.begin()
+        if self._plan.proxy is not None:
+            self._stage.adopt()
         for client in range(self._piece.clients):  # whoever lost its connection begins with a new one, as in the first run
             if not self._piece.entered(client):
                 self._enter(client)

@@ -7,6 +7,7 @@ only say when to ask.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class Ground:
 
     ``ask`` tells which of these backends wait for another of them. ``kill`` ends a client's code, if it runs here. ``owner`` and
     ``backend`` are by connection. ``dead`` are clients that were killed in this run: whatever their code still does, they do not
-    act.
+    act. ``background`` matches statements that are nobody's.
     """
 
     proxy: WireProxy
@@ -107,6 +108,7 @@ class Ground:
     owner: dict[int, int] = field(default_factory=dict)
     backend: dict[int, int] = field(default_factory=dict)
     dead: set[int] = field(default_factory=set)
+    background: re.Pattern[str] | None = None
 
 
 Story = Generator[float, Any, None]
@@ -290,6 +292,9 @@ class Play:
             self.held.pop(item[1], None)
 
     def _arrive(self, step: Step) -> None:
+        if self._ground.background is not None and self._ground.background.search(step.text):
+            self._ground.proxy.decide(step, Decision.RELEASE)
+            return
         client = self._client_of(step)
         if client in self._ground.dead:
             self.leaving.add(step.connection)

@@ -21,6 +21,11 @@ from harness.targets.books_reader import MongoBooks, PostgresBooks, Rows
 from harness.wire.mongo.blocking import waiting_ports
 
 COPIES = "racegate_scene"
+"""The schema that holds the copies while a scene is played."""
+
+BEFORE = "racegate_before"
+"""The same for what somebody's own database held before a run."""
+
 VACUUM_EVERY = 300
 FOUND = "SELECT oid FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace <> 'pg_catalog'::regnamespace"
 
@@ -54,7 +59,8 @@ class Scene(Protocol):
 class PostgresScene:
     """Rows in copies beside their tables, sequences by value."""
 
-    def __init__(self, url: str, queries: Sequence[BooksQuery] = ()) -> None:
+    def __init__(self, url: str, queries: Sequence[BooksQuery] = (), *, copies: str = COPIES) -> None:
+        self._copies = copies
         self._connection = psycopg.connect(url, autocommit=True, application_name="racegate control")
         self._books = PostgresBooks(self._connection, queries)
         self._tables: dict[str, str] = {}
@@ -65,15 +71,15 @@ class PostgresScene:
     def remember(self) -> None:
         """Copy every table and note every sequence."""
         run = self._connection.execute
-        run(f"DROP SCHEMA IF EXISTS {COPIES} CASCADE".encode())
-        run(f"CREATE SCHEMA {COPIES}".encode())
+        run(f"DROP SCHEMA IF EXISTS {self._copies} CASCADE".encode())
+        run(f"CREATE SCHEMA {self._copies}".encode())
         tables = run(
             "SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', %s) ORDER BY c.oid",
-            (COPIES,),
+            " WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', %s, %s) ORDER BY c.oid",
+            (COPIES, BEFORE),
         ).fetchall()
         for oid, schema, name in tables:
-            table, copy = sql.Identifier(schema, name), sql.Identifier(COPIES, str(oid))
+            table, copy = sql.Identifier(schema, name), sql.Identifier(self._copies, str(oid))
             run(sql.SQL("CREATE TABLE {} AS TABLE {}").format(copy, table))
             columns = [
                 sql.Identifier(column)
@@ -130,7 +136,7 @@ class PostgresScene:
         with suppress(psycopg.Error):  # the server may be gone; then there is nothing to tidy
             if self._relations:
                 self.restore()
-                self._connection.execute(f"DROP SCHEMA IF EXISTS {COPIES} CASCADE".encode())
+                self._connection.execute(f"DROP SCHEMA IF EXISTS {self._copies} CASCADE".encode())
         self._connection.close()
 
 

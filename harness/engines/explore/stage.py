@@ -10,6 +10,7 @@ run sleeps until it is over. With a thread and a queue in between, a run of eigh
 from __future__ import annotations
 
 import queue
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -73,6 +74,16 @@ class Stage:
     def _kill(self, client: int) -> None:
         if client in self._here:
             self.workers[client].kill()
+
+    def let_through(self, patterns: Sequence[str]) -> None:
+        """Let statements that match one of these regular expressions pass: they are the application's own, not a client's."""
+        self._ground.background = re.compile("|".join(f"(?:{p})" for p in patterns)) if patterns else None
+
+    def adopt(self) -> None:
+        """Take over the connections as they are: a service's pool opens and closes them when it likes."""
+        opened = self._proxy.open_connections()
+        self._ground.backend = {number: o.backend for number, o in opened.items()}
+        self._ground.owner = {number: client for number, client in self._ground.owner.items() if number in opened}
 
     def alive(self, client: int) -> bool:
         """Tell whether a client was not killed in this run."""

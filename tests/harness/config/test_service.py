@@ -11,7 +11,7 @@ from harness.config.service import load_service
 from harness.model import UsageError
 
 GOOD = """
-[service]
+[target]
 url = "http://127.0.0.1:3000"
 headers = { Authorization = "Bearer ${SERVICE_TOKEN}" }
 timeout = 2
@@ -48,8 +48,8 @@ def test_a_whole_file_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     config = load_service(written(tmp_path, GOOD))
 
-    assert config.service.headers == {"Authorization": "Bearer s3cr3t"}
-    assert config.service.timeout == 2.0
+    assert config.target.headers == {"Authorization": "Bearer s3cr3t"}
+    assert config.target.timeout == 2.0
     assert config.operations["create"].refused == (409,)
     assert config.books["documents"].sql == "SELECT id::text, number FROM invoices"
     assert [(run.scenario, run.clients, run.ops) for run in config.runs] == [("concurrent_creates", 8, 500)]
@@ -58,9 +58,9 @@ def test_a_whole_file_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('url = "http', 'uri = "http', r":3: service.uri is not known; did you mean 'url'"),
-        ("timeout = 2", 'timeout = "soon"', r":5: service.timeout is a number, not 'soon'"),
-        ("timeout = 2", "timeout = 0", r":5: service.timeout must be more than 0"),
+        ('url = "http', 'uri = "http', r":3: target.uri is not known; did you mean 'url'"),
+        ("timeout = 2", 'timeout = "soon"', r":5: target.timeout is a number, not 'soon'"),
+        ("timeout = 2", "timeout = 0", r":5: target.timeout must be more than 0"),
         ("refused = [409]", "refused = 409", r":11: operations.create.refused is a list, not 409"),
         ('path = "/companies/{company}/invoices"', "", r"operations.create.path is missing"),
         ("[books.documents]", "[books.document]", r"books.document is not a canonical table; did you mean 'documents'"),
@@ -68,7 +68,7 @@ def test_a_whole_file_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("[store]", "[stores]", r"stores is not a section; did you mean 'store'"),
         ('disposable = "shop"', 'mongo = "mongodb://h/x"', r"store.mongo contradicts store.postgres"),
         ("clients = 8", "clients = true", r"runs.1.clients is a whole number, not True"),
-        ("[service]", "[service", r"is not TOML"),
+        ("[target]", "[target", r"is not TOML"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(
@@ -84,7 +84,7 @@ def test_a_mistake_is_one_line_that_names_it(
 def test_a_variable_that_is_not_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SERVICE_TOKEN", raising=False)
 
-    with pytest.raises(UsageError, match="service.headers.*needs the environment variable SERVICE_TOKEN, which is not set"):
+    with pytest.raises(UsageError, match="target.headers.*needs the environment variable SERVICE_TOKEN, which is not set"):
         load_service(written(tmp_path, GOOD))
 
 

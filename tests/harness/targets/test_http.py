@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.service import OperationSection, ServiceConfig, ServiceSection
+from harness.config.sections import OperationSection, ServiceConfig, TargetSection
 from harness.model import Outcome
 from harness.targets.classify import classify_error
 from harness.targets.http import HttpTarget
@@ -50,7 +50,7 @@ def service() -> Iterator[tuple[HttpTarget, type[Invoices]]]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     config = ServiceConfig(
-        service=ServiceSection(url=f"http://user:pw@127.0.0.1:{server.server_port}/api/", timeout=0.5),
+        target=TargetSection(url=f"http://user:pw@127.0.0.1:{server.server_port}/api/", timeout=0.5),
         operations={
             "create": OperationSection(
                 path="/{company}/invoices",
@@ -61,7 +61,7 @@ def service() -> Iterator[tuple[HttpTarget, type[Invoices]]]:
             )
         },
     )
-    yield HttpTarget(config=config), handler
+    yield HttpTarget.of(config), handler
     handler.release.set()
     server.shutdown()
     thread.join()
