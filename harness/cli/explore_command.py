@@ -16,8 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def explore(
-    scenario: Annotated[str, typer.Argument(help="what is fired; see: racegate list scenarios")],
+    scenario: Annotated[str | None, typer.Argument(help="what is fired; see: racegate list scenarios")] = None,
     target: options.Target = None,
+    config: options.Config = None,
     clients: Annotated[int, typer.Option("--clients", "-c", min=1, max=8, help="concurrent clients")] = 2,
     ops: Annotated[int | None, typer.Option("--ops", "-n", min=1, help="operations in all; default: one for each client")] = None,
     budget: options.Budget = None,
@@ -43,22 +44,50 @@ def explore(
     A finding comes with its schedule, which racegate replay repeats. With --faults the search also chooses where things go
     wrong: the reply of a COMMIT that is lost leaves a client that does not know.
 
+    Your own service is described by a configuration. It is started with a database URL that leads through the wire, if the
+    configuration says how; otherwise that URL is printed, and racegate waits until the service is healthy.
+
     Example: racegate explore concurrent_creates --target reference:pg.count_plus_one
     Example: racegate explore retried_creates --target reference:pg.token_ignored -c 1 -n 2 --faults lose_reply
     """
     from harness.cli.output import this_command  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.running import explore_and_show, open_stores  # noqa: PLC0415
+    from harness.cli.service_running import explore_service, is_service  # noqa: PLC0415
     from harness.engines.explore.moves import fault_plan  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.request import build_request  # noqa: PLC0415
 
-    if target is None:
-        raise UsageError(f"name a target: racegate explore {scenario} --target reference:pg.counter_row")
     if ops is not None and ops % clients:
         raise UsageError(f"--ops {ops} cannot be shared equally by --clients {clients}; choose a multiple of {clients}")
     plan = fault_plan(faults, max_faults)
+    how = {
+        "operations": (ops or clients) // clients,
+        "reduce": reduction,
+        "faults": plan,
+        "stop_at_first": not all_failures,
+    }
     drawn = options.some_seed(seed)
+    if is_service(target, config):
+        return explore_service(
+            config,
+            url=target,
+            scenario=scenario,
+            json=json,
+            asked={
+                "chosen": parse_assignments(sets or []),
+                "policy": policy,
+                "clients": clients,
+                "budget": budget or 60.0,
+                "seed": drawn,
+                "out": out,
+            },
+            how=how,
+        )
+    if scenario is None:
+        raise UsageError("name a scenario, for example: racegate explore concurrent_creates --target reference:pg.counter_row")
+    if target is None:
+        raise UsageError(f"name a target: racegate explore {scenario} --target reference:pg.counter_row")
     request = build_request(
         scenario=scenario,
         target=target,
@@ -72,12 +101,4 @@ def explore(
         command=this_command(drawn),
     )
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=clients) as stores:
-        return explore_and_show(
-            request,
-            stores,
-            json=json,
-            operations=(ops or clients) // clients,
-            reduce=reduction,
-            faults=plan,
-            stop_at_first=not all_failures,
-        )
+        return explore_and_show(request, stores, json=json, **how)

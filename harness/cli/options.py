@@ -28,6 +28,12 @@ Target = Annotated[
     str | None,
     typer.Option("--target", "-t", help="what to test: reference:VARIANT, or the URL of a service (with --config)"),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="the description of your own service; default: racegate.toml, for a --target that is a URL", metavar="FILE"
+    ),
+]
 Postgres = Annotated[
     str, typer.Option(help="the PostgreSQL server: embedded, container[:IMAGE], or a URL (with --disposable)", metavar="STORE")
 ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import options
+
+if TYPE_CHECKING:
+    from harness.engines.explore.token import Schedule
+    from harness.run.explored import Replay
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +22,7 @@ def register(app: typer.Typer) -> None:
 def replay(
     schedule: Annotated[str, typer.Argument(help="a .schedule file of a run folder, or the token itself")],
     times: Annotated[int, typer.Option("--times", "-k", min=1, help="how often")] = 5,
+    config: options.Config = None,
     postgres: options.Postgres = "embedded",
     mongo: options.Mongo = "embedded",
     disposable: options.Disposable = None,
@@ -28,13 +33,12 @@ def replay(
 
     Exit status 1 when it breaks, 0 when it does not any more, 4 when it diverged without breaking.
     """
-    from harness.cli.output import say, write_json  # noqa: PLC0415 - heavy, and not needed for --help
+    from harness.cli.output import say  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.running import open_stores  # noqa: PLC0415
-    from harness.engines.explore.diagram import lanes  # noqa: PLC0415
+    from harness.cli.service_running import is_service, replay_service  # noqa: PLC0415
     from harness.engines.explore.token import PREFIX, decode  # noqa: PLC0415
-    from harness.model import ExitStatus, UsageError  # noqa: PLC0415
+    from harness.model import UsageError  # noqa: PLC0415
     from harness.run.explored import replay as repeat  # noqa: PLC0415
-    from harness.run.result import finding_to_json  # noqa: PLC0415
 
     if not schedule.startswith(PREFIX):
         try:
@@ -43,8 +47,20 @@ def replay(
             raise UsageError(f"{schedule} is neither a token nor a file that can be read: {e}") from e
     asked = decode(schedule)
     say(f"racegate: replaying {asked.scenario} on {asked.target}: {asked.lanes}")
+    if is_service(asked.target, config):
+        found = replay_service(config, asked, times=times, out=out)
+        return _shown(found, asked, json)
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=asked.clients) as stores:
         found = repeat(asked, stores, times=times, out=out)
+    return _shown(found, asked, json)
+
+
+def _shown(found: Replay, asked: Schedule, json: str | None) -> int:
+    from harness.cli.output import write_json  # noqa: PLC0415
+    from harness.engines.explore.diagram import lanes  # noqa: PLC0415
+    from harness.model import ExitStatus  # noqa: PLC0415
+    from harness.run.result import finding_to_json  # noqa: PLC0415
+
     if json is not None:
         write_json(
             {

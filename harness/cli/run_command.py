@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 def run(
     scenario: Annotated[str | None, typer.Argument(help="what is fired; see: racegate list scenarios")] = None,
     target: options.Target = None,
-    clients: options.Clients = 16,
+    config: options.Config = None,
+    clients: Annotated[
+        int | None, typer.Option("--clients", "-c", min=1, max=10_000, help="concurrent clients; default: 16")
+    ] = None,
     processes: options.Processes = None,
     ops: options.Ops = None,
     duration: options.Duration = None,
@@ -35,14 +38,36 @@ def run(
 ) -> int:
     """Fire a scenario at a target with many processes at full speed, and judge what the store holds afterwards.
 
+    Your own service is described by a configuration; without a scenario everything that it lists under [[runs]] is fired.
+
     Example: racegate run concurrent_creates --target reference:pg.count_plus_one --clients 16 --ops 800 --seed 1
+    Example: racegate run --target http://127.0.0.1:3000 --config racegate.toml
     """
     from harness.cli.output import this_command  # noqa: PLC0415
     from harness.cli.running import open_stores, run_and_show  # noqa: PLC0415 - heavy, and not needed for --help
+    from harness.cli.service_running import is_service, run_service  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.request import DEFAULT_OPS, build_request  # noqa: PLC0415
     from harness.run.shards import parse_shard  # noqa: PLC0415
 
+    if is_service(target, config):
+        return run_service(
+            config,
+            url=target,
+            scenario=scenario,
+            json=json,
+            asked={
+                "chosen": _chosen(sets),
+                "policy": policy,
+                "clients": clients,
+                "processes": processes,
+                "ops": ops,
+                "duration": duration,
+                "budget": budget,
+                "seed": options.some_seed(seed),
+                "out": out,
+            },
+        )
     if scenario is None:
         raise UsageError("name a scenario, for example: racegate run concurrent_creates --target reference:pg.counter_row")
     if target is None:
@@ -56,7 +81,7 @@ def run(
         target=target,
         chosen=_chosen(sets),
         policy=policy,
-        clients=clients,
+        clients=clients or 16,
         processes=processes,
         ops=share.count(ops or DEFAULT_OPS) if share.of > 1 else ops,
         duration=duration,
@@ -65,7 +90,7 @@ def run(
         out=out,
         command=this_command(drawn),
     )
-    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=clients) as stores:
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=clients or 16) as stores:
         return run_and_show(request, stores, json=json)
 
 

@@ -63,11 +63,11 @@ def run_with_progress(request: RunRequest, stores: Stores) -> RunResult:
         return execute(request, stores, display)
 
 
-def show(result: RunResult, *, json: str | None) -> None:
-    """Write the result where it was asked for: text on standard output, unless the JSON result goes there."""
+def show(result: RunResult, *, json: str | None, quiet: bool = False) -> None:
+    """Write the result where it was asked for: text on standard output, unless the JSON result goes there (``quiet``: later)."""
     if json is not None:
         write_json(result.to_json(), json)
-    if json != "-" and result.folder is not None:
+    if json != "-" and not quiet and result.folder is not None:
         text = reports()["terminal"].render([result.folder], colours=colours(sys.stdout))
         print(text, end="")
 

@@ -233,7 +233,7 @@ class _Reader:
             raise self.wrong(where, f"is {_ARTICLES[kind]}, not {_shown(value)}")
         if kind in (int, float) and not 0 < value < 1e12:
             raise self.wrong(where, f"must be more than 0{' and less than 10^12' if value > 0 else ''}, not {value!r}")
-        if kind is str and not value and not where.startswith(("target.environment.", "target.headers.")):
+        if kind is str and not value and not _MAY_BE_EMPTY.search(where):
             raise self.wrong(where, "is empty")
         return value
 
@@ -244,6 +244,9 @@ class _Reader:
     def wrong(self, where: str, what: str) -> UsageError:
         """Return the error, with the line on which the key stands if it can be found."""
         return UsageError(f"{self._at(where)} {what}")
+
+
+_MAY_BE_EMPTY = re.compile(r"\.(environment|headers|constants|refused_when)\.")
 
 
 def _shown(value: Any) -> str:

@@ -38,6 +38,8 @@ from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database
+from harness.targets.http import HttpTarget
+from harness.wire.base import WireProxy
 
 SHRINK_SECONDS = 10.0
 
@@ -63,6 +65,8 @@ def explore(
     faults: FaultPlan = NO_FAULTS,
     stop_at_first: bool = True,
     most: int | None = None,
+    proxy: WireProxy | None = None,
+    background: Sequence[str] = (),
 ) -> RunResult:
     """Explore the request's scenario with its few clients, ``operations`` calls each, and return the result.
 
@@ -75,6 +79,8 @@ def explore(
         faults: what may go wrong on the way.
         stop_at_first: end with the first interleaving that breaks something, instead of counting them.
         most: so many interleavings at most: then the same are tried every time. If the budget ends before: unknown.
+        proxy: what the target speaks through, if it is a service that was given one already.
+        background: regular expressions of statements that are the service's own, let through.
 
     Raises:
         UsageError: the target keeps nothing on a store, so there is no wire to hold.
@@ -93,6 +99,8 @@ def explore(
             reduce=reduce,
             faults=faults,
             stop_at_first=stop_at_first,
+            proxy=proxy,
+            background=background,
         )
         with ExploreEngine(plan, piece) as engine:
             outcome = engine.explore(observe)
@@ -205,8 +213,17 @@ def _with_schedule(request: RunRequest, found: Found, piece: ScenarioPiece) -> l
     return [replace(f, schedule=token, evidence={**f.evidence, **steps}) for f in found.findings]
 
 
-def replay(schedule: Schedule, stores: Stores, *, times: int, out: Path) -> Replay:
-    """Repeat a schedule from its scene and say how often it breaks again.
+def replay(
+    schedule: Schedule,
+    stores: Stores,
+    *,
+    times: int,
+    out: Path,
+    service: HttpTarget | None = None,
+    proxy: WireProxy | None = None,
+    background: Sequence[str] = (),
+) -> Replay:
+    """Repeat a schedule from its scene and say how often it breaks again. ``service`` and what follows are as for `explore`.
 
     Raises:
         UsageError: its scenario or target is not there any more.
@@ -214,9 +231,9 @@ def replay(schedule: Schedule, stores: Stores, *, times: int, out: Path) -> Repl
     """
     request = build_request(
         scenario=schedule.scenario,
-        target=schedule.target,
+        target=service or schedule.target,
         chosen={**schedule.scenario_settings, **schedule.target_settings},
-        policy=schedule.policy,
+        policy=None if service else schedule.policy,
         clients=schedule.clients,
         seed=schedule.seed,
         out=out,
@@ -229,7 +246,9 @@ def replay(schedule: Schedule, stores: Stores, *, times: int, out: Path) -> Repl
     with _Scene(request, stores, RunFolder.make(out)) as scene:
         piece = scene.piece(operations=schedule.operations)
         piece.absent = frozenset(schedule.absent)
-        plan = ExplorePlan(database=scene.database, seed=schedule.seed, faults=_that_allow(schedule))
+        plan = ExplorePlan(
+            database=scene.database, seed=schedule.seed, faults=_that_allow(schedule), proxy=proxy, background=background
+        )
         with ExploreEngine(plan, piece) as engine:
             for _ in range(times):
                 found = engine.replay(schedule.moves)

@@ -203,8 +203,7 @@ class SupervisedServer:
             "log": str(log),
             "remove": [str(path) for path in remove],
             "lock": LOCK,
-            "environment": environment
-            or {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()},
+            "environment": environment or {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()},
             "directory": str(directory),
             "whole_group": service,
         }

@@ -28,8 +28,14 @@ PATIENCE = 5.0
 PR_SET_PDEATHSIG = 1
 
 
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal or a shell may send to all of us: the end of standard input is what counts."""
+
+
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies."""
+    """Ask the kernel to kill this process when its parent dies, and hear the signals that the parent ignores."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -126,7 +132,7 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Start, obey, and clean up when standard input ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     server = Server(json.loads(sys.stdin.readline()))
     held = [hold(os.path.join(folder, server.plan["lock"])) for folder in server.plan["remove"]]

@@ -194,9 +194,13 @@ def _read_postgres(database: Database, queries: Sequence[BooksQuery]) -> dict[st
 
 
 def _names(connection: Any, query: BooksQuery) -> list[str]:
+    import psycopg  # noqa: PLC0415
     from psycopg import sql  # noqa: PLC0415
 
-    found = connection.execute(sql.SQL("SELECT * FROM ({}) AS books LIMIT 0").format(sql.SQL(cast(Any, query.sql))))
+    try:
+        found = connection.execute(sql.SQL("SELECT * FROM ({}) AS books LIMIT 0").format(sql.SQL(cast(Any, query.sql))))
+    except psycopg.errors.SyntaxErrorOrAccessRuleViolation as e:
+        raise UsageError(f"books.{query.table} is not a SELECT that this database understands: {str(e).splitlines()[0]}") from e
     return [column.name for column in found.description or ()]
 
 

@@ -164,6 +164,11 @@ class ExploreEngine:
         state = _Tally(limit=time.monotonic() + self._plan.budget, observe=observe)
         search = Search(reduce=self._plan.reduce)
         self._search(search, state, share=0.6)
+        if self._plan.proxy is not None and state.explored and not any(state.steps.values()):
+            raise EnvironmentProblem(
+                "no statement came through the proxy, so nothing was held; "
+                "does the service use the database URL that it was given?"
+            )
         coverage = "exhaustive" if search.exhausted else f"sampled {state.explored}"
         if not search.exhausted and not self._enough(state):
             for bound in BOUNDS:

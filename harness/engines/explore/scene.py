@@ -68,6 +68,10 @@ class PostgresScene:
         self._relations: set[int] = set()
         self._runs = 0
 
+    def left_over(self) -> bool:
+        """Tell whether the copies of a run that was killed are still there."""
+        return bool(self._connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._copies,)).fetchone())
+
     def remember(self) -> None:
         """Copy every table and note every sequence."""
         run = self._connection.execute

@@ -1,0 +1,222 @@
+"""Somebody's own service, described by a file: run, explored and replayed through the unmodified service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymongo
+import pytest
+
+from harness.cli.main import main
+from harness.config.sections import TargetSection
+from harness.model import EnvironmentProblem
+from harness.run.service_process import wait_until_healthy
+from harness.stores import Database
+from harness.stores.inplace import InPlaceMongo, InPlacePostgres
+from harness.stores.process import free_port
+from tests.services import invoices
+
+TOKEN = "s3cr3t-t0ken"
+
+DESCRIPTION = """
+policy = {{ name = "ours", format = "INV-{{00000}}", continuity = "gapless" }}
+
+[target]
+url = "{url}"
+{command}
+environment = {{ BUG = "{bug}", API_TOKEN = "${{API_TOKEN}}" }}
+headers = {{ Authorization = "Bearer ${{API_TOKEN}}" }}
+
+[operations.create]
+path = "/companies/{{company}}/invoices"
+body = {{ cents = "{{amount}}", reference = "{{token}}" }}
+answer = {{ number = "invoice.number", text = "invoice.text" }}
+constants = {{ scope = "{{company}}", period = "" }}
+
+[store]
+{store}
+
+[books.documents]
+sql = \"\"\"
+SELECT id, company AS scope, '' AS period, number, 'INV-' || lpad(number::text, 5, '0') AS text,
+       reference AS token, 'issued' AS status, created AS dated, cents AS amount FROM invoices;\"\"\"
+
+[[runs]]
+scenario = "concurrent_creates"
+clients = 8
+ops = 120
+"""
+COMMAND = f'command = ["{sys.executable}", "{invoices.__file__}"]'
+
+
+@pytest.fixture(autouse=True)
+def api_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+
+
+def described(folder: Path, *, bug: bool, database: Database | None = None, **more: str) -> Path:
+    path = folder / "racegate.toml"
+    values = {"url": "http://127.0.0.1:0", "command": COMMAND, "store": 'postgres = "embedded"', **more}
+    if database is not None:
+        values["store"] = f'postgres = "{database.url}"\ndisposable = "{database.name}"'
+    path.write_text(DESCRIPTION.format(bug=int(bug), **values))
+    return path
+
+
+def called(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    status = main([*words, "--out", str(folder / "runs"), "--json", str(folder / "result.json")])
+    return status, json.loads((folder / "result.json").read_text())
+
+
+def test_a_bug_is_found_at_full_speed_and_no_secret_is_kept(
+    tmp_path: Path, postgres_database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = described(tmp_path, bug=True, database=postgres_database)
+    status, result = called(tmp_path, "run", "--config", str(config), "--seed", "1")
+
+    assert status == 1
+    assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
+    assert result["operations"] == {"ok": 120, "fail": 0, "info": 0}
+    kept = [p for p in (tmp_path / "runs").rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()]
+    assert kept == []
+    assert TOKEN not in "".join(capfd.readouterr())
+
+
+def test_exploring_finds_the_bug_through_a_pool_and_a_replay_breaks_again(
+    tmp_path: Path, postgres_database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(described(tmp_path, bug=True, database=postgres_database))
+
+    status, result = called(tmp_path, "explore", "--config", config, "--seed", "1")
+
+    assert (status, result["schedules"]["diverged"]) == (1, 0)
+    [finding] = [f for f in result["findings"] if f["invariant"] == "N-UNIQ"]
+    assert main(["replay", finding["schedule"], "--config", config, "--out", str(tmp_path / "runs"), "-k", "3"]) == 1
+    assert "3 of 3 broke again" in capsys.readouterr().out
+
+
+def test_the_fix_is_explored_to_the_end_and_is_quiet(tmp_path: Path) -> None:
+    status, result = called(tmp_path, "explore", "--config", str(described(tmp_path, bug=False)), "--seed", "1")
+
+    assert (status, result["verdict"], result["schedules"]["coverage"]) == (0, "pass", "exhaustive")
+    assert result["schedules"]["explored"] > 1
+
+
+def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back(
+    tmp_path: Path, postgres_database: Database
+) -> None:
+    port = free_port()
+    environment = {**os.environ, "DATABASE_URL": postgres_database.url, "PORT": str(port), "API_TOKEN": TOKEN}
+    here = f"http://127.0.0.1:{port}"
+    with psycopg.connect(postgres_database.url, autocommit=True) as connection:
+        connection.execute(invoices.SCHEMA)
+        connection.execute("INSERT INTO invoices (company, number, reference, cents) VALUES ('other', 1, 'before', 5)")
+        with subprocess.Popen([sys.executable, invoices.__file__], env=environment) as process:
+            try:
+                config = described(tmp_path, bug=False, url="http://127.0.0.1:1", command="", database=postgres_database)
+                wait_until_healthy(here, TargetSection(url=here), limit=30, process=None, shown=here, waits=lambda: None)
+                results = [called(tmp_path, "run", "--target", here, "--config", str(config)) for _ in range(2)]
+            finally:
+                process.terminate()
+        rows = connection.execute("SELECT company, number FROM invoices").fetchall()
+        schemas = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname LIKE 'racegate%'").fetchall()
+
+    assert [(status, result["operations"]["ok"]) for status, result in results] == [(0, 120), (0, 120)]
+    assert (rows, schemas) == ([("other", 1)], [])
+
+
+def test_a_service_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = described(tmp_path, bug=False, url=f"http://127.0.0.1:{free_port()}", command="", store="")
+
+    assert main(["run", "--config", str(config)]) == 3
+    assert "is not healthy after 5 s: nothing answers; is it running?" in capsys.readouterr().err
+
+
+def test_a_service_that_ends_at_once_is_quoted_without_its_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"""command = ["{sys.executable}", "-c", "import os; print('no', os.environ['API_TOKEN']); raise SystemExit(7)"]"""
+
+    assert main(["run", "--config", str(described(tmp_path, bug=False, command=command))]) == 3
+    assert "the service ended with status 7 before it was healthy; it said: no ***" in capsys.readouterr().err
+
+
+def test_a_program_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--config", str(described(tmp_path, bug=False, command='command = "no-such-program serve"'))]) == 3
+    assert "target.command needs 'no-such-program', which is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [
+        ('postgres = "postgresql://u:hunter22@127.0.0.1:1/shop"', "if it is disposable say so: --disposable shop"),
+        (
+            'postgres = "postgresql://u:hunter22@127.0.0.1:1/shop"\ndisposable = "shop2"',
+            "does not name the URL's database, 'shop'",
+        ),
+        ('postgres = "postgresql://u:hunter22@127.0.0.1:1/shop-prod"\ndisposable = "shop-prod"', "looks like production"),
+        (
+            'postgres = "postgresql://u:hunter22@db.prod.example.com/shop"\ndisposable = "shop"',
+            "the host 'db.prod.example.com' looks",
+        ),
+    ],
+)
+def test_a_database_that_is_not_marked_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], store: str, says: str
+) -> None:
+    assert main(["run", "--config", str(described(tmp_path, bug=False, store=store))]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "hunter22" not in said
+    assert said.count("\n") == 1
+
+
+def test_a_service_that_does_not_use_the_wire_has_not_passed(
+    tmp_path: Path, postgres_database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = described(tmp_path, bug=False, database=postgres_database)
+    config.write_text(config.read_text().replace("[target]", '[target]\ndatabase_variable = "UNUSED"'))
+    monkeypatch.setenv("DATABASE_URL", postgres_database.url)
+
+    assert main(["explore", "--config", str(config), "--out", str(tmp_path)]) == 3
+    assert "no statement came through the proxy" in capsys.readouterr().err
+
+
+def test_open_transactions_of_others_are_waited_for_and_later_ones_are_not(postgres_database: Database) -> None:
+    store = InPlacePostgres(postgres_database.url, postgres_database.name)
+    with psycopg.connect(postgres_database.url) as one, psycopg.connect(postgres_database.url) as two:
+        one.execute("SELECT 1")
+        assert len(store.in_flight(postgres_database)) == 1
+        two.execute("SELECT 1")
+        one.rollback()
+        assert store.in_flight(postgres_database) == []
+    store.close()
+
+
+def test_a_role_that_may_not_put_rows_back_is_told_how(postgres_database: Database) -> None:
+    with psycopg.connect(postgres_database.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE plain_writer LOGIN PASSWORD 'pw-of-writer'")
+        try:
+            url = postgres_database.url.replace(postgres_database.url.split("//")[1].split("@")[0], "plain_writer:pw-of-writer")
+            with pytest.raises(EnvironmentProblem, match="GRANT SET ON PARAMETER session_replication_role TO"):
+                InPlacePostgres(url, postgres_database.name)
+        finally:
+            connection.execute("DROP ROLE plain_writer")
+
+
+def test_mongo_transactions_that_were_open_are_waited_for(mongo_database: Database) -> None:
+    url = mongo_database.url
+    store = InPlaceMongo(url, mongo_database.name)
+    client: pymongo.MongoClient[Any] = pymongo.MongoClient(url)
+    with client, client.start_session() as session:
+        client[mongo_database.name].create_collection("c")
+        session.start_transaction()
+        client[mongo_database.name].c.insert_one({"n": 1}, session=session)
+        assert len(store.in_flight(mongo_database)) == 1
+        session.commit_transaction()
+        assert store.in_flight(mongo_database) == []
+    store.close()
