@@ -19,6 +19,7 @@ from harness.model.scenario import Scenario, Seat
 from harness.stores.base import Database
 from harness.targets.base import BooksQuery, Target
 from harness.targets.books_reader import Rows, books_of
+from harness.targets.http import HttpTarget
 
 MANY_CLIENTS = 3
 """From here on clients that do the same are told apart by their turn only: each n of them make n! orders one."""
@@ -263,7 +264,7 @@ class ScenarioPiece:
     @property
     def here(self) -> frozenset[int]:
         """Every client of a target that is Python code; none of a service somewhere."""
-        return frozenset(range(self.clients))
+        return frozenset() if isinstance(self.target, HttpTarget) else frozenset(range(self.clients))
 
     @property
     def queries(self) -> Sequence[BooksQuery]:
