@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,13 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
     total = sum(operations.values())
     where = ", ".join(str(x) for x in (facts.get("store"), f"{facts.get('clients')} clients", f"seed {result['seed']}") if x)
     _indented(console, where)
+    rate = f"; {facts['operations_per_second']:,.0f} per second" if facts.get("operations_per_second") else ""
     _indented(
         console,
-        f"{total} operations: {operations['ok']} ok, {operations['fail']} failed or refused, "
-        f"{operations['info']} unknown; {facts.get('operations_per_second') or 0:,.0f} per second",
+        f"{total} operations: {operations['ok']} ok, {operations['fail']} failed or refused, {operations['info']} unknown{rate}",
     )
-    if schedules := result.get("schedules"):
-        _indented(
-            console,
-            f"{schedules['explored']} schedules explored, coverage {schedules['coverage']}, {schedules['diverged']} diverged",
-        )
+    for line in _of_schedules(result.get("schedules") or {}):
+        _indented(console, line)
     for finding in result["findings"]:
         _finding(console, finding)
     console.print()
@@ -72,6 +69,24 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
         _indented(console, f"again:   {command}")
     if folder := result.get("folder"):
         _indented(console, f"kept in: {folder}")
+
+
+def _of_schedules(schedules: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what there is to say about an explored run: what was tried, what was left out, what could not be held."""
+    if not schedules:
+        return
+    yield f"{schedules['explored']} schedules explored, coverage {schedules['coverage']}, {schedules['diverged']} diverged"
+    if schedules.get("audited"):
+        yield (
+            f"{schedules['audited']} of those that the reduction left out were tried too: "
+            f"{schedules['missed'] or 'none'} ended in a way of its own"
+        )
+    if outside := schedules.get("waited_outside"):
+        who = ", ".join(str(client) for client in outside)
+        yield (
+            f"client {who} waited inside the application, where nothing can be held: for a connection of a pool that is smaller "
+            "than the number of clients, or for a lock of the process"
+        )
 
 
 def _finding(console: Console, finding: Mapping[str, Any]) -> None:

@@ -31,6 +31,9 @@ def explore(
         typer.Option(help="what may go wrong with a step: lose_request, lose_reply, kill_backend, kill_client", metavar="LIST"),
     ] = "",
     max_faults: Annotated[int, typer.Option(min=0, max=5, help="how many faults an interleaving may have")] = 1,
+    audit: Annotated[
+        int, typer.Option(min=0, metavar="N", help="try N of the interleavings that the reduction left out, to check it")
+    ] = 0,
     all_failures: Annotated[bool, typer.Option("--all", help="go on after the first failure, and count them")] = False,
     postgres: options.Postgres = "embedded",
     mongo: options.Mongo = "embedded",
@@ -66,6 +69,7 @@ def explore(
         "reduce": reduction,
         "faults": plan,
         "stop_at_first": not all_failures,
+        "audit": audit,
     }
     drawn = options.some_seed(seed)
     if is_service(target, config):

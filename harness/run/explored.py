@@ -67,6 +67,7 @@ def explore(
     most: int | None = None,
     proxy: WireProxy | None = None,
     background: Sequence[str] = (),
+    audit: int = 0,
 ) -> RunResult:
     """Explore the request's scenario with its few clients, ``operations`` calls each, and return the result.
 
@@ -81,6 +82,7 @@ def explore(
         most: so many interleavings at most: then the same are tried every time. If the budget ends before: unknown.
         proxy: what the target speaks through, if it is a service that was given one already.
         background: regular expressions of statements that are the service's own, let through.
+        audit: how many of the interleavings that the reduction left out are tried after all.
 
     Raises:
         UsageError: the target keeps nothing on a store, so there is no wire to hold.
@@ -101,6 +103,7 @@ def explore(
             stop_at_first=stop_at_first,
             proxy=proxy,
             background=background,
+            audit=audit,
         )
         with ExploreEngine(plan, piece) as engine:
             outcome = engine.explore(observe)
@@ -185,6 +188,8 @@ def _schedules(outcome: ExploreOutcome, piece: ScenarioPiece, faults: FaultPlan)
         "failing": outcome.failing,
         "cut_short": outcome.cut_short,
         "endings": outcome.endings,
+        "audited": outcome.audited,
+        "missed": outcome.missed,
         "faults": [*faults.kinds] if faults.most else [],
         "alike": [sorted(group) for group in piece.alike],
         "waited_outside": list(outcome.outside),

@@ -21,7 +21,7 @@ from harness.engines.explore.play import Run
 from harness.engines.explore.pymongo_patience import impatient
 from harness.engines.explore.sampling import lots
 from harness.engines.explore.scene import MongoScene, PostgresScene, Scene
-from harness.engines.explore.search import Follow, Search, preemptions
+from harness.engines.explore.search import Follow, Sample, Search, preemptions
 from harness.engines.explore.stage import Chooser, Stage
 from harness.engines.explore.token import short
 from harness.model.errors import EnvironmentProblem
@@ -37,7 +37,8 @@ BOUNDS = (0, 1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class ExplorePlan:
-    """How to explore. ``budget`` is in seconds; ``most`` bounds the interleavings, which makes what is seen repeatable.
+    """How to explore. ``budget`` is in seconds; ``most`` bounds the interleavings, which makes what is seen repeatable; ``audit``
+    of those that the reduction leaves out are tried after all.
 
     ``proxy`` is one that the target speaks through already; without it the engine opens its own. ``background`` are statements
     that are nobody's: they are let through.
@@ -49,6 +50,7 @@ class ExplorePlan:
     most: int | None = None
     reduce: bool = True
     stop_at_first: bool = True
+    audit: int = 0
     faults: FaultPlan = NO_FAULTS
     proxy: WireProxy | None = None
     background: Sequence[str] = ()
@@ -71,6 +73,8 @@ class ExploreOutcome:
     below was seen already, ``diverged`` those whose prefix did not repeat. ``failing`` is how many of the explored were bad,
     ``endings`` how many different endings there were (0 where that cannot be told). ``outside`` are clients that waited
     inside the application. ``out_of_time`` says that the time ended before as many were tried as was asked for.
+    ``audited`` interleavings that the reduction had left out were tried after all, and ``missed`` of
+    them ended in a way that no explored one did: then the reduction was wrong, and coverage is not called exhaustive.
     """
 
     explored: int
@@ -84,6 +88,8 @@ class ExploreOutcome:
     found: Found | None
     last: Ending | None
     out_of_time: bool = False
+    audited: int = 0
+    missed: int = 0
 
 
 class ExploreEngine:
@@ -112,6 +118,7 @@ class ExploreEngine:
         self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike, piece.here)
         self._stage.let_through(plan.background)
         self._judged: dict[Hashable, Sequence[Finding]] = {}
+        self._wrongs: set[frozenset[str]] = set()
         self._touched: frozenset[str] | None = None
 
     @property
@@ -162,14 +169,16 @@ class ExploreEngine:
     def explore(self, observe: Callable[[int, float], None] = lambda explored, seconds: None) -> ExploreOutcome:
         """Search until something breaks, the tree is exhausted, or the budget is spent."""
         state = _Tally(limit=time.monotonic() + self._plan.budget, observe=observe)
-        search = Search(reduce=self._plan.reduce)
+        sample = Sample(self._plan.audit, self._plan.seed)
+        search = Search(reduce=self._plan.reduce, sample=sample)
         self._search(search, state, share=0.6)
         if self._plan.proxy is not None and state.explored and not any(state.steps.values()):
             raise EnvironmentProblem(
                 "no statement came through the proxy, so nothing was held; "
                 "does the service use the database URL that it was given?"
             )
-        coverage = "exhaustive" if search.exhausted else f"sampled {state.explored}"
+        missed = self._audit(sample, state) if search.exhausted else 0
+        coverage = "exhaustive" if search.exhausted and not missed else f"sampled {state.explored}"
         if not search.exhausted and not self._enough(state):
             for bound in BOUNDS:
                 bounded = Search(reduce=False, preemptions=bound)
@@ -196,7 +205,25 @@ class ExploreEngine:
             outside=sorted(state.outside),
             found=state.found,
             last=state.last,
+            audited=len(sample.kept) if search.exhausted else 0,
+            missed=missed,
         )
+
+    def _audit(self, sample: Sample, state: _Tally) -> int:
+        """Try what was left out; return how many ended in a way of their own. What they break is found like anything else.
+
+        Clients that do the same may have changed places, so endings of twins are compared by what is wrong with them.
+        """
+        missed = 0
+        for moves in sample.kept:
+            known, known_wrongs = set(self._judged), set(self._wrongs)
+            found = self.replay(moves)
+            by_key = found.ending.key is not None and not self._piece.alike
+            if found.ending.key not in known if by_key else _wrongs(found.findings) not in known_wrongs:
+                missed += 1
+                if found.findings and state.found is None:
+                    state.found = found
+        return missed
 
     def _enough(self, state: _Tally) -> bool:
         return state.found is not None and self._plan.stop_at_first
@@ -247,6 +274,7 @@ class ExploreEngine:
         findings = [f for f in self._piece.judge(ending) if f.finding_class is not FindingClass.COST]
         if ending.key is not None:
             self._judged[ending.key] = findings
+        self._wrongs.add(_wrongs(findings))
         return findings
 
     def once(self, chooser: Chooser) -> tuple[Run, Ending | None]:
@@ -310,6 +338,10 @@ class _Tally:
     steps: dict[int, int] = field(default_factory=dict)
     found: Found | None = None
     last: Ending | None = None
+
+
+def _wrongs(findings: Sequence[Finding]) -> frozenset[str]:
+    return frozenset(f.invariant for f in findings)
 
 
 def _written(run: Run) -> frozenset[str] | None:

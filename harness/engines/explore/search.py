@@ -11,7 +11,8 @@ only in the order of independent steps. A run that finds all enabled clients asl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.engines.explore.footprints import Footprint, independent
@@ -28,6 +29,25 @@ class Point:
     chosen: Move
     asleep: dict[Move, Footprint] = field(default_factory=dict)
     tried: list[Move] = field(default_factory=list)
+    twins: tuple[Move, ...] = ()
+
+
+class Sample:
+    """A sample of all that it was offered, each with the same chance (reservoir sampling: Vitter, ACM TOMS 1985)."""
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        self.kept: list[list[Move]] = []
+        self.offered = 0
+        self._size = size
+        self._chance = random.Random(seed)
+
+    def offer(self, moves: list[Move]) -> None:
+        """Keep it, perhaps."""
+        self.offered += 1
+        if len(self.kept) < self._size:
+            self.kept.append(moves)
+        elif (at := self._chance.randrange(self.offered)) < self._size:
+            self.kept[at] = moves
 
 
 class Search:
@@ -36,14 +56,16 @@ class Search:
     Args:
         reduce: whether independent steps are swapped only once. Without it every interleaving is its own.
         preemptions: the most voluntary switches that an interleaving may have; None for any number.
+        sample: keeps a sample of the prefixes that the reduction leaves out, for an audit of it; None for no audit.
     """
 
-    def __init__(self, *, reduce: bool = True, preemptions: int | None = None, alike: Sequence[frozenset[int]] = ()) -> None:
+    def __init__(self, *, reduce: bool = True, preemptions: int | None = None, sample: Sample | None = None) -> None:
         self.reduce = reduce
         self.preemptions = preemptions
         self.path: list[Point] = []
         self.exhausted = False
         self._prefix = 0
+        self._sample = sample
 
     def begin(self) -> None:
         """Start a run: the path up to its last choice is followed again."""
@@ -74,10 +96,13 @@ class Search:
         else:
             awake = [m for m in _ordered(offered, self._last) if not (self.reduce and m in self._asleep)]
             awake = [m for m in awake if self._allowed(m, enabled)]
+            passed = tuple(sorted(enabled.keys() - offered.keys()))
             if not awake:
+                self._leave_out([*offered, *passed], self.path)
                 return None
             chosen = awake[0]
-            self.path.append(Point(enabled=offered, chosen=chosen, asleep=dict(self._asleep), tried=[chosen]))
+            point = Point(enabled=offered, chosen=chosen, asleep=dict(self._asleep), tried=[chosen], twins=passed)
+            self.path.append(point)
         self._move(chosen, enabled)
         return chosen
 
@@ -105,8 +130,15 @@ class Search:
                 point.chosen = left[0]
                 point.tried.append(left[0])
                 return
+            self._leave_out([*(m for m in point.enabled if m not in point.tried), *point.twins], self.path[:-1])
             self.path.pop()
         self.exhausted = True
+
+    def _leave_out(self, moves: Iterable[Move], path: Sequence[Point]) -> None:
+        """Offer the audit what is not going to be tried."""
+        if self._sample is not None and self.reduce:
+            for move in moves:
+                self._sample.offer([*(point.chosen for point in path), move])
 
     def _within(self, depth: int, move: Move) -> bool:
         if self.preemptions is None:

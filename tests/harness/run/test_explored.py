@@ -37,6 +37,7 @@ def explored(
     stop_at_first: bool = True,
     faults: FaultPlan = NO_FAULTS,
     operations: int = 1,
+    audit: int = 0,
     **chosen: Any,
 ) -> RunResult:
     clients = chosen.pop("clients", 2)
@@ -49,7 +50,8 @@ def explored(
         engine="explore",
         budget=60.0,
     )
-    return explore(request, stores, reduce=reduce, stop_at_first=stop_at_first, faults=faults, operations=operations)
+    how = {"reduce": reduce, "stop_at_first": stop_at_first, "faults": faults, "operations": operations, "audit": audit}
+    return explore(request, stores, **how)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -98,12 +100,31 @@ def test_a_race_is_found_and_replays_every_time(
         ("mongo.counter_in_transaction", "concurrent_creates", {}),
     ],
 )
-def test_a_correct_twin_is_exhausted(stores: Stores, tmp_path: Path, target: str, scenario: str, chosen: dict[str, Any]) -> None:
-    result = explored(stores, tmp_path, target, scenario, **chosen)
+def test_a_correct_twin_is_exhausted_and_nothing_that_was_left_out_ends_in_another_way(
+    stores: Stores, tmp_path: Path, target: str, scenario: str, chosen: dict[str, Any]
+) -> None:
+    result = explored(stores, tmp_path, target, scenario, audit=20, **chosen)
 
     assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
     assert result.schedules is not None
     assert (result.schedules["coverage"], result.schedules["diverged"]) == ("exhaustive", 0)
+    assert (result.schedules["audited"] > 0, result.schedules["missed"]) == (True, 0)
+
+
+@pytest.mark.parametrize("target", ["pg.count_plus_one"])
+def test_a_reduction_that_leaves_out_too_much_is_found_out(
+    stores: Stores, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.engines.explore.search.independent", lambda one, other: True)
+
+    unaudited = explored(stores, tmp_path, target, "concurrent_creates")
+    result = explored(stores, tmp_path, target, "concurrent_creates", audit=20)
+
+    assert unaudited.verdict is Verdict.PASS, "the reduction is not broken enough for this test"
+    assert result.verdict is Verdict.FAIL
+    assert result.schedules is not None
+    assert result.schedules["missed"] > 0
+    assert result.schedules["coverage"].startswith("sampled")
 
 
 @pytest.mark.parametrize("target", ["pg.count_plus_one"])

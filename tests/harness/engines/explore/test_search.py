@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.engines.explore.footprints import NOTHING, UNKNOWN, Footprint, independent
 from harness.engines.explore.moves import Move
 from harness.engines.explore.sampling import Pct, Surw
-from harness.engines.explore.search import Follow, Search, preemptions
+from harness.engines.explore.search import Follow, Sample, Search, preemptions
 
 READ = Footprint(reads=frozenset({"t"}))
 INSERT = Footprint(inserts=frozenset({"t"}))
@@ -67,6 +67,35 @@ def test_steps_that_touch_nothing_in_common_are_tried_in_one_order_only() -> Non
     one, other = Footprint(writes=frozenset({"a"})), Footprint(writes=frozenset({"b"}))
 
     assert len(interleavings([[one] * 4, [other] * 4], Search())[0]) == 1
+
+
+@given(
+    scripts=st.lists(
+        st.lists(st.sampled_from([NOTHING, READ, INSERT, WRITE, COMMIT_INSERT, UNKNOWN]), min_size=1, max_size=3),
+        min_size=2,
+        max_size=3,
+    )
+)
+def test_whatever_is_not_tried_is_offered_to_the_audit(scripts: list[list[Footprint]]) -> None:
+    everything, _ = interleavings(scripts, Search(reduce=False))
+    sample = Sample(100_000)
+    tried = set(interleavings(scripts, Search(sample=sample))[0])
+    left_out = [tuple(move.client for move in moves) for moves in sample.kept]
+
+    for order in everything:
+        assert (order in tried) != any(order[: len(prefix)] == prefix for prefix in left_out)
+
+
+def test_the_audit_draws_evenly_from_what_was_left_out() -> None:
+    drawn = Counter[int]()
+    for seed in range(2_000):
+        sample = Sample(2, seed)
+        for n in range(10):
+            sample.offer([Move(n)])
+        drawn.update(moves[0].client for moves in sample.kept)
+
+    assert min(drawn.values()) > 300
+    assert sum(drawn.values()) == 4_000
 
 
 @pytest.mark.parametrize(("bound", "count"), [(0, 2), (1, 8), (2, 26), (3, 44)])
