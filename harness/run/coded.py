@@ -96,6 +96,8 @@ class Exploration:
     clients: int
     message: str = ""
     token: str = ""
+    waited_outside: Sequence[int] = ()
+    """Clients that at some time waited inside the application: for a connection of a pool that is too small, or for a lock."""
     steps: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -168,6 +170,7 @@ def explore(
         clients=len(clients),
         message=found.findings[0].message if found else "",
         token=token,
+        waited_outside=outcome.outside,
         steps=rows_of(found.run) if found else (),
     )
 

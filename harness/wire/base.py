@@ -245,6 +245,9 @@ class WireProxy(Protocol):
     def store_ports(self) -> frozenset[int]:
         """Return the ports from which the proxy is connected to the store, for connections that are not open yet too."""
 
+    def connections_made(self) -> int:
+        """Return how many connections were made through the proxy since its start, those that are closed included."""
+
     def tunnelled(self) -> Sequence[Tunnelled]:
         """Return what was passed on unread since the start, also in passthrough."""
 

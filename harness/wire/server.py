@@ -434,6 +434,10 @@ class Proxy:
         """Return the ports from which the proxy is connected to the store."""
         return self.call_in_loop(lambda: frozenset(link.gate.backend for link in self.links.values()))
 
+    def connections_made(self) -> int:
+        """Return how many connections were made through the proxy since its start."""
+        return self.call_in_loop(lambda: self._count)
+
     def tunnelled(self) -> Sequence[Tunnelled]:
         """Return what was passed on unread."""
         return self.call_in_loop(lambda: list(self._tunnelled))

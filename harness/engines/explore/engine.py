@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from harness.engines.explore.bypass import Bypass, MongoBypass, PostgresBypass
 from harness.engines.explore.footprints import WORLD, Footprints, Schema, read_schema
 from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
 from harness.engines.explore.piece import Ending, Piece
@@ -29,7 +30,7 @@ from harness.model.finding import Finding, FindingClass
 from harness.stores.base import Database, StoreKind
 from harness.wire.base import WireProxy
 from harness.wire.opening import open_proxy
-from harness.wire.postgres.blocking import blocked_pids, strangers
+from harness.wire.postgres.blocking import blocked_pids
 
 BOUNDS = (0, 1, 2)
 """Preemption bounds that are searched in turn when the whole tree does not fit the budget."""
@@ -111,10 +112,12 @@ class ExploreEngine:
             self._control = psycopg.connect(plan.database.url, autocommit=True, application_name="racegate control")
             schema = read_schema(self._control)
             self._scene = PostgresScene(plan.database.url, piece.queries)
+            self._bypass: Bypass = PostgresBypass(self._control, self._proxy, self._scene.backends)
         else:
             self._until_closed.enter_context(impatient())
             schema = Schema()
             self._scene = MongoScene(plan.database, piece.queries)
+            self._bypass = MongoBypass(self._scene.client, self._proxy, plan.database.name)
         self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike, piece.here)
         self._stage.let_through(plan.background)
         self._judged: dict[Hashable, Sequence[Finding]] = {}
@@ -131,15 +134,7 @@ class ExploreEngine:
         self._piece.remember(self._scene.read())
         for client in range(self._piece.clients):
             self._enter(client)
-        if self._control is not None:
-            ours = [o.backend for o in self._proxy.open_connections().values()] + [
-                *self._scene.backends(),
-                self._control.info.backend_pid,
-            ]
-            if found := strangers(self._control, ours):
-                raise EnvironmentProblem(
-                    f"there is traffic that does not go through the proxy: {found[0]}; it cannot be controlled"
-                )
+        self._bypass.begin()
         return self
 
     def _enter(self, client: int) -> None:
@@ -258,6 +253,8 @@ class ExploreEngine:
             return
         state.explored += 1
         state.last = ending
+        if state.explored == 1:
+            self._bypass.look()
         for client in range(self._piece.clients):
             state.steps[client] = max(state.steps.get(client, 0), sum(m.client == client for m in run.moves))
         findings = self.findings(ending)

@@ -148,9 +148,9 @@ class MongoScene:
     """Documents of every collection, kept in memory: a scene is small."""
 
     def __init__(self, database: Database, queries: Sequence[BooksQuery] = ()) -> None:
-        self._client: pymongo.MongoClient[Any] = pymongo.MongoClient(database.url, appname="racegate control")
-        self._books = MongoBooks(self._client, database.name, queries)
-        self._database = self._client[database.name]
+        self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(database.url, appname="racegate control")
+        self._books = MongoBooks(self.client, database.name, queries)
+        self._database = self.client[database.name]
         self._documents: dict[str, list[dict[str, Any]]] = {}
 
     def remember(self) -> None:
@@ -179,10 +179,10 @@ class MongoScene:
 
     def waiting(self, backends: Sequence[int]) -> set[int]:
         """Ask ``$currentOp``."""
-        return set(waiting_ports(self._client, backends))
+        return set(waiting_ports(self.client, backends))
 
     def close(self) -> None:
         """Leave the database as it was remembered."""
         with suppress(PyMongoError):
             self.restore()
-        self._client.close()
+        self.client.close()

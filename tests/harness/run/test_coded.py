@@ -16,7 +16,7 @@ import pymongo
 import pytest
 import sqlalchemy
 
-from harness.model import UsageError, Verdict
+from harness.model import EnvironmentProblem, UsageError, Verdict
 from harness.run.coded import Client, Request, Seen, explore, replay
 from harness.stores.base import Database
 
@@ -196,3 +196,55 @@ def test_without_clients_or_invariants_nothing_would_be_explored(postgres_databa
         explore(database=postgres_database, clients=[], invariants=[numbers_are_unique])
     with pytest.raises(UsageError, match="at least one"):
         explore(database=postgres_database, clients=[["SELECT 1"]], invariants=[])
+
+
+def unlocked(connection: Any) -> int:
+    number: int = connection.execute(COUNT).fetchone()[0]
+    connection.execute(STORE.format(number))
+    return number
+
+
+def test_a_client_that_goes_past_the_proxy_is_refused_though_it_stays_connected(postgres_database: Database) -> None:
+    past = Client(connect=lambda url: psycopg.connect(postgres_database.url, autocommit=True), act=unlocked)
+
+    with pytest.raises(EnvironmentProblem, match="does not go through the proxy: backend"):
+        explore(database=postgres_database, clients=[with_psycopg, past], invariants=[numbers_are_unique], setup=INVOICES)
+
+
+def test_a_client_that_goes_past_the_proxy_is_refused_though_it_connects_for_a_moment_only(postgres_database: Database) -> None:
+    def past(url: str) -> int:
+        return with_psycopg(postgres_database.url)
+
+    with pytest.raises(EnvironmentProblem, match="the database counts . sessions, and . went through it"):
+        explore(database=postgres_database, clients=[past, past], invariants=[numbers_are_unique], setup=INVOICES)
+
+
+def test_a_client_that_goes_past_the_proxy_to_mongo_is_refused(mongo_database: Database) -> None:
+    past = Client(
+        connect=lambda url: pymongo.MongoClient(mongo_database.url),
+        act=lambda client: client[mongo_database.name].invoices.insert_one({"number": 1}),
+    )
+
+    with pytest.raises(EnvironmentProblem, match="does not go through the proxy"):
+        explore(database=mongo_database, clients=[past, past], invariants=[lambda seen: True])
+
+
+def test_a_pool_smaller_than_the_number_of_clients_is_told(postgres_database: Database) -> None:
+    """Client 1 waits for client 0's connection inside the application, where nothing holds it."""
+    made: dict[str, sqlalchemy.Engine] = {}
+
+    def create(url: str) -> int:
+        pool = made.setdefault(
+            url, sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=1, max_overflow=0)
+        )
+        with pool.begin() as connection:
+            number: int = connection.execute(sqlalchemy.text(COUNT)).scalar_one()
+            connection.execute(sqlalchemy.text(STORE.format(number)))
+        return number
+
+    found = explore(database=postgres_database, clients=[create, create], invariants=[numbers_are_unique], setup=INVOICES)
+    for pool in made.values():
+        pool.dispose()
+
+    assert (found.verdict, found.coverage, found.diverged) == (Verdict.PASS, "exhaustive", 0)
+    assert list(found.waited_outside) == [1], "one connection makes the clients take turns: it hides the race"
