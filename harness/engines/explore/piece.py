@@ -264,7 +264,8 @@ class ScenarioPiece:
     @property
     def here(self) -> frozenset[int]:
         """Every client of a target that is Python code; none of a service somewhere."""
-        return frozenset() if isinstance(self.target, HttpTarget) else frozenset(range(self.clients))
+        target: Any = self.target
+        return frozenset() if isinstance(target, HttpTarget) else frozenset(range(self.clients))
 
     @property
     def queries(self) -> Sequence[BooksQuery]:
