@@ -123,9 +123,9 @@ def _migrate(seat: Seat) -> Program:
     step = 0
     while True:
         arguments = {"most": seat.settings["batch"]}
-        migrated = yield Call(f="migrate", token=seat.token(f"m{step}"), arguments=arguments)
+        migrated = yield Call(f="migrate", token=seat.token(f"m{step}"), arguments=arguments, goes_on=True)
         if migrated.result is not None and migrated.result.get("left") == 0 and not migrated.result.get("migrated"):
-            yield Call(f="verify", token=seat.token(f"v{step}"), arguments={})
+            yield Call(f="verify", token=seat.token(f"v{step}"), arguments={}, goes_on=True)
             return
         step += 1
 

@@ -71,7 +71,8 @@ class Fault:
 class Call:
     """What a scenario asks a client to do next: the operation before it has an outcome.
 
-    ``think`` is a pause in seconds before the call.
+    ``think`` is a pause in seconds before the call. ``goes_on`` marks the calls of a job without whose end the books are not
+    in order, such as a migration: they are made even where a client has used up its share of operations.
     """
 
     f: str
@@ -79,3 +80,4 @@ class Call:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
     think: float = 0.0
+    goes_on: bool = False

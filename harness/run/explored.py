@@ -163,6 +163,8 @@ def _shrunk(engine: ExploreEngine, piece: ScenarioPiece, found: Found) -> Found:
     wanted = {f.invariant for f in found.findings}
     best = found
     for client in reversed(range(piece.clients)):
+        if piece.must_stay(client):
+            continue
         before = piece.absent
         piece.absent = before | {client}
         again = engine.replay([m for m in best.run.moves if m.client != client])

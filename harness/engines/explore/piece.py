@@ -295,14 +295,19 @@ class ScenarioPiece:
             return
         program = self.scenario.program(self._seat(client))
         call: Call | None = next(program, None)
-        for _ in range(self.operations):
-            if call is None or not alive():
-                return
+        made = 0
+        while call is not None and alive() and (made < self.operations or call.goes_on):
+            made += 1
             operation = self._seated[client].perform(replace(call, fault=None, think=0.0))
             try:
                 call = program.send(operation)
             except StopIteration:
                 return
+
+    def must_stay(self, client: int) -> bool:
+        """Tell whether the books are in order only after this client has done its part."""
+        first: Call | None = next(self.scenario.program(self._seat(client)), None)
+        return first is not None and first.goes_on
 
     def _seat(self, client: int) -> Seat:
         return Seat(client=client, clients=self.clients, random=random.Random(f"{self.seed}/{client}/0"), settings=self.settings)

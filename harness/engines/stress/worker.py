@@ -119,12 +119,12 @@ class _Driver:
         )
 
     def drive(self, go: threading.Event, send: Any) -> None:
-        """Perform the scenario's program until it ends, the share is used up, or the parent says stop."""
+        """Perform the scenario's program until it ends, the share is used up (and the job at hand done), or the parent says stop."""
         go.wait()
         try:
             program = self._plan.scenario.program(self._seat)
             call = next(program, None)
-            while call is not None and not self._stop.is_set() and self._left != 0:
+            while call is not None and not self._stop.is_set() and (self._left is None or self._left > 0 or call.goes_on):
                 if call.think and self._stop.wait(call.think):
                     break
                 operation = self._perform(call)
