@@ -65,7 +65,7 @@ class Creates:
             yield Call(
                 f="seed",
                 token=f"seed-{scope}",
-                arguments={**_place(scope, settings), "at": _at(settings, 0), "through": through},
+                arguments={**place(scope, settings), "at": when(settings, 0), "through": through},
             )
 
     def program(self, seat: Seat) -> Program:
@@ -78,14 +78,14 @@ def create_for_ever(seat: Seat) -> Program:
     intent = 0
     while True:
         scope = seat.random.randrange(seat.settings["scopes"])
-        yield _create(seat, scope, intent, at=_at(seat.settings, 0))
+        yield _create(seat, scope, intent, at=when(seat.settings, 0))
         intent += 1
 
 
 def create_first_of_each_scope(seat: Seat) -> Program:
     """Go through fresh scopes in the same order as everybody else: each one's first document is raced for."""
     for scope in range(seat.settings["scopes"]):
-        yield _create(seat, scope, scope, at=_at(seat.settings, 0))
+        yield _create(seat, scope, scope, at=when(seat.settings, 0))
 
 
 def create_across_midnight(seat: Seat) -> Program:
@@ -115,7 +115,7 @@ def create_with_trouble(seat: Seat) -> Program:
             fault = Fault(kind="vanish", point=chance.choice(["number_taken", "before_commit"]))
         elif drawn < refuse + vanish + kill:
             fault = Fault(kind="kill", point="number_taken")
-        yield _create(seat, scope, intent, at=_at(settings, 0), fault=fault, **extra)
+        yield _create(seat, scope, intent, at=when(settings, 0), fault=fault, **extra)
         intent += 1
 
 
@@ -125,13 +125,13 @@ def create_and_delete(seat: Seat) -> Program:
     own: list[str] = []
     intent = 0
     while True:
-        made = yield _create(seat, 0, intent, at=_at(settings, 0))
+        made = yield _create(seat, 0, intent, at=when(settings, 0))
         if made.outcome is Outcome.OK and made.result is not None:
             own.append(made.result["text"])
         if own and chance.random() < settings["delete"]:
             text = own.pop(-1 if chance.random() < 0.5 else chance.randrange(len(own)))
-            place = {**_place(0, settings), "at": _at(settings, 0), "text": text}
-            yield Call(f="delete", token=seat.token(f"d{intent}"), arguments=place)
+            where = {**place(0, settings), "at": when(settings, 0), "text": text}
+            yield Call(f="delete", token=seat.token(f"d{intent}"), arguments=where)
         intent += 1
 
 
@@ -151,7 +151,7 @@ def create_and_retry(seat: Seat) -> Program:
             seat,
             0,
             intent,
-            at=_at(settings, 0),
+            at=when(settings, 0),
             token=token,
             amount=1000 + intent,
             fault=Fault(kind="lose_reply") if lost else None,
@@ -159,14 +159,15 @@ def create_and_retry(seat: Seat) -> Program:
         operation = yield call
         tries = 1
         while operation.outcome is Outcome.INFO and tries < settings["tries"]:
-            operation = yield _create(seat, 0, intent, at=_at(settings, 0), token=token, amount=1000 + intent)
+            operation = yield _create(seat, 0, intent, at=when(settings, 0), token=token, amount=1000 + intent)
             tries += 1
         if operation.outcome is Outcome.OK and chance.random() < settings["other_payload"]:
-            yield _create(seat, 0, intent, at=_at(settings, 0), token=token, amount=99_000_000 + intent)
+            yield _create(seat, 0, intent, at=when(settings, 0), token=token, amount=99_000_000 + intent)
         intent += 1
 
 
-def _place(scope: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def place(scope: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whose document it is and of which type."""
     return {
         "company": f"company-{scope}",
         "document_type": settings.get("document_type", "invoice"),
@@ -174,7 +175,8 @@ def _place(scope: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _at(settings: Mapping[str, Any], seconds: float) -> str:
+def when(settings: Mapping[str, Any], seconds: float) -> str:
+    """Return the moment so many seconds after the injected clock's start."""
     return (MIDNIGHT - timedelta(hours=12) + timedelta(seconds=seconds)).isoformat()
 
 
@@ -193,7 +195,7 @@ def _create(
         f="create",
         token=token or seat.token(intent),
         arguments={
-            **_place(scope, seat.settings),
+            **place(scope, seat.settings),
             "at": at,
             "amount": seat.random.randrange(100, 1_000_000) if amount is None else amount,
             **extra,

@@ -20,6 +20,9 @@ from harness.model import Books, Finding, FindingClass, History
 
 TABLE_OF: Mapping[str, str] = {
     "create": "documents",
+    "post": "documents",
+    "confirm": "documents",
+    "import_document": "documents",
     "submit": "payments",
     "refund": "refunds",
     "pay_installment": "installments",

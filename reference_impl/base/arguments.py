@@ -44,6 +44,19 @@ def text(arguments: Mapping[str, Any], name: str, *, default: str | None = None)
     return value
 
 
+def texts(arguments: Mapping[str, Any], name: str, *, most: int) -> list[str]:
+    """Return a list of 1 to ``most`` short texts, none twice."""
+    value = arguments.get(name)
+    if not isinstance(value, list | tuple):
+        raise invalid(f"{name} must be a list, not {_kind(value)}.")
+    if not 1 <= len(value) <= most:
+        raise invalid(f"{name} must have 1 to {most} entries, not {len(value)}.")
+    read = [text({name: entry}, name) for entry in value]
+    if len(set(read)) < len(read):
+        raise invalid(f"{name} names something twice.")
+    return read
+
+
 def money(arguments: Mapping[str, Any], name: str = "amount", *, least: int = 1) -> int:
     """Return an amount in whole minor units, from ``least`` to `MAX_MONEY`. A fraction is refused, not rounded."""
     value = arguments.get(name)

@@ -66,6 +66,7 @@ def _right(
     ]
 
 
+JOBS = ("creates_with_voids", "posts_in_two_series", "counter_introduced")
 EVERYWHERE = (
     "concurrent_creates",
     "creates_with_rollback",
@@ -75,6 +76,8 @@ EVERYWHERE = (
     "padding_overflow",
     "creates_with_deletes",
 )
+WITHOUT_DELETES = EVERYWHERE[:-1]
+"""The highest number is no memory: whoever counts on from it gives a deleted document's number again (N43)."""
 
 BROKEN = [
     *_both("N01", "pg.count_plus_one"),
@@ -134,7 +137,16 @@ BROKEN = [
     _case("N38-mongo", "mongo.token_ignored", "fail", ("P-ONCE",), scenario="retried_creates"),
     _case("N40", "pg.share_then_update", "fail", ERROR, clients=4, ops=60),
     _case("N42", "pg.counter_starts_at_zero", "fail", DUPLICATE),
+    _case("N39", "pg.counters_in_any_order", "fail", ERROR, scenario="posts_in_two_series"),
+    _case("N42-restart", "pg.counter_reset_on_start", "fail", DUPLICATE, scenario="counter_introduced"),
+    _case("N46", "pg.cleanup_renumbers", "fail", ("N-IMMUT",), scenario="cleanup_against_creates"),
+    _case("N47-register", "pg.void_without_register", "fail", ("N-VOID",), scenario="creates_with_voids"),
+    _case("N47-look", "pg.confirm_by_look", "fail", ("N-VOID",), scenario="reserved_numbers", ops=2000),
+    _case("N47-never", "pg.reservations_never_lapse", "fail", ("N-DOC1", "N-GAPLESS"), scenario="reserved_numbers", ops=2000),
+    _case("N48-register", "pg.blocks_without_register", "fail", ("N-EXPLAINED",)),
+    _case("N48-read", "pg.block_read_then_moved", "fail", DUPLICATE),
     _case("N43", "pg.counter_goes_back", "fail", ("N-UNIQ", "N-IMMUT"), scenario="creates_with_deletes", clients=1, ops=100),
+    _case("N43-max", "pg.advisory_lock_max", "fail", ("N-UNIQ", "N-IMMUT"), scenario="creates_with_deletes", clients=1, ops=100),
     _case("N44", "pg.two_allocators", "fail", ("N-EXPLAINED", "N-GAPLESS")),
     _case("N45", "mongo.counter_in_transaction_without_retry", "fail", ERROR),
     _case("P17-create", "pg.token_checked_first", "fail", ("P-ONCE",), scenario="retried_creates"),
@@ -142,16 +154,20 @@ BROKEN = [
 ]
 
 RIGHT = [
+    *_right("pg.counter_row", scenarios=JOBS),
+    _case("OK-pg-counter_row-cleanup_against_creates", "pg.counter_row", "pass", scenario="cleanup_against_creates"),
+    *_right("pg.reserved_number", scenarios=("reserved_numbers",)),
+    *_right("pg.block_allocation", scenarios=(*WITHOUT_DELETES, "many_scopes"), policy="gapless"),
     *_right("pg.counter_row", scenarios=EVERYWHERE, isolations=("repeatable_read", "serializable"), policy="gapless"),
     *_right("pg.counter_row_one_statement", scenarios=EVERYWHERE, policy="gapless"),
     *_right("pg.increment_then_refresh_in_transaction", scenarios=EVERYWHERE, isolations=("repeatable_read", "serializable")),
     *_right("pg.native_sequence", scenarios=EVERYWHERE),
-    *_right("pg.advisory_lock_max", scenarios=EVERYWHERE),
-    *_right("pg.serializable_max", scenarios=EVERYWHERE),
-    *_right("pg.optimistic_savepoint", scenarios=EVERYWHERE),
+    *_right("pg.advisory_lock_max", scenarios=WITHOUT_DELETES),
+    *_right("pg.serializable_max", scenarios=WITHOUT_DELETES),
+    *_right("pg.optimistic_savepoint", scenarios=WITHOUT_DELETES),
     *_right("mongo.counter_document", scenarios=EVERYWHERE),
     *_right("mongo.counter_in_transaction", scenarios=EVERYWHERE),
-    *_right("mongo.optimistic_insert", scenarios=EVERYWHERE),
+    *_right("mongo.optimistic_insert", scenarios=WITHOUT_DELETES),
 ]
 
 CASES = (*BROKEN, *RIGHT)

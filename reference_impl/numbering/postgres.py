@@ -15,7 +15,8 @@ What it costs: creates of one scope stand in line while the counter is held, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from sqlalchemy.exc import DBAPIError
@@ -32,6 +33,7 @@ from reference_impl.base.postgres import (
     violated,
 )
 from reference_impl.base.refusal import Refused, unknown
+from reference_impl.numbering import duplicates
 from reference_impl.numbering.series import Ask, understand, validate
 
 SCHEMA = """
@@ -73,8 +75,9 @@ ON CONFLICT (scope, period) DO UPDATE SET value = counters.value + 1
 RETURNING value
 """
 STORE = """
-INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount, token, request)
-VALUES (:company, :document_type, :branch, :scope, :period, :number, :text, :dated, :amount, :token, :request)
+INSERT INTO documents
+    (company, document_type, branch, scope, period, number, text, status, dated, amount, token, request)
+VALUES (:company, :document_type, :branch, :scope, :period, :number, :text, :status, :dated, :amount, :token, :request)
 RETURNING id
 """
 RECALL = "SELECT id, scope, period, number, text, request FROM documents WHERE token = :token"
@@ -101,6 +104,8 @@ class CounterRow:
     counter_key: ClassVar[bool] = True
     token_once: ClassVar[bool] = True
     keeps_counter: ClassVar[bool] = True
+    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key"})
+    """Where a request that is sent again is noticed."""
 
     def __init__(self, session: PostgresSession, settings: Settings) -> None:
         self.session = session
@@ -136,8 +141,11 @@ class CounterRow:
         """Return how each canonical table is read."""
         found = {
             "documents": """
-                SELECT id, scope, period, number, text, d.token, status, dated, amount, reason
+                SELECT id::text, scope, period, number, text, d.token, status, dated, amount, reason
                 FROM documents d LEFT JOIN voids v ON v.document = d.id
+                UNION ALL
+                SELECT 'void ' || id, scope, period, number, text, NULL, 'void', dated, amount, reason
+                FROM documents d JOIN voids v ON v.document = d.id WHERE status <> 'void'
             """,
             "indexes": """
                 SELECT 'documents' AS "table", string_agg(a.attname, ',' ORDER BY k.position) AS columns
@@ -156,7 +164,7 @@ class CounterRow:
         try:
             answer, attempts = self.create(ask, checkpoint) if f == "create" else self.carry_out(ask, checkpoint)
         except DBAPIError as e:
-            if violated(e) != "documents_token_key":
+            if violated(e) not in self.token_indexes:
                 raise
             answer, attempts = self.session.run(lambda tx: self.recall(tx, ask), checkpoint)
             attempts += getattr(e, "attempts", 1)
@@ -183,7 +191,15 @@ class CounterRow:
 
     def jobs(self) -> Mapping[str, Job]:
         """Return what can be asked for besides ``create``."""
-        return {"seed": self.seed, "void": self.void, "delete": self.delete}
+        return {
+            "post": self.post,
+            "seed": self.seed,
+            "import_document": self.import_document,
+            "introduce": self.introduce,
+            "void": self.void,
+            "delete": self.delete,
+            "cleanup": self.cleanup,
+        }
 
     def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Draw the number, check what the business checks, store the document."""
@@ -191,6 +207,17 @@ class CounterRow:
         tx.at("number_taken")
         validate(ask)
         return self.store(tx, ask, number, basis)
+
+    def post(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Store the documents of one event, each under a number of its own series: an invoice and its journal entry."""
+        drawn = {part.place: self.draw(tx, part) for part in self.in_lock_order(ask.parts)}
+        tx.at("number_taken")
+        first, *others = [self.store(tx, part, *drawn[part.place]) for part in ask.parts]
+        return {**first, "also": [other["text"] for other in others]}
+
+    def in_lock_order(self, parts: Sequence[Ask]) -> Sequence[Ask]:
+        """Return the order in which counters are taken. As long as it is the same for everybody, nobody waits in a circle."""
+        return sorted(parts, key=lambda part: (part.place.scope, part.place.period))
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Increment the counter and take what it says: one statement."""
@@ -212,14 +239,10 @@ class CounterRow:
         if found is None:
             raise unknown("token", ask.key)
         self.same_request(found.request, ask)
-        return {
-            "scope": found.scope,
-            "period": found.period,
-            "number": found.number,
-            "text": found.text,
-            "document": str(found.id),
-            "replayed": True,
-        }
+        answer = {**told(found._mapping, found.id), "replayed": True}
+        if ask.parts:
+            answer["also"] = [tx.row(RECALL, token=part.key).text for part in ask.parts[1:]]
+        return answer
 
     def same_request(self, stored: str, ask: Ask) -> None:
         """Refuse another request under a used token."""
@@ -244,9 +267,24 @@ class CounterRow:
             dated=ask.at,
             through=ask.through,
         )
-        if self.keeps_counter:
+        if self.keeps_counter and ask.counter:
             self.start_counter(tx, ask)
         return {**key_of(ask), "through": ask.through}
+
+    def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take over one document under the number that it was issued with, right or wrong."""
+        return self.store(tx, ask, ask.number)
+
+    def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Introduce the counter for documents that exist. Any number of instances may do so when they start.
+
+        The locks keep everybody from adding documents between the look and the start. They are taken in the order in which a
+        create takes them: counters, documents.
+        """
+        if self.keeps_counter:
+            tx.change("LOCK TABLE counters, documents IN SHARE ROW EXCLUSIVE MODE")
+        self.start_counter(tx, ask)
+        return key_of(ask)
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
         """Start the counter at the highest number that exists, if there is no counter yet."""
@@ -289,6 +327,21 @@ class CounterRow:
             raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
         return {"scope": ask.place.scope, "text": ask.text, "number": number, "status": "void", "replayed": True}
 
+    def cleanup(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""
+        if not ask.apply:
+            tx.change("SET TRANSACTION READ ONLY")
+            return {**key_of(ask), "duplicates": duplicates.found(tx, ask), "applied": False}
+        duplicates.lock_surplus(tx, ask)
+        tx.at("copies_locked")
+        return {**self.resolve_duplicate(tx, ask), "applied": True}
+
+    def resolve_duplicate(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Void one document of several with its number, with a line in the register; the customer is given a new one."""
+        tx.change("UPDATE documents SET status = 'void' WHERE id = :id", id=int(ask.document or 0))
+        self.register_void(tx, replace(ask, reason=f"another document has the number {ask.text}"), int(ask.document or 0))
+        return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}
+
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
         found = tx.row(
@@ -306,7 +359,7 @@ def key_of(ask: Ask) -> dict[str, str]:
     return {"scope": ask.place.scope, "period": ask.place.period}
 
 
-def row_of(ask: Ask, number: int, text: str) -> dict[str, Any]:
+def row_of(ask: Ask, number: int, text: str, status: str = "issued") -> dict[str, Any]:
     """Return the document's row."""
     return {
         **key_of(ask),
@@ -315,6 +368,7 @@ def row_of(ask: Ask, number: int, text: str) -> dict[str, Any]:
         "branch": ask.branch,
         "number": number,
         "text": text,
+        "status": status,
         "dated": ask.at,
         "amount": ask.amount,
         "token": ask.key,

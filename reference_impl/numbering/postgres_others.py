@@ -166,7 +166,14 @@ class OptimisticSavepoint(CounterRow):
                 number += 1
 
 
+def highest_number(tx: Transaction, ask: Ask) -> int:
+    """Return the highest number of the scope, 0 if there is none."""
+    sql = "SELECT coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period"
+    highest: int = tx.value(sql, **key_of(ask))
+    return highest
+
+
 def highest_plus_one(tx: Transaction, ask: Ask) -> Drawn:
     """Return one more than the highest number of the scope."""
-    highest = tx.value("SELECT coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period", **key_of(ask))
+    highest = highest_number(tx, ask)
     return highest + 1, f"the highest number {highest}"

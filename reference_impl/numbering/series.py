@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,8 +59,16 @@ class Ask:
     discount_bp: int = 0
     discount_permitted: bool = True
     through: int = 0
+    """How many documents exist already; with ``counter`` false, without a counter."""
+    counter: bool = True
     reason: str | None = None
     text: str | None = None
+    number: int = 0
+    document: str | None = None
+    """Which of several documents with one number is meant."""
+    apply: bool = False
+    parts: tuple[Ask, ...] = ()
+    """The documents of one event, each in its own series."""
 
 
 def place_of(company: str, document_type: str, branch: str, at: datetime) -> Place:
@@ -82,9 +90,17 @@ def place_of(company: str, document_type: str, branch: str, at: datetime) -> Pla
 
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "create": ("company", "document_type", "branch", "at", "amount", "discount_bp", "discount_permitted", "currency"),
-    "seed": ("company", "document_type", "branch", "at", "through"),
+    "post": ("company", "documents", "branch", "at", "amount", "currency"),
+    "seed": ("company", "document_type", "branch", "at", "through", "counter"),
+    "import_document": ("company", "document_type", "branch", "at", "amount", "number"),
+    "introduce": ("company", "document_type", "branch", "at"),
     "void": ("company", "document_type", "branch", "at", "text", "reason"),
     "delete": ("company", "document_type", "branch", "at", "text"),
+    "cleanup": ("company", "document_type", "branch", "at", "apply", "text", "document"),
+    "reserve": ("company", "document_type", "branch", "at", "amount", "currency"),
+    "confirm": ("company", "document_type", "branch", "at", "text"),
+    "release": ("company", "document_type", "branch", "at", "text", "reason"),
+    "sweep": ("company", "document_type", "branch", "at"),
 }
 
 
@@ -93,27 +109,44 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     read.known(arguments, ARGUMENTS[f])
     read.currency(arguments)
     company = read.text(arguments, "company")
-    document_type = read.text(arguments, "document_type", default="invoice")
-    if not CUSTOM_TYPE.fullmatch(document_type):
-        raise invalid(f"document_type must be a short word in lower case, not {document_type!r}.")
+    types = (
+        read.texts(arguments, "documents", most=5) if f == "post" else [read.text(arguments, "document_type", default="invoice")]
+    )
+    for document_type in types:
+        if not CUSTOM_TYPE.fullmatch(document_type):
+            raise invalid(f"document_type must be a short word in lower case, not {document_type!r}.")
     branch = read.text(arguments, "branch", default="Main")
     at = read.moment(arguments)
-    return Ask(
+    wanted = ARGUMENTS[f]
+    chosen = f != "cleanup" or "document" in arguments
+    ask = Ask(
         f=f,
         key=token,
         request=read.fingerprint(f, arguments),
         at=at,
         company=company,
-        document_type=document_type,
+        document_type=types[0],
         branch=branch,
-        place=place_of(company, document_type, branch, at),
-        amount=read.money(arguments) if "amount" in ARGUMENTS[f] else 0,
+        place=place_of(company, types[0], branch, at),
+        amount=read.money(arguments) if "amount" in wanted else 0,
         discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
         discount_permitted=read.switch(arguments, "discount_permitted", default=True),
         through=read.count(arguments, "through", most=10**7) if f == "seed" else 0,
-        reason=read.text(arguments, "reason") if "reason" in ARGUMENTS[f] else None,
-        text=read.text(arguments, "text") if "text" in ARGUMENTS[f] else None,
+        counter=read.switch(arguments, "counter", default=True),
+        reason=read.text(arguments, "reason") if "reason" in wanted else None,
+        text=read.text(arguments, "text") if "text" in wanted and chosen else None,
+        number=read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
+        document=read.text(arguments, "document") if "document" in wanted and chosen else None,
+        apply=read.switch(arguments, "apply", default=False),
     )
+    return replace(ask, parts=tuple(_part(ask, document_type) for document_type in types)) if f == "post" else ask
+
+
+def _part(ask: Ask, document_type: str) -> Ask:
+    """Return the request for one document of several. The first bears the request's token, the others one of their own."""
+    key = ask.key if document_type == ask.document_type else f"{ask.key}/{document_type}"
+    place = place_of(ask.company, document_type, ask.branch, ask.at)
+    return replace(ask, key=key, document_type=document_type, place=place)
 
 
 def validate(ask: Ask) -> None:

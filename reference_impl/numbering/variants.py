@@ -6,11 +6,17 @@ from typing import Any
 
 from reference_impl.numbering import broken_mongo as wrong_mongo
 from reference_impl.numbering import broken_postgres as wrong
+from reference_impl.numbering import broken_postgres_more as more
 from reference_impl.numbering import mongo, postgres
+from reference_impl.numbering import postgres_blocks as blocks
 from reference_impl.numbering import postgres_others as others
+from reference_impl.numbering import postgres_reservations as reservations
 from reference_impl.variants import ISOLATION, UNIQUE_INDEX, WRITE_CONCERN, variant
 
-OPERATIONS = frozenset({"create", "seed", "void", "delete"})
+OPERATIONS = frozenset({"create", "seed", "void", "delete", "import_document"})
+IN_TRANSACTION = OPERATIONS | {"post", "introduce", "cleanup"}
+"""What needs a transaction to be right, and so is not offered without one."""
+RESERVING = IN_TRANSACTION | {"reserve", "confirm", "release", "sweep"}
 
 POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX}
 MONGO = {"write_concern": WRITE_CONCERN, "unique_index": UNIQUE_INDEX}
@@ -38,6 +44,16 @@ ON_POSTGRES: tuple[tuple[str, type[postgres.CounterRow], dict[str, Any]], ...] =
     ("swallowed_error", wrong.SwallowedError, {"unique_index": True}),
     ("retry_insert_only", wrong.RetryInsertOnly, {"unique_index": True}),
     ("counter_starts_at_zero", wrong.CounterStartsAtZero, {}),
+    ("reserved_number", reservations.ReservedNumber, {}),
+    ("block_allocation", blocks.BlockAllocation, {}),
+    ("counters_in_any_order", more.CountersInAnyOrder, {}),
+    ("counter_reset_on_start", more.CounterResetOnStart, {}),
+    ("cleanup_renumbers", more.CleanupRenumbers, {}),
+    ("void_without_register", more.VoidWithoutRegister, {}),
+    ("confirm_by_look", more.ConfirmByLook, {}),
+    ("reservations_never_lapse", more.ReservationsNeverLapse, {}),
+    ("blocks_without_register", more.BlocksWithoutRegister, {}),
+    ("block_read_then_moved", more.BlockReadThenMoved, {}),
     ("counter_goes_back", wrong.CounterGoesBack, {}),
     ("serial_on_conflict", wrong.SerialOnConflict, {}),
     ("two_time_zones", wrong.TwoTimeZones, {}),
@@ -66,7 +82,16 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
     ("token_ignored", wrong_mongo.TokenIgnored, {}),
 )
 
+
+def _offered(implementation: type[postgres.CounterRow]) -> frozenset[str]:
+    if issubclass(implementation, blocks.BlockAllocation):  # a deleted document's number would look unused
+        return IN_TRANSACTION - {"delete"}
+    if issubclass(implementation, reservations.ReservedNumber):
+        return RESERVING
+    return IN_TRANSACTION if implementation.transaction else OPERATIONS
+
+
 for _name, _implementation, _defaults in ON_POSTGRES:
-    variant(f"pg.{_name}", operations=OPERATIONS, settings=POSTGRES, **_defaults)(_implementation)
+    variant(f"pg.{_name}", operations=_offered(_implementation), settings=POSTGRES, **_defaults)(_implementation)
 for _name, _on_mongo, _defaults in ON_MONGO:
     variant(f"mongo.{_name}", operations=OPERATIONS, settings=MONGO, **_defaults)(_on_mongo)

@@ -119,7 +119,7 @@ class _Driver:
         )
 
     def drive(self, go: threading.Event, send: Any) -> None:
-        """Perform the scenario's program until it ends, the share is used up (and the job at hand done), or the parent says stop."""
+        """Perform the scenario's program until it ends, or the parent says stop, or the share is used up and no job half done."""
         go.wait()
         try:
             program = self._plan.scenario.program(self._seat)

@@ -17,7 +17,7 @@ from harness.model import Books, History, Policy
 PLACE = ["scope", "period"]
 KEY = ["scope", "period", "number"]
 
-NOT_ISSUING = ("void", "cancel", "delete", "renumber", "read", "get", "list", "find", "seed")
+NOT_ISSUING = ("void", "cancel", "delete", "renumber", "read", "get", "list", "find", "seed", "cleanup", "release")
 """Operations that may carry a number without issuing one."""
 
 
