@@ -7,8 +7,9 @@ sent again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -83,9 +84,15 @@ def create_for_ever(seat: Seat) -> Program:
 
 
 def create_first_of_each_scope(seat: Seat) -> Program:
-    """Go through fresh scopes in the same order as everybody else: each one's first document is raced for."""
+    """Go through fresh scopes in the same order as everybody else: each one's first document is raced for.
+
+    With a pace, each scope has its time: nobody comes early, and who is late leaves it out. Otherwise the clients drift apart.
+    """
+    pace, began = seat.settings["pace"], time.monotonic()
     for scope in range(seat.settings["scopes"]):
-        yield _create(seat, scope, scope, at=when(seat.settings, 0))
+        early = began + scope * pace - time.monotonic()
+        if not pace or early > -pace:
+            yield replace(_create(seat, scope, scope, at=when(seat.settings, 0)), think=max(0.0, early) if pace else 0.0)
 
 
 def create_across_midnight(seat: Seat) -> Program:
@@ -225,7 +232,11 @@ SCENARIOS = (
         name="first_documents",
         summary="All clients race for the first document of one fresh scope after another.",
         behaviour=create_first_of_each_scope,
-        settings={"scopes": Setting(default=50, help=SCOPES.help), "document_type": DOCUMENT_TYPE},
+        settings={
+            "scopes": Setting(default=50, help=SCOPES.help),
+            "document_type": DOCUMENT_TYPE,
+            "pace": Setting(default=0.0, help="seconds from one scope to the next: keeps the clients together; 0 for none"),
+        },
         operations=frozenset({"create"}),
     ),
     Creates(

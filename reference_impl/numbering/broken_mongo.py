@@ -15,7 +15,15 @@ import pymongo.errors
 from pymongo.client_session import ClientSession
 
 from reference_impl.base.mongo import Checkpoint, violated
-from reference_impl.numbering.mongo import CounterDocument, CounterInTransaction, Drawn, Settings, highest_number
+from reference_impl.numbering.mongo import (
+    CounterDocument,
+    CounterInTransaction,
+    Drawn,
+    OptimisticInsertOnShards,
+    Settings,
+    highest_number,
+    identity,
+)
 from reference_impl.numbering.series import Ask
 
 
@@ -156,6 +164,46 @@ class TokenIgnored(CounterDocument):
     """The right counter, and every request is a new one (N38): a lost reply sent again makes two documents."""
 
     token_once = False
+
+
+class UniqueOnEachShard(OptimisticInsertOnShards):
+    """max + 1 under a unique index on every shard (N34).
+
+    A on one shard and B on the other read 6; both insert 7; each index holds, and 7 is there twice.
+    """
+
+    def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
+        """Trust the shard's own index."""
+        return self.store_on_shard(ask, number, basis, session)
+
+
+class IndexWithoutScope(CounterDocument):
+    """The right counter for each company, and a unique index over the number alone (N11).
+
+    INV-00001 of the first company is in the way of INV-00001 of the second.
+    """
+
+    @classmethod
+    def install(cls, url: str, settings: Settings) -> None:
+        """Make the index of one company's business."""
+        super().install(url, {**settings, "unique_index": False})
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(url)
+        with client:
+            client.get_default_database().documents.create_index([("text", 1)], unique=True, name="number")
+
+
+class CleanupRenumbers(CounterDocument):
+    """The right counter, and the cleanup that a payment system published: the surplus document gets the next number (N46).
+
+    A customer holds PAY20260006; the job makes it PAY20260009, which the counter gives to somebody else soon after.
+    """
+
+    def resolve_duplicate(self, ask: Ask) -> dict[str, Any]:
+        """Look for the highest number, and take the next."""
+        number = highest_number(self, ask) + 1
+        text = ask.place.text(number)
+        self.documents.update_one({"_id": identity(ask)}, {"$set": {"number": number, "text": text}})
+        return {"scope": ask.place.scope, "text": text, "document": ask.document, "status": "renumbered"}
 
 
 def latest_text(numbering: CounterDocument, ask: Ask) -> str | None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import bson
+import bson.errors
 import pymongo
 import pymongo.errors
 from pymongo.client_session import ClientSession
@@ -24,6 +26,12 @@ from reference_impl.numbering.series import Ask, understand, validate
 
 Settings = Mapping[str, Any]
 Drawn = tuple[int, str | None]
+
+MOST = 1000
+"""Duplicates that one report names."""
+
+JOBS = frozenset({"seed", "import_document", "introduce", "void", "delete", "cleanup"})
+"""What can be asked for besides ``create``."""
 
 _DOCUMENT = {
     "_id": 0,
@@ -42,6 +50,7 @@ class CounterDocument:
     def __init__(self, session: MongoSession, settings: Settings) -> None:
         self.session = session
         self.settings = settings
+        self.database = session.database
         self.documents = session.database.documents
         self.counters = session.database.counters
 
@@ -80,12 +89,9 @@ class CounterDocument:
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = understand(f, arguments, token)
-        if f == "seed":
-            return self.seed(ask)
-        if f == "void":
-            return self.void(ask)
-        if f == "delete":
-            return self.delete(ask)
+        if f in JOBS:
+            answer: dict[str, Any] = getattr(self, f)(ask)
+            return answer
         try:
             answer, attempts = self.create(ask, checkpoint)
         except pymongo.errors.DuplicateKeyError as e:
@@ -166,6 +172,21 @@ class CounterDocument:
         if stored != ask.request:
             raise key_reused(ask.key)
 
+    def import_document(self, ask: Ask) -> dict[str, Any]:
+        """Take over one document under the number that it was issued with, right or wrong."""
+        return self.store(ask, ask.number, None)
+
+    def introduce(self, ask: Ask) -> dict[str, Any]:
+        """Introduce the counter for documents that exist. ``$max`` never moves it back, however many instances start."""
+        place = ask.place
+        last = self.documents.find_one({"scope": place.scope, "period": place.period}, sort=[("number", -1)])
+        self.counters.update_one(
+            {"_id": f"{place.scope}/{place.period}"},
+            {"$max": {"value": last["number"] if last else 0}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
+            upsert=True,
+        )
+        return {"scope": place.scope, "period": place.period}
+
     def seed(self, ask: Ask) -> dict[str, Any]:
         """Take over documents that exist already, and start the counter where they end."""
         rows = []
@@ -174,7 +195,7 @@ class CounterDocument:
             del row["token"]
             rows.append(row)
         self.documents.insert_many(rows)
-        if self.keeps_counter:
+        if self.keeps_counter and ask.counter:
             self.start_counter(ask)
         return {"scope": ask.place.scope, "period": ask.place.period, "through": ask.through}
 
@@ -194,11 +215,60 @@ class CounterDocument:
         """Void an issued document, with its reason. Its number stays taken for ever."""
         found = self.documents.find_one_and_update(
             {"scope": ask.place.scope, "text": ask.text, "status": "issued"},
-            {"$set": {"status": "void", "reason": ask.reason}},
+            {"$set": {"status": "void", "reason": ask.reason, "voided": {"token": ask.key, "at": ask.at}}},
         )
         if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
+            return self.voided_before(ask)
         return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void"}
+
+    def voided_before(self, ask: Ask) -> dict[str, Any]:
+        """Answer a void that was sent again; refuse one that finds nothing to void."""
+        asked = {"scope": ask.place.scope, "text": ask.text, "reason": ask.reason, "voided.token": ask.key}
+        found = self.documents.find_one(asked)
+        if found is None:
+            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
+        return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void", "replayed": True}
+
+    def cleanup(self, ask: Ask) -> dict[str, Any]:
+        """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""
+        if ask.apply:
+            return {**self.resolve_duplicate(ask), "applied": True}
+        place = ask.place
+        found = self.documents.aggregate(
+            [
+                {"$match": {"scope": place.scope, "period": place.period, "status": "issued"}},
+                {"$sort": {"_id": 1}},
+                {"$group": {"_id": "$text", "documents": {"$push": {"$toString": "$_id"}}}},
+                {"$match": {"documents.1": {"$exists": True}}},
+                {"$sort": {"_id": 1}},
+                {"$limit": MOST},
+            ]
+        )
+        duplicates = [{"text": d["_id"], "keep": d["documents"][0], "surplus": d["documents"][1:]} for d in found]
+        return {"scope": place.scope, "period": place.period, "duplicates": duplicates, "applied": False}
+
+    def resolve_duplicate(self, ask: Ask) -> dict[str, Any]:
+        """Void one document of several with its number, with its reason; the customer is given a new one.
+
+        All documents with the number are written to, so that of two who void a copy each at the same time one has a write
+        conflict, and looks again. A snapshot alone would let both through.
+        """
+        mine = identity(ask)
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
+            self.documents.update_many(key, {"$inc": {"looked": 1}}, session=session)
+            issued = [d["_id"] for d in self.documents.find(key, {"_id": 1}, session=session)]
+            if mine not in issued:
+                raise unknown("issued document", f"{ask.document} with the number {ask.text}")
+            if len(issued) < 2:
+                raise Refused("not_a_duplicate", f"Document {ask.document} is the only one with the number {ask.text}.")
+            reason = f"another document has the number {ask.text}"
+            void = {"status": "void", "reason": reason, "voided": {"token": ask.key, "at": ask.at}}
+            self.documents.update_one({"_id": mine}, {"$set": void}, session=session)
+            return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}
+
+        return self.session.transaction(work, lambda point: None)[0]
 
     def delete(self, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
@@ -252,6 +322,74 @@ class OptimisticInsert(CounterDocument):
         """Look for the highest number."""
         highest = highest_number(self, ask, session)
         return highest + 1, f"the highest number {highest}"
+
+
+class OptimisticInsertOnShards(OptimisticInsert):
+    """Documents spread over two shards, and a collection keyed by the number, written first and in the same transaction.
+
+    A unique index holds within a shard. What must be unique over all of them needs one place that every insert passes
+    through: here it is the ``_id`` of a small document that is sharded by nothing else. (On one node two collections stand
+    for the two shards.)
+    """
+
+    @classmethod
+    def install(cls, url: str, settings: Settings) -> None:
+        """Make both shards and the collection of numbers."""
+        super().install(url, settings)
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(url)
+        with client:
+            database = client.get_default_database()
+            database.create_collection("numbers")
+            other = database.create_collection("documents_2")
+            other.create_index([("scope", 1), ("period", 1), ("number", -1)], name="place")
+            other.create_index([("number", 1), ("period", 1), ("scope", 1)], unique=True, name="number")
+
+    @classmethod
+    def books(cls, settings: Settings) -> Mapping[str, tuple[str, list[dict[str, Any]]]]:
+        """Return how each canonical table is read: both shards."""
+        both: list[dict[str, Any]] = [{"$unionWith": "documents_2"}, {"$project": _DOCUMENT}]
+        return {**super().books(settings), "documents": ("documents", both)}
+
+    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
+        """Claim the number, then insert, in one transaction; a conflict means another try."""
+        validate(ask)
+        for attempt in range(1, self.tries + 1):
+            number, basis = self.draw(ask)
+            at("number_taken")
+            try:
+                return self.session.transaction(lambda own: self.claim(ask, number, basis, own), at)[0], attempt  # noqa: B023
+            except pymongo.errors.DuplicateKeyError as e:
+                if violated(e) == "token" or attempt == self.tries:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
+        """Insert the number where all shards meet, then the document on its shard."""
+        self.database.numbers.insert_one({"_id": f"{ask.place.scope}/{ask.place.period}/{number}"}, session=session)
+        return self.store_on_shard(ask, number, basis, session)
+
+    def store_on_shard(self, ask: Ask, number: int, basis: str | None, session: ClientSession | None) -> dict[str, Any]:
+        """Insert the document on the shard that its amount falls to."""
+        shard = self.documents if ask.amount % 2 else self.database.documents_2
+        document = self.document(ask, number)
+        shard.insert_one(document, session=session)
+        answer = {name: document[name] for name in ("scope", "period", "number", "text")}
+        return {**answer, "document": str(document["_id"]), "basis": basis}
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Look for the highest number on both shards."""
+        here = highest_number(self, ask)
+        last = self.database.documents_2.find_one({"scope": ask.place.scope, "period": ask.place.period}, sort=[("number", -1)])
+        highest = max(here, last["number"] if last else 0)
+        return highest + 1, f"the highest number {highest}"
+
+
+def identity(ask: Ask) -> bson.ObjectId:
+    """Return the identity of the document that is meant. Raises Refused if it cannot be one."""
+    try:
+        return bson.ObjectId(ask.document)
+    except bson.errors.InvalidId:
+        raise unknown("issued document", f"{ask.document} with the number {ask.text}") from None
 
 
 def highest_number(numbering: CounterDocument, ask: Ask, session: ClientSession | None = None) -> int:

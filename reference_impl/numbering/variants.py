@@ -80,6 +80,10 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
     ("count_in_transaction", wrong_mongo.CountInTransaction, {}),
     ("unacknowledged_insert", wrong_mongo.UnacknowledgedInsert, {"unique_index": True, "write_concern": "0"}),
     ("token_ignored", wrong_mongo.TokenIgnored, {}),
+    ("optimistic_insert_on_shards", mongo.OptimisticInsertOnShards, {"unique_index": True}),
+    ("unique_on_each_shard", wrong_mongo.UniqueOnEachShard, {"unique_index": True}),
+    ("index_without_scope", wrong_mongo.IndexWithoutScope, {}),
+    ("cleanup_renumbers", wrong_mongo.CleanupRenumbers, {}),
 )
 
 
@@ -94,4 +98,4 @@ def _offered(implementation: type[postgres.CounterRow]) -> frozenset[str]:
 for _name, _implementation, _defaults in ON_POSTGRES:
     variant(f"pg.{_name}", operations=_offered(_implementation), settings=POSTGRES, **_defaults)(_implementation)
 for _name, _on_mongo, _defaults in ON_MONGO:
-    variant(f"mongo.{_name}", operations=OPERATIONS, settings=MONGO, **_defaults)(_on_mongo)
+    variant(f"mongo.{_name}", operations=frozenset({"create", *mongo.JOBS}), settings=MONGO, **_defaults)(_on_mongo)
