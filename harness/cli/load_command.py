@@ -11,6 +11,9 @@ from harness.cli import options
 
 DEFAULT_SECONDS = 30.0
 
+UI_USERS = 100
+"""Users for whom stores have room at least, when the page decides how many there are."""
+
 Users = Annotated[int, typer.Option("--users", "-u", "--clients", "-c", min=1, max=10_000, help="concurrent users")]
 SpawnRate = Annotated[
     float | None, typer.Option("--spawn-rate", "-r", min=0.01, help="users started per second; default: all within a second")
@@ -31,6 +34,12 @@ Rate = Annotated[
         )
     ),
 ]
+Ui = Annotated[bool, typer.Option("--ui", help="start and stop runs on Locust's page, which shows invariants and capacity")]
+UiHost = Annotated[str, typer.Option("--ui-host", help="where the page listens")]
+UiPort = Annotated[int, typer.Option("--ui-port", min=0, max=65535, help="port of the page; 0 takes any free one")]
+UiLogin = Annotated[
+    bool, typer.Option("--ui-login", help="the page asks for the password in RACEGATE_UI_PASSWORD, or prints one")
+]
 Poisson = Annotated[bool, typer.Option("--poisson", help="with --rate: arrivals at random, not evenly spaced")]
 
 
@@ -46,6 +55,10 @@ def load(
     spawn_rate: SpawnRate = None,
     processes: LoadProcesses = 1,
     think: Think = None,
+    ui: Ui = False,
+    ui_host: UiHost = "127.0.0.1",
+    ui_port: UiPort = 8089,
+    ui_login: UiLogin = False,
     rate: Rate = None,
     poisson: Poisson = False,
     ops: options.Ops = None,
@@ -79,9 +92,28 @@ def load(
         raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
     if rate is not None and (ops is not None or think is not None):
         raise UsageError("--rate is a schedule of its own: --ops and --think do not go with it")
+    if ui and rate is not None:
+        raise UsageError("--rate is given on the command line and --ui asks for users: choose one of them")
     drawn = options.some_seed(seed)
     seconds = duration if duration or ops else DEFAULT_SECONDS
     arrivals = None if rate is None else parse_arrivals(rate, seconds, even=not poisson)
+    if ui:
+        from harness.cli.load_page import PageOptions, serve_page  # noqa: PLC0415
+
+        asked = {
+            "scenario": scenario,
+            "target": target,
+            "policy": policy,
+            "clients": users,
+            "processes": processes,
+            "chosen": parse_assignments(sets or []),
+            "seed": drawn,
+            "out": out,
+            "engine": "load",
+            "command": this_command(drawn),
+        }
+        with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=max(users, UI_USERS)) as stores:
+            return serve_page(PageOptions(host=ui_host, port=ui_port, login=ui_login), stores, asked, json=json)
     request = build_request(
         scenario=scenario,
         target=target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from harness.engines.stress import Progress
 from harness.model import Finding
 from harness.run.execute import Raced, engine_findings, execute, indeterminate
 from harness.run.folder import RunFolder
+from harness.run.live import LiveWatch
 from harness.run.result import RunResult
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.stores.base import Database
+
+LIVE_SCHEMA = "racegate.live/1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,19 @@ def run_load(
     stores: Stores,
     options: LoadOptions,
     observe: Callable[[Progress], None] = lambda progress: None,
+    *,
+    engine: LoadEngine | None = None,
+    tell: Callable[[Mapping[str, Any]], None] = lambda sample: None,
 ) -> RunResult:
     """Run the request under load, with ``clients`` of the request as users, and judge it.
+
+    Args:
+        request: what to run.
+        stores: where.
+        options: how the load is made.
+        observe: told the progress a few times a second.
+        engine: processes that are there already; otherwise some are started for this run.
+        tell: given a sample of the live figures a second.
 
     Raises:
         UsageError: target and scenario do not fit, or cannot be sent to processes.
@@ -48,9 +63,21 @@ def run_load(
     """
 
     def race(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
-        with LoadEngine(processes=request.processes, logs=folder.path / "logs") as engine:
-            outcome = engine.run(plan_of(request, options, database, folder), observe)
-        return raced(request, options, outcome)
+        plan = plan_of(request, options, database, folder)
+        watch = LiveWatch(
+            folder=folder.history,
+            database=database,
+            queries=list(request.target.books()),
+            invariants=request.scenario.invariants,
+            policy=request.policy,
+            tell=tell,
+        )
+        with contextlib.ExitStack() as held:
+            there = engine or held.enter_context(LoadEngine(processes=request.processes, logs=folder.path / "logs"))
+            with watch:
+                outcome = there.run(plan, observe, watch.hear)
+        folder.write_json("live.json", {"schema": LIVE_SCHEMA, "samples": watch.samples})
+        return raced(request, options, outcome, watch.facts())
 
     return execute(request, stores, observe, race)
 
@@ -80,7 +107,7 @@ def _seconds(request: RunRequest, options: LoadOptions) -> float:
     return math.inf if request.duration is None else request.duration
 
 
-def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome) -> Raced:
+def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, live: Mapping[str, Any]) -> Raced:
     """Return what the engine's outcome means for the verdict, and what is worth keeping of it."""
     counts = outcome.counts()
     return Raced(
@@ -97,6 +124,7 @@ def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome) -> Ra
                 "requests": outcome.requests,
                 "errors": outcome.errors,
                 "latency_ms": latencies_of(outcome.finals),
+                "live": dict(live),
                 "generator": [final["generator"] for final in outcome.finals],
                 "saturated": saturated([final["generator"] for final in outcome.finals]),
             }

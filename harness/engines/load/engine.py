@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Self
 
 from harness.engines.load.channel import Channel
 from harness.engines.load.measures import total
-from harness.engines.load.plan import LoadPlan, Part
+from harness.engines.load.plan import LoadPlan, Page, Part
 from harness.engines.stress import Progress
 from harness.model.errors import EnvironmentProblem, RacegateError, UnsafeStore, UsageError
 from harness.recording.recorder import now
@@ -92,6 +93,7 @@ class _Round:
 
     plan: LoadPlan
     observe: Callable[[Progress], None]
+    hear: Callable[[str, Mapping[str, Any]], None]
     began: int = 0
     ended: int = 0
     stop_at: int | None = None
@@ -117,13 +119,17 @@ class LoadEngine:
     Args:
         processes: how many have clients; with more than one there is a master besides.
         logs: folder that receives what Locust has to say, one file a process.
+        page: shown in the browser while the engine is there; ``address`` is where.
 
     Raises:
         EnvironmentProblem: on entering, a process could not start, or a driver is frozen.
     """
 
-    def __init__(self, *, processes: int, logs: Path) -> None:
+    def __init__(self, *, processes: int, logs: Path, page: Page | None = None) -> None:
         self._count = processes
+        self._page = page
+        self._wanted: deque[Mapping[str, Any]] = deque()
+        self.address: str | None = None
         self._logs = logs
         self._processes: list[_Process] = []
         self._selector = selectors.DefaultSelector()
@@ -142,14 +148,23 @@ class LoadEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end_all()
 
-    def run(self, plan: LoadPlan, observe: Callable[[Progress], None] = lambda progress: None) -> LoadOutcome:
-        """Run the plan from the first client to the last final word. ``observe`` is told the progress a few times a second.
+    def run(
+        self,
+        plan: LoadPlan,
+        observe: Callable[[Progress], None] = lambda progress: None,
+        hear: Callable[[str, Mapping[str, Any]], None] = lambda name, message: None,
+    ) -> LoadOutcome:
+        """Run the plan from the first client to the last final word.
+
+        ``observe`` is told the progress a few times a second; ``hear`` what each process says of its own, by its name.
 
         Raises:
             EnvironmentProblem: a process is gone, or the history could not be written.
             UsageError: the target or the scenario cannot be sent to another process.
         """
-        round = self._round = _Round(plan=plan, observe=observe)
+        if ended := [p.name for p in self._processes if p.gone]:
+            raise EnvironmentProblem(f"Locust's {', '.join(ended)} is gone since an earlier run; start racegate again")
+        round = self._round = _Round(plan=plan, observe=observe, hear=hear)
         with self._interrupts_counted():
             for process in self._processes:
                 process.begin_round()
@@ -159,6 +174,29 @@ class LoadEngine:
             self._control.channel.send({"order": "go"})
             self._watch(round)
             return self._outcome(round)
+
+    def next_wanted(self) -> Mapping[str, Any] | None:
+        """Wait until somebody presses Start on the page, and return the form; None once it is over: Ctrl-C.
+
+        Raises:
+            EnvironmentProblem: a process is gone.
+        """
+        self._round = None
+        with self._interrupts_counted():
+            while not self._interrupts:
+                if self._wanted:
+                    return self._wanted.popleft()
+                self._hear(POLL)
+        return None
+
+    def tell(self, order: str, **more: Any) -> None:
+        """Tell the page something: ``live``, ``refused`` or ``verdict``. May be called from any thread."""
+        self._control.channel.send({"order": order, **more})
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether there was a Ctrl-C."""
+        return bool(self._interrupts)
 
     @property
     def _control(self) -> _Process:
@@ -171,9 +209,9 @@ class LoadEngine:
     def _start_all(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         if self._count == 1:
-            self._start(Part(role="local", number=0, processes=1))
+            self._start(Part(role="local", number=0, processes=1, page=self._page))
             return
-        self._start(Part(role="master", number=-1, processes=self._count))
+        self._start(Part(role="master", number=-1, processes=self._count, page=self._page))
         for number in range(self._count):
             self._start(Part(role="worker", number=number, processes=self._count))
 
@@ -239,12 +277,17 @@ class LoadEngine:
         said, round = message["said"], self._round
         if said == "ready":
             process.ready = True
+            self.address = message.get("address") or self.address
         elif said == "port":
             for worker in self._workers:
                 worker.channel.send({"order": "port", "port": message["port"]})
+        elif said == "wanted":
+            self._wanted.append(message["form"])
         elif said == "prepared":
             process.prepared = True
         elif said == "progress":
+            if round is not None:
+                round.hear(process.name, message)
             process.counts, process.users = message["counts"], message["users"]
         elif said == "final":
             process.final = message

@@ -7,6 +7,8 @@ intended, the service time from when the request was sent; in a closed model bot
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,27 +32,75 @@ def new_histogram() -> HdrHistogram:
     return HdrHistogram(LEAST, MOST, DIGITS)
 
 
+PER_DECADE = 100
+"""Buckets of a recent latency in each power of ten of microseconds: 2.3 % wide, enough for a curve on a screen."""
+
+
 @dataclass
 class Latencies:
-    """Of one operation: how many requests, and their service and response times."""
+    """Of one operation: how many requests, and their service and response times.
+
+    Taking one in only appends it to a list; the lists go into the histograms now and then, each distinct value once, because
+    a histogram costs microseconds for every value and that is time that a generator does not have.
+    """
 
     service: HdrHistogram = field(default_factory=new_histogram)
     response: HdrHistogram | None = None
+    _services: list[int] = field(default_factory=list)
+    _responses: list[int] = field(default_factory=list)
 
     def add(self, service_ns: int, response_ns: int | None = None) -> None:
         """Take one request in; ``response_ns`` counts from the intended start, where there is one."""
-        self.service.record_value(min(max(service_ns // 1000, LEAST), MOST))
+        self._services.append(service_ns)
         if response_ns is not None:
-            if self.response is None:
-                self.response = new_histogram()
-            self.response.record_value(min(max(response_ns // 1000, LEAST), MOST))
+            self._responses.append(response_ns)
+
+    def settle(self) -> Counter[int]:
+        """Move what was taken in to the histograms, and return its latencies as the user felt them, by bucket."""
+        services, self._services = self._services, []
+        responses, self._responses = self._responses, []
+        _record(self.service, services)
+        if responses:
+            self.response = self.response or new_histogram()
+            _record(self.response, responses)
+        return Counter(int(PER_DECADE * math.log10(max(ns // 1000, LEAST))) for ns in responses or services)
 
     def to_json(self) -> dict[str, Any]:
         """Return what another process needs to add them to its own."""
+        self.settle()
         return {
             "service": self.service.encode().decode(),
             "response": self.response.encode().decode() if self.response else None,
         }
+
+
+def _record(histogram: HdrHistogram, values_ns: Sequence[int]) -> None:
+    for value, count in Counter(_rounded(ns // 1000) for ns in values_ns).items():
+        histogram.record_value(value, count)
+
+
+def _rounded(us: int) -> int:
+    """Return the microseconds with the digits that a histogram keeps, so that equal values are recorded together."""
+    us = min(max(us, LEAST), MOST)
+    coarse = 1
+    while us >= 10_000 * coarse:
+        coarse *= 10
+    return us // coarse * coarse
+
+
+def percentiles_of(recent: Mapping[int, int]) -> dict[str, float | None]:
+    """Return p50, p95 and p99 in ms of latencies by bucket, as `Latencies.settle` gave them; None where there are none."""
+    whole = sum(recent.values())
+    found: dict[str, float | None] = {}
+    for percentile in (50, 95, 99):
+        left = whole * percentile / 100
+        found[f"p{percentile}"] = None
+        for bucket in sorted(recent) if whole else ():
+            left -= recent[bucket]
+            if left <= 0:
+                found[f"p{percentile}"] = round(10 ** ((bucket + 0.5) / PER_DECADE) / 1000, 3)
+                break
+    return found
 
 
 def merged(parts: Iterable[Mapping[str, Any]], kind: str) -> HdrHistogram | None:
@@ -113,6 +163,11 @@ class Generator:
     def __init__(self) -> None:
         self._cpu: list[float] = []
         self._lag = new_histogram()
+
+    @property
+    def cpu(self) -> float:
+        """The share of a core that was used lately."""
+        return self._cpu[-1] if self._cpu else 0.0
 
     def late(self, seconds: float) -> None:
         """Take in how late a timer was."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,30 @@ class LoadPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Page:
+    """Locust's page in the browser, with ours in it: where it listens, who may see it, what its form offers.
+
+    ``password`` is what a visitor has to give, if anything; ``choices`` are the values of each field of the form, and
+    ``preset`` what stands there at first.
+    """
+
+    host: str
+    port: int
+    password: str | None = field(default=None, repr=False)
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    preset: Mapping[str, str] = field(default_factory=dict)
+    users: int = 8
+    spawn_rate: float = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one process is to be: ``local`` alone, or the ``master`` or ``worker`` number so and so of ``processes``."""
+    """What one process is to be: ``local`` alone, or the ``master`` or ``worker`` number so and so of ``processes``.
+
+    The process that starts and stops the users shows the ``page``, if there is one.
+    """
 
     role: str
     number: int
     processes: int
+    page: Page | None = None

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from harness.engines.load.arrival import arrival_class
 from harness.engines.load.channel import Channel
+from harness.engines.load.console import Console
 from harness.engines.load.drivers import refuse_frozen
 from harness.engines.load.plan import LoadPlan, Part
 from harness.engines.load.site import Site
@@ -178,15 +180,45 @@ class Worker(Actor):
         """Tell the parent now and then how far the clients have come."""
         while True:
             gevent.sleep(PROGRESS)
-            self.say("progress", users=self.runner.user_count, counts=self.here.counts.to_json())
+            recent = sum((latencies.settle() for latencies in self.here.latencies.values()), Counter[int]())
+            self.say(
+                "progress",
+                users=self.here.users(self.runner.user_count),
+                counts=self.here.counts.to_json(),
+                recent={str(bucket): count for bucket, count in recent.items()},
+                cpu=self.here.generator.cpu,
+            )
 
 
 class Control(Actor):
     """Starts the clients and stops them: what local and master have in common."""
 
+    console: Console | None = None
+
     def listen(self) -> None:
-        """Hear when a run is over."""
+        """Hear when a run is over, and show the page."""
         self.environment.events.test_stop.add_listener(self.on_control_stop)
+        if self.part.page is not None:
+            self.console = Console(self.environment, self.part.page, lambda form: self.say("wanted", form=form))
+
+    def say_ready(self) -> None:
+        """Tell the parent that everybody is there, and where the page is."""
+        self.say("ready", pid=os.getpid(), address=self.console.address if self.console else None)
+
+    def on_live(self, order: dict[str, Any]) -> None:
+        """Show a sample of the live figures."""
+        if self.console is not None:
+            self.console.show(order["sample"])
+
+    def on_refused(self, order: dict[str, Any]) -> None:
+        """Tell the visitor why the run that was wanted cannot be."""
+        if self.console is not None:
+            self.console.refuse(order["text"])
+
+    def on_verdict(self, order: dict[str, Any]) -> None:
+        """Show what the run came to."""
+        if self.console is not None:
+            self.console.conclude(order["result"])
 
     def on_go(self, order: dict[str, Any]) -> None:
         """Run from the first client to the last: until the duration is over, or no client has anything left to do."""
@@ -198,6 +230,8 @@ class Control(Actor):
         self.environment.events.spawning_complete.add_listener(all_there)
         limit = gevent.Timeout.start_new(self.plan.duration) if self.plan.duration else None
         try:
+            if self.console is not None:
+                self.console.begin(self.plan)
             users = self.plan.locust_users(self.part.processes)
             self.runner.start(users, spawn_rate=max(self.plan.spawn_rate, users) if self.plan.arrivals else self.plan.spawn_rate)
             spawned.wait()
@@ -215,6 +249,8 @@ class Control(Actor):
     def on_control_stop(self, **kwargs: Any) -> None:
         """Tell the parent that no client is left, and what Locust counted."""
         whole = self.environment.stats.total
+        if self.console is not None:
+            self.console.judge()
         self.say("stopped", requests=whole.num_requests, errors=whole.num_failures)
 
 
@@ -226,7 +262,7 @@ class Local(Control, Worker):
         self.runner = self.environment.create_local_runner()
         self.environment.events.test_stop.add_listener(self.on_test_stop)
         self.listen()
-        self.say("ready", pid=os.getpid())
+        self.say_ready()
 
 
 class Master(Control):
@@ -247,7 +283,7 @@ class Master(Control):
             gevent.sleep(LOOK)
         for rank, client in enumerate(sorted(self.runner.clients)):
             self.runner.send_message(RANK, {"rank": rank}, client)
-        self.say("ready", pid=os.getpid())
+        self.say_ready()
 
 
 def watch_generator(site: Callable[[], Site]) -> None:

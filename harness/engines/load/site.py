@@ -87,6 +87,10 @@ class Site:
         self._seats = Seats(self.rank, self.processes)
         self._share = self.plan.share(self.rank, self.processes)
 
+    def users(self, counted: int) -> int:
+        """Return how many clients are there; in an open model Locust counts one for all of them."""
+        return counted if self.plan.arrivals is None else len(range(self.rank, self.plan.users, self.processes))
+
     @property
     def spent(self) -> bool:
         """Whether this process has sent as many operations as it was asked to."""

@@ -1,0 +1,123 @@
+"""racegate load --ui: runs that are started and stopped on Locust's page, each judged when its users are gone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.cli.output import say
+from harness.cli.running import show
+from harness.config.policy import policy_names
+from harness.engines.load.engine import LoadEngine
+from harness.engines.load.plan import Page
+from harness.model import Verdict
+from harness.model.errors import RacegateError
+from harness.run.loaded import LoadOptions, run_load
+from harness.run.registry import scenarios, target_names
+from harness.run.request import build_request
+from harness.run.result import RunResult, exit_status_of
+from harness.run.stores import Stores
+
+PASSWORD = "RACEGATE_UI_PASSWORD"
+"""Environment variable with the password of the page; without it one is drawn and printed."""
+
+LONGEST = 7 * 24 * 3600.0
+"""Seconds after which a run that nobody stops is over."""
+
+SHOWN = 50
+"""Findings that the page is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """How the page is shown: ``login`` asks for a password."""
+
+    host: str
+    port: int
+    login: bool
+
+
+def serve_page(page: PageOptions, stores: Stores, asked: Mapping[str, Any], *, json: str | None) -> int:
+    """Show the page until Ctrl-C, and return the exit status of all runs that were made there together.
+
+    Args:
+        page: where and how.
+        stores: where runs take place.
+        asked: what the form shows at first and what it does not ask for, as `build_request` takes it.
+        json: where the result of the last run goes.
+
+    Raises:
+        EnvironmentProblem: the page cannot be shown, or one of Locust's processes is gone.
+    """
+    verdicts: list[Verdict] = []
+    logs = Path(tempfile.mkdtemp(prefix="racegate-locust-"))
+    with LoadEngine(processes=asked["processes"], logs=logs, page=_page(page, asked)) as engine:
+        say(f"racegate: the page is at {engine.address} ; stop with Ctrl-C")
+        while (form := engine.next_wanted()) is not None:
+            try:
+                result = _run(form, engine, stores, asked)
+            except RacegateError as e:
+                say(f"racegate: {e}")
+                engine.tell("refused", text=str(e))
+                continue
+            show(result, json=json)
+            verdicts.append(result.verdict)
+            engine.tell("verdict", result=_shown(result))
+            if engine.interrupted:
+                break
+    if not verdicts:
+        say("racegate: nothing was started on the page: nothing is proved")
+    return exit_status_of(verdicts or [Verdict.UNKNOWN])
+
+
+def _run(form: Mapping[str, Any], engine: LoadEngine, stores: Stores, asked: Mapping[str, Any]) -> RunResult:
+    seconds = form.get("seconds")
+    processes = asked["processes"]
+    request = build_request(
+        **{
+            **asked,
+            "scenario": form["scenario"],
+            "target": form["target"],
+            "policy": form.get("policy") or asked.get("policy"),
+            "clients": max(form["users"], processes),
+            "ops": None,
+            "duration": seconds or LONGEST,
+            "budget": LONGEST,
+        }
+    )
+    request = replace(request, duration=seconds)
+    options = LoadOptions(spawn_rate=form["spawn_rate"])
+    return run_load(request, stores, options, engine=engine, tell=lambda sample: engine.tell("live", sample=sample))
+
+
+def _page(page: PageOptions, asked: Mapping[str, Any]) -> Page:
+    password = None
+    if page.login:
+        password = os.environ.get(PASSWORD)
+        if not password:
+            password = secrets.token_urlsafe(12)
+            say(f"racegate: the page's password is {password} (any user name; choose your own with {PASSWORD})")
+    return Page(
+        host=page.host,
+        port=page.port,
+        password=password,
+        choices={"scenario": sorted(scenarios()), "target": sorted(target_names()), "policy": ["", *policy_names()]},
+        preset={"scenario": asked["scenario"], "target": asked["target"], "policy": asked.get("policy") or ""},
+        users=asked["clients"],
+        spawn_rate=float(asked["clients"]),
+    )
+
+
+def _shown(result: RunResult) -> dict[str, Any]:
+    whole = result.to_json()
+    return {
+        "verdict": whole["verdict"],
+        "operations": whole["operations"],
+        "folder": str(result.folder),
+        "findings": [{k: f[k] for k in ("class", "invariant", "message")} for f in whole["findings"][:SHOWN]],
+    }

@@ -1,0 +1,275 @@
+"""Locust's page with ours in it: the form asks for scenario, target and policy, and two tabs show what the load does.
+
+The tabs are custom elements that one script defines; Locust's bundle renders them by name, so nothing has to be built. What
+is used of Locust beyond its documentation is checked when the page opens, and the same elements stand on a page of their own
+(``/racegate/``), which works whatever Locust's bundle makes of its tabs.
+
+Start does not start users: it asks the parent, which prepares a database and the scene first. Stop is Locust's own.
+The page listens on the loopback interface unless told otherwise, answers to its own name only (so that no other site can
+point a name at it), and allows no other origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent.event
+import locust
+from flask import Blueprint, Response, abort, jsonify, redirect, request, session, url_for
+from flask_login import login_user
+from locust.argument_parser import LocustArgumentParser, parse_options
+from locust.env import Environment
+from locust.util.timespan import parse_timespan
+
+from harness.engines.load.plan import LoadPlan, Page
+from harness.model.errors import EnvironmentProblem
+
+TESTED = (2, 47)
+"""Locust's version whose page this was tried with."""
+
+PREPARE_LIMIT = 120.0
+"""Seconds that a visitor who pressed Start waits for the database and the scene."""
+
+LISTEN_LIMIT = 10.0
+"""Seconds within which the page must listen."""
+
+KEPT = 3600
+"""Samples that are kept for visitors who come late."""
+
+TABS = (("Invariants", "racegate-invariants"), ("Capacity", "racegate-capacity"))
+
+_HELP = {
+    "scenario": "what the users do",
+    "target": "what they do it to",
+    "policy": "what the business demands of its numbers; empty: the scenario's own",
+}
+
+
+class Visitor:
+    """Whoever knows the password, as flask_login asks."""
+
+    is_authenticated = is_active = True
+    is_anonymous = False
+    id = "visitor"
+
+    def get_id(self) -> str:
+        """Return what the session cookie says of the visitor."""
+        return self.id
+
+
+class Console:
+    """The page of one process.
+
+    Args:
+        environment: Locust's, whose runner is there already.
+        page: where and what.
+        want: told the form when somebody presses Start.
+
+    Raises:
+        EnvironmentProblem: the port is taken, or this Locust's page is another one.
+    """
+
+    def __init__(self, environment: Environment, page: Page, want: Callable[[Mapping[str, Any]], None]) -> None:
+        self._environment, self._page, self._want = environment, page, want
+        self._options: Any = None
+        self._answer: gevent.event.AsyncResult | None = None
+        self._running = False
+        self.state: dict[str, Any] = {"state": "idle", "title": "", "run": 0, "result": None}
+        self._samples: list[Mapping[str, Any]] = []
+        self._port = _free_port(page)
+        self.address = f"http://{page.host}:{self._port}"
+        self._offer_form()
+        web = environment.create_web_ui(host=page.host, port=self._port, web_login=page.password is not None, delayed_start=True)
+        try:
+            self._extend(web)
+        except (AttributeError, KeyError) as e:
+            raise EnvironmentProblem(
+                f"the page of Locust {locust.__version__} is built otherwise than that of {TESTED[0]}.{TESTED[1]} ({e}); "
+                "install that version, or run without --ui"
+            ) from e
+        web.start()
+        with gevent.Timeout(LISTEN_LIMIT, EnvironmentProblem(f"the page did not begin to listen at {self.address}")):
+            while not getattr(web.server, "started", False):
+                gevent.sleep(0.01)
+
+    def show(self, sample: Mapping[str, Any]) -> None:
+        """Take in a sample of the live figures."""
+        self._samples.append(sample)
+        del self._samples[:-KEPT]
+
+    def begin(self, plan: LoadPlan) -> None:
+        """The run that was wanted begins."""
+        self._samples = []
+        self._running = True
+        title = f"{plan.scenario.name} on {plan.target.name}"
+        self.state = {"state": "running", "title": title, "run": self.state["run"] + 1, "result": None}
+        self._reply({"success": True, "message": "Swarming started", "host": plan.target.name})
+
+    def refuse(self, text: str) -> None:
+        """The run that was wanted cannot be."""
+        self.state = {**self.state, "state": "refused", "result": {"verdict": "unknown", "findings": [{"message": text}]}}
+        self._running = False
+        self._reply({"success": False, "message": text, "host": self._environment.host})
+
+    def judge(self) -> None:
+        """The users are gone; the parent reads the books."""
+        self._running = False
+        self.state = {**self.state, "state": "judging"}
+
+    def conclude(self, result: Mapping[str, Any]) -> None:
+        """The verdict is there."""
+        self.state = {**self.state, "state": "done", "result": result}
+
+    def _reply(self, answer: Mapping[str, Any]) -> None:
+        waiting, self._answer = self._answer, None
+        if waiting is not None:
+            waiting.set(answer)
+
+    def _offer_form(self) -> None:
+        def add(parser: LocustArgumentParser) -> None:
+            for name, choices in self._page.choices.items():
+                parser.add_argument(f"--{name}", default=self._page.preset.get(name), choices=choices, help=_HELP.get(name, ""))
+
+        sys.argv = sys.argv[:1]  # Locust reads the command line again for every page that it shows
+        locust.events.init_command_line_parser.add_listener(add)
+        options = parse_options(args=[])
+        options.num_users, options.spawn_rate, options.stats_history_enabled = self._page.users, self._page.spawn_rate, False
+        self._environment.parsed_options = self._options = options
+        self._environment.host = self._page.preset.get("target") or "racegate"
+
+    def _extend(self, web: Any) -> None:
+        app, guard = web.app, web.auth_required_if_enabled
+        app.debug = False
+        app.secret_key = secrets.token_bytes(32)
+        app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Strict")
+        after = app.after_request_funcs
+        after[None] = [f for f in after.get(None, []) if not f.__module__.startswith("flask_cors")]
+        web.template_args["extended_tabs"] = [{"title": title, "key": element, "component": element} for title, element in TABS]
+        self._routes(app, guard)
+        if web.web_login:
+            self._login(web)
+        if tuple(int(part) for part in locust.__version__.split(".")[:2]) != TESTED:
+            logging.warning(
+                "this was tried with Locust %s.%s and not with %s; if the tabs are empty, see %s/racegate/",
+                *TESTED,
+                locust.__version__,
+                self.address,
+            )
+
+    def _routes(self, app: Any, guard: Callable[[Any], Any]) -> None:
+        ours = Blueprint("racegate", __name__, url_prefix="/racegate")
+        script = (files("harness.engines.load") / "panel.js").read_text(encoding="utf-8")
+
+        @ours.route("/")
+        @guard
+        def alone() -> str:
+            return _ALONE
+
+        @ours.route("/panel.js")
+        @guard
+        def panel() -> Response:
+            return Response(script, mimetype="text/javascript")
+
+        @ours.route("/live")
+        @guard
+        def live() -> Response:
+            since = max(request.args.get("since", 0, int), 0) if request.args.get("run", -1, int) == self.state["run"] else 0
+            return jsonify({**self.state, "from": since, "samples": self._samples[since:]})
+
+        @app.before_request  # type: ignore[untyped-decorator]
+        def own_name_only() -> None:
+            host = request.host.rsplit(":", 1)[0]
+            origin = request.headers.get("Origin")
+            if host not in (self._page.host, "localhost") and not self._page.host.startswith("0."):
+                abort(403)
+            if origin is not None and urlsplit(origin).netloc != request.host:
+                abort(403)
+
+        @app.after_request  # type: ignore[untyped-decorator]
+        def dress(response: Response) -> Response:
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers["X-Frame-Options"] = "DENY"
+            if request.endpoint == "locust.index" and response.mimetype == "text/html" and response.status_code == 200:
+                page = response.get_data(as_text=True)
+                response.set_data(page.replace("</body>", '<script src="./racegate/panel.js"></script></body>', 1))
+            return response
+
+        app.register_blueprint(ours)
+        app.view_functions["locust.swarm"] = guard(self._swarm(app.view_functions["locust.swarm"]))
+
+    def _swarm(self, theirs: Any) -> Callable[[], Response]:
+        """Return what Start does. Locust's own is replaced; it is asked for so that its absence is noticed."""
+        assert callable(theirs)
+
+        def swarm() -> Response:
+            form = request.form.to_dict()
+            try:
+                users, rate = int(form["user_count"]), float(form["spawn_rate"])
+                seconds = parse_timespan(form["run_time"]) if form.get("run_time") else None
+            except (KeyError, ValueError) as e:
+                return jsonify({"success": False, "message": f"this is no number or time: {e}", "host": ""})
+            if users < 1 or not 0 < rate < math.inf:
+                return jsonify({"success": False, "message": "users and spawn rate are more than 0", "host": ""})
+            if self._running and self._environment.runner is not None:
+                gevent.spawn(self._environment.runner.start, users, rate)
+                return jsonify({"success": True, "message": "Swarming started", "host": self._environment.host})
+            if self._answer is not None or self.state["state"] == "judging":
+                return jsonify({"success": False, "message": "the last run is not over yet", "host": ""})
+            for name in self._page.choices:
+                setattr(self._options, name, form.get(name))
+            self._options.num_users, self._options.spawn_rate = users, rate
+            waiting = self._answer = gevent.event.AsyncResult()
+            chosen = {name: form[name] for name in self._page.choices if form.get(name)}
+            self.state = {**self.state, "state": "preparing", "result": None}
+            self._want({**chosen, "users": users, "spawn_rate": rate, "seconds": seconds})
+            try:
+                return jsonify(waiting.get(timeout=PREPARE_LIMIT))
+            except gevent.Timeout:
+                self._answer = None
+                return jsonify({"success": False, "message": "the database was not ready in time", "host": ""})
+
+        return swarm
+
+    def _login(self, web: Any) -> None:
+        password = self._page.password or ""
+        web.login_manager.user_loader(lambda user: Visitor() if user == Visitor.id else None)
+        web.auth_args = {"username_password_callback": "/racegate-login"}
+
+        @web.app.route("/racegate-login", methods=["POST"])  # type: ignore[untyped-decorator]
+        def log_in() -> Any:
+            if hmac.compare_digest(request.form.get("password", "").encode(), password.encode()):
+                login_user(Visitor())
+                return redirect(url_for("locust.index"))
+            session["auth_error"] = "That is not the password"
+            return redirect(url_for("locust.login"))
+
+
+def _free_port(page: Page) -> int:
+    """Return the page's port, or a free one in place of 0. Raises EnvironmentProblem if it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((page.host, page.port))
+        except OSError as e:
+            raise EnvironmentProblem(
+                f"the page cannot listen on {page.host}:{page.port} ({e.strerror}); choose another --ui-port"
+            ) from e
+        return int(probe.getsockname()[1])
+
+
+_ALONE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>racegate</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<body style="font-family:sans-serif;max-width:70rem;margin:1rem auto;padding:0 1rem">
+<h1>racegate</h1><p><a href="../">Locust</a></p>
+<racegate-invariants></racegate-invariants><racegate-capacity></racegate-capacity>
+<script src="panel.js"></script></body></html>
+"""
