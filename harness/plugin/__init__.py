@@ -1,0 +1,1 @@
+"""racegate in pytest: fixtures for stores and databases, and races as tests."""
