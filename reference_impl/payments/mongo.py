@@ -32,7 +32,7 @@ class ApproveInTransaction(MongoBusiness):
     """Every change says what it needs in its filter, and all changes of an operation are one transaction."""
 
     collections = ("accounts", "terms", "payments", "refunds", "events")
-    without_key = frozenset({"webhook", "account", "deliver"})
+    without_key = frozenset({"webhook", "account", "history", "deliver"})
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
         "_id": lambda ask: rules.exists_already("account" if ask.f == "open_account" else "payment", ask.subject),
         "term": lambda ask: rules.already_awaiting(),
@@ -151,6 +151,17 @@ class ApproveInTransaction(MongoBusiness):
         terms = work.database.terms.find({"account": ask.subject}, session=work.session).sort("position", 1)
         return rules.overview(ask.subject, account["assessment"], [{**t, "id": t["_id"]} for t in terms])
 
+    def history(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Show an account's payments, the newest first, whatever became of them."""
+        if work.find("accounts", {"_id": ask.subject, "company": ask.company}) is None:
+            raise unknown("account", ask.subject)
+        terms = work.database.terms.find({"account": ask.subject}, session=work.session)
+        names = {t["_id"]: t["name"] for t in terms}
+        newest = work.database.payments.find({"account": ask.subject}, session=work.session)
+        payments = newest.sort([("submitted", -1), ("_id", -1)]).limit(rules.SHOWN)
+        told = [{**p, "id": p["_id"], "term_name": names.get(p["term"], "no term")} for p in payments]
+        return rules.history(ask.subject, told)
+
     def deliver(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Publish what waits in the outbox."""
         return self.publish(work, ask.amount)
@@ -231,4 +242,5 @@ class ApproveInTransaction(MongoBusiness):
             "refunded": 0,
             "status": rules.AWAITING,
             "token": ask.key,
+            "submitted": ask.at,
         }

@@ -49,6 +49,7 @@ CREATE TABLE payments (
     refunded  bigint NOT NULL DEFAULT 0,
     status    text NOT NULL,
     token     text NOT NULL,
+    submitted timestamptz NOT NULL DEFAULT now(),
     meta      jsonb
 );
 CREATE TABLE refunds (
@@ -73,7 +74,7 @@ EVENT_INDEX = "ALTER TABLE webhook_events ADD CONSTRAINT webhook_events_pkey PRI
 class ApproveInOneTransaction(PostgresBusiness):
     """Every change says what it needs in its WHERE clause, and all changes of an operation commit together."""
 
-    without_key = frozenset({"webhook", "account", "deliver"})  # a webhook is known by its event
+    without_key = frozenset({"webhook", "account", "history", "deliver"})  # a webhook is known by its event
     money: ClassVar[str] = "bigint"
     """Type of a balance."""
     minor_units: ClassVar[str] = "balance"
@@ -239,10 +240,23 @@ class ApproveInOneTransaction(PostgresBusiness):
         if assessment is None:
             raise unknown("account", ask.subject)
         terms = tx.rows(
-            "SELECT id, name, balance, pending FROM terms WHERE account = :account ORDER BY position",
+            f"SELECT id, name, {self.minor_units} AS balance, pending FROM terms WHERE account = :account ORDER BY position",
             account=ask.subject,
         )
         return rules.overview(ask.subject, assessment, [t._mapping for t in terms])
+
+    def history(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Show an account's payments, the newest first, whatever became of them."""
+        if not tx.value("SELECT 1 FROM accounts WHERE id = :id AND company = :company", id=ask.subject, company=ask.company):
+            raise unknown("account", ask.subject)
+        payments = tx.rows(
+            "SELECT p.id, p.term, coalesce(t.name, 'no term') AS term_name, p.amount, p.refunded, p.status, p.submitted"
+            " FROM payments p LEFT JOIN terms t ON t.id = p.term"
+            " WHERE p.account = :account ORDER BY p.submitted DESC, p.id DESC LIMIT :most",
+            account=ask.subject,
+            most=rules.SHOWN,
+        )
+        return rules.history(ask.subject, [p._mapping for p in payments])
 
     def deliver(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Publish what waits in the outbox."""
@@ -280,14 +294,15 @@ class ApproveInOneTransaction(PostgresBusiness):
     def insert_payment(self, tx: Transaction, ask: Ask, *, account: str) -> None:
         """Store a payment that awaits approval."""
         tx.change(
-            "INSERT INTO payments (id, company, account, term, amount, status, token)"
-            " VALUES (:id, :company, :account, :term, :amount, 'awaiting_approval', :token)",
+            "INSERT INTO payments (id, company, account, term, amount, status, token, submitted)"
+            " VALUES (:id, :company, :account, :term, :amount, 'awaiting_approval', :token, :submitted)",
             id=ask.subject,
             company=ask.company,
             account=account,
             term=ask.term,
             amount=ask.amount,
             token=ask.key,
+            submitted=ask.at,
         )
 
     def insert_refund(self, tx: Transaction, ask: Ask) -> None:

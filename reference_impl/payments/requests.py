@@ -21,6 +21,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "refund": ("subject", "amount"),
     "webhook": ("subject", "event"),
     "account": ("subject",),
+    "history": ("subject",),
     "deliver": ("most",),
 }
 """Every operation with its own arguments; `COMMON` may be given with each. The subject is the account or payment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from reference_impl.base.arguments import pesos
 from reference_impl.base.refusal import Refused
@@ -145,6 +146,25 @@ def overview(account: str, assessment: int, terms: Sequence[Mapping[str, object]
             for v in views
         ],
     }
+
+
+SHOWN = 200
+"""How many payments a history shows at most, the newest first."""
+
+
+def history(account: str, payments: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Return an account's payments as plain values for the page."""
+    names = ("id", "term", "term_name", "amount", "refunded", "status")
+    return {
+        "subject": account,
+        "payments": [{**{name: p[name] for name in names}, "submitted": _when(p["submitted"])} for p in payments],
+    }
+
+
+def _when(value: object) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"a moment is expected, not {value!r}")
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _int(value: object) -> int:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from reference_impl.service.body import KEY, KEY_PATTERN, read_arguments, read_key
 from reference_impl.service.lines import Lines, NoLine
+from reference_impl.service.page import NEEDED, add_page
 from reference_impl.service.problems import MEANINGS, MEDIA_TYPE, SCHEMA, Problem, problem_of
 from reference_impl.service.schemas import schema_of
 from reference_impl.variants import Variant
@@ -59,6 +60,8 @@ def build_app(variant: Variant, settings: Mapping[str, Any], url: str, connectio
     for operation in sorted(variant.operations):
         _add_operation(app, variant, operation, call)
     _add_health(app, variant, lines)
+    if variant.operations >= NEEDED:
+        add_page(app, call, explain)
 
     @app.exception_handler(HTTPException)
     async def no_such_path(request: Request, error: HTTPException) -> Response:
@@ -83,11 +86,17 @@ def _caller(lines: Lines) -> Caller:
     return call
 
 
-def answer_to(error: Exception) -> Response:
-    """Return the answer that an error means; what nobody thought of goes to the log."""
+def explain(error: Exception) -> Problem:
+    """Return what an error means to the client; what nobody thought of goes to the log."""
     problem = problem_of(error)
     if problem.status == 500:
         LOG.error("%s: %s", type(error).__name__, str(error).split("\n", maxsplit=1)[0], exc_info=error)
+    return problem
+
+
+def answer_to(error: Exception) -> Response:
+    """Return the answer that an error means."""
+    problem = explain(error)
     return answer(problem, {"Retry-After": "0"} if problem.status == 503 else None)
 
 

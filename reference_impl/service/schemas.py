@@ -67,6 +67,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "refund": ("subject", "amount"),
     "webhook": ("subject", "event"),
     "account": ("subject",),
+    "history": ("subject",),
     "open_order": ("subject", "total"),
     "import_order": ("subject", "total"),
     "pay_installment": ("subject", "amount"),

@@ -24,6 +24,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "refund": {"subject": "p0", "amount": 100},
     "webhook": {"subject": "p1", "event": "e1"},
     "account": {"subject": "a"},
+    "history": {"subject": "a"},
     "deliver": {"most": 10},
 }
 
@@ -56,7 +57,7 @@ def bad() -> list[tuple[str, dict[str, Any]]]:
         ("__init__", {"subject": "p1"}),
         ("session", {}),
     ]
-    for f in ("approve", "reject", "cancel", "refund", "webhook", "account"):
+    for f in ("approve", "reject", "cancel", "refund", "webhook", "account", "history"):
         wrong.append((f, {**GOOD[f], "subject": "nobody"}))
     for f in ("submit", "approve", "reject", "cancel", "refund", "webhook", "account"):
         wrong.append((f, {**GOOD[f], "company": "another"}))

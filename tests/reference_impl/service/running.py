@@ -49,7 +49,7 @@ class Running:
         """Send any bytes."""
         sent = {"Content-Type": "application/json", **headers}
         seen = urllib3.request(method, f"{self.url}/{operation}", body=body, headers=sent, retries=False, timeout=30)
-        kind = seen.headers["Content-Type"].partition(";")[0]
+        kind = seen.headers.get("Content-Type", "").partition(";")[0]
         return Answer(status=seen.status, body=json.loads(seen.data) if "json" in kind else seen.data.decode(), kind=kind)
 
     def get(self, path: str) -> Answer:

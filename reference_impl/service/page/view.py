@@ -1,0 +1,161 @@
+"""What the account page shows, derived from the account's figures alone. Pure: amounts come in minor units, texts go out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reference_impl.base.arguments import pesos
+
+SUBMIT = "Submit Payment"
+CHOOSE = "Select a Payment Term"
+NOTHING_DUE = "Nothing Left to Pay"
+
+STATUSES: Mapping[str, str] = {
+    "awaiting_approval": "Awaiting approval",
+    "paid": "Paid",
+    "rejected": "Rejected",
+    "cancelled": "Cancelled",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermLine:
+    """One term. ``option`` is its text in the list; ``blocked`` says why it cannot be chosen, and is empty if it can."""
+
+    id: str
+    name: str
+    balance: str
+    pending: str
+    available: str
+    option: str
+    blocked: str
+    most: str
+    """What may be submitted at most, as it is typed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentLine:
+    """One payment of the history."""
+
+    reference: str
+    term: str
+    amount: str
+    status: str
+    submitted: str
+    waits: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Button:
+    """The submit button: its text, whether it can be pressed, and the sentence below it."""
+
+    text: str
+    enabled: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The whole page."""
+
+    account: str
+    company: str
+    assessment: str
+    balance: str
+    pending: str
+    available: str
+    terms: Sequence[TermLine]
+    waiting: Sequence[PaymentLine]
+    payments: Sequence[PaymentLine]
+    chosen: str
+    button: Button
+
+    @property
+    def open(self) -> bool:
+        """Whether any term can be chosen."""
+        return any(not term.blocked for term in self.terms)
+
+
+def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company: str, chosen: str) -> Page:
+    """Return what the page shows.
+
+    Args:
+        overview: the answer of the operation ``account``.
+        history: the answer of the operation ``history``.
+        company: whose account it is.
+        chosen: identity of the term that is selected, or empty.
+    """
+    payments = [_payment(p) for p in history["payments"]]
+    terms = overview["terms"]
+    known = {str(t["id"]) for t in terms}
+    return Page(
+        account=overview["subject"],
+        company=company,
+        assessment=pesos(overview["assessment"]),
+        balance=pesos(overview["balance"]),
+        pending=pesos(overview["pending"]),
+        available=pesos(overview["available"]),
+        terms=[_term(t) for t in terms],
+        waiting=[p for p in payments if p.waits],
+        payments=payments,
+        chosen=chosen if chosen in known else "",
+        button=button_of(terms, chosen),
+    )
+
+
+def button_of(terms: Sequence[Mapping[str, Any]], chosen: str) -> Button:
+    """Return the button as it is before any script runs; with nothing chosen the browser itself asks for a term."""
+    term = next((t for t in terms if t["id"] == chosen), None)
+    if term is not None and term["pending"] > 0:
+        return _awaiting(term["pending"], "this term")
+    if any(t["selectable"] for t in terms):
+        return Button(text=SUBMIT, enabled=True, reason="")
+    if any(t["pending"] > 0 for t in terms):
+        return _awaiting(sum(t["pending"] for t in terms), "every unpaid term")
+    return Button(text=NOTHING_DUE, enabled=False, reason="Every term is paid.")
+
+
+def _awaiting(pending: int, what: str) -> Button:
+    return Button(
+        text=f"⏳ Awaiting Approval ({pesos(pending)}) — Cannot Submit",
+        enabled=False,
+        reason=(
+            f"A payment of {pesos(pending)} for {what} is awaiting accounting approval. "
+            "Please wait for approval before submitting another payment."
+        ),
+    )
+
+
+def _term(term: Mapping[str, Any]) -> TermLine:
+    name, balance, pending, available = term["name"], term["balance"], term["pending"], term["available"]
+    blocked = ""
+    if pending > 0:
+        blocked = f"⏳ Pending {pesos(pending)} approval"
+    elif balance <= 0:
+        blocked = "Paid"
+    return TermLine(
+        id=term["id"],
+        name=name,
+        balance=pesos(balance),
+        pending=pesos(pending) if pending else "",
+        available=pesos(available),
+        option=f"{name}: {pesos(balance)}" + (f" ({blocked})" if blocked else ""),
+        blocked=blocked,
+        most=pesos(available).removeprefix("₱"),
+    )
+
+
+def _payment(payment: Mapping[str, Any]) -> PaymentLine:
+    status = STATUSES.get(payment["status"], payment["status"])
+    if payment["refunded"]:
+        status += f", {pesos(payment['refunded'])} refunded"
+    return PaymentLine(
+        reference=payment["id"],
+        term=payment["term_name"],
+        amount=pesos(payment["amount"]),
+        status=status,
+        submitted=payment["submitted"],
+        waits=payment["status"] == "awaiting_approval",
+    )

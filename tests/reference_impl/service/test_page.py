@@ -1,0 +1,346 @@
+"""The account page in a real browser: what it shows, and that one intent is one payment, by mouse, keyboard or script."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+
+from harness.stores import Store
+from reference_impl.base.refusal import Refused
+from reference_impl.service.page.form import MEDIA_TYPE, minor_units
+from reference_impl.service.page.view import button_of
+from tests.reference_impl.service.running import Answer, Running, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = os.environ.get("RACEGATE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+in_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on PATH (apt-get install chromium, or set RACEGATE_CHROMIUM)"
+)
+pytestmark = pytest.mark.xdist_group("browser")
+
+BLOCKED = "⏳ Awaiting Approval (₱100.50) — Cannot Submit"
+ALREADY = "A payment for this term is already awaiting accounting approval."
+
+
+@pytest.fixture(scope="module")
+def service(postgres_store: Store) -> Iterator[Running]:
+    """A payments service."""
+    database = postgres_store.create_database()
+    with served("pg.approve_in_one_transaction", database) as running:
+        yield running
+    postgres_store.drop_database(database)
+
+
+@pytest.fixture
+def account(service: Running) -> str:
+    """A fresh account of 15,540.00 pesos."""
+    name = f"s{secrets.token_hex(4)}"
+    assert service.post("open_account", {"subject": name, "assessment": 1_554_000}).status == 200
+    return name
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+Tab = Callable[..., "Page"]
+
+
+@pytest.fixture
+def tab(browser: Browser, service: Running) -> Iterator[Tab]:
+    """A function that opens an account's page in a tab of one reader's browser; complaints in any console fail the test."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def opened(account: str, **options: Any) -> Page:
+        if options or not contexts:
+            contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" and "status of 4" not in m.text else None)
+        page.goto(f"{service.url}/accounts/{account}")
+        return page  # type: ignore[no-any-return]
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def payments(service: Running, account: str) -> list[tuple[str, int, str]]:
+    """Return term, amount and status of an account's payments in the database, the oldest first."""
+    with psycopg.connect(service.database.url) as connection:
+        found = connection.execute(
+            "SELECT term, amount, status FROM payments WHERE account = %s ORDER BY submitted", [account]
+        ).fetchall()
+    return [(term.rpartition("/")[2], amount, status) for term, amount, status in found]
+
+
+def form(service: Running, account: str, **changed: str) -> Answer:
+    """Send the page's form without the page."""
+    typed = {"key": secrets.token_hex(16), "term": f"{account}/1", "amount": "100.50", **changed}
+    return service.send(f"accounts/{account}", urlencode(typed).encode(), {"Content-Type": MEDIA_TYPE})
+
+
+def submit(page: Page, amount: str = "100.50", term: str = "Upon Registration") -> None:
+    """Choose, type and press."""
+    value = page.get_by_role("combobox", name="Payment term").locator("option", has_text=term).get_attribute("value")
+    page.get_by_role("combobox", name="Payment term").select_option(value)
+    page.get_by_label("Amount in pesos").fill(amount)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Submit Payment").click()
+
+
+@in_browser
+def test_the_page_shows_what_each_term_owes_and_asks_for_a_term(account: str, tab: Tab) -> None:
+    page = tab(account)
+
+    rows = [row.inner_text().split("\t") for row in page.locator("[data-term]").all()]
+    assert rows[0] == ["Upon Registration", "₱6,550.11", "none", "₱6,550.11"]
+    assert [row[0] for row in rows] == ["Upon Registration", "Prelim", "Midterm", "Semi-Final", "Final"]
+    assert page.get_by_role("button").inner_text() == "Select a Payment Term"
+    assert page.get_by_role("button").is_disabled()
+    assert page.get_by_text("No payment has been submitted yet.").is_visible()
+
+
+@in_browser
+def test_a_submitted_payment_blocks_its_term_and_no_other(service: Running, account: str, tab: Tab) -> None:
+    page = tab(account)
+    submit(page)
+
+    button, term = page.get_by_role("button"), page.get_by_role("combobox", name="Payment term")
+    assert (button.inner_text(), button.is_disabled()) == (BLOCKED, True)
+    assert "A payment of ₱100.50 for this term is awaiting accounting approval." in page.locator("#reason").inner_text()
+    banner = page.get_by_role("region", name="Payments awaiting approval").inner_text()
+    assert "Upon Registration: ₱100.50, reference PAY-" in banner
+    assert page.locator("[data-term]").first.inner_text().split("\t")[1:] == ["₱6,550.11", "⏳ ₱100.50", "₱6,449.61"]
+    assert page.locator("#effective").inner_text() == "₱15,439.50"
+    blocked = term.locator("option", has_text="(⏳ Pending ₱100.50 approval)")
+    assert (blocked.count(), blocked.is_disabled()) == (1, True)
+    assert "Awaiting approval" in page.get_by_role("region", name="Payments", exact=True).inner_text()
+
+    submit(page, "2,775.45", "Prelim")
+    assert payments(service, account) == [("1", 10_050, "awaiting_approval"), ("2", 277_545, "awaiting_approval")]
+
+
+@in_browser
+def test_an_approved_payment_is_off_the_balance_and_the_term_is_free_again(service: Running, account: str, tab: Tab) -> None:
+    page = tab(account)
+    submit(page)
+    reference = page.locator(".waits td").nth(1).inner_text()
+    assert service.post("approve", {"subject": reference}).status == 200
+    page.goto(f"{service.url}/accounts/{account}")
+
+    assert page.locator("[data-term]").first.inner_text().split("\t")[1:] == ["₱6,449.61", "none", "₱6,449.61"]
+    assert page.locator(".waiting").count() == 0
+    submit(page, "6,449.61")
+    assert [amount for _, amount, _ in payments(service, account)] == [10_050, 644_961]
+
+
+@in_browser
+def test_pressing_twice_submits_once(service: Running, account: str, tab: Tab) -> None:
+    page = tab(account)
+    page.get_by_role("combobox", name="Payment term").select_option(f"{account}/1")
+    page.get_by_role("button", name="Submit Payment").dblclick()
+    page.wait_for_url("**term=*")
+    page.go_back()
+    page.reload()
+
+    assert len(payments(service, account)) == 1
+
+
+@in_browser
+def test_two_tabs_that_submit_at_once_make_one_payment_and_the_other_is_told_why(
+    service: Running, account: str, tab: Tab
+) -> None:
+    tabs = [tab(account), tab(account)]
+    for page in tabs:
+        page.get_by_role("combobox", name="Payment term").select_option(f"{account}/1")
+    with psycopg.connect(service.database.url) as holder:  # both requests are under way before either can be decided
+        holder.execute("SELECT FROM terms WHERE id = %s FOR UPDATE", [f"{account}/1"])
+        for page in tabs:
+            page.evaluate("document.getElementById('pay').requestSubmit()")
+        with psycopg.connect(service.database.url, autocommit=True) as watcher:
+            held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            while watcher.execute(held).fetchone() != (2,):
+                tabs[0].wait_for_timeout(20)
+    for page in tabs:
+        page.wait_for_selector("button[disabled]:has-text('Awaiting Approval')")
+
+    refusals = [page.get_by_role("alert").inner_text() for page in tabs if page.get_by_role("alert").count()]
+    assert len(refusals) == 1
+    assert ALREADY in refusals[0]
+    assert payments(service, account) == [("1", 655_011, "awaiting_approval")]
+
+
+@in_browser
+def test_a_button_that_is_forced_open_does_not_help(service: Running, account: str, tab: Tab) -> None:
+    page = tab(account)
+    submit(page)
+    page.evaluate("for (const e of document.querySelectorAll('#pay [disabled]')) e.disabled = false")
+    page.get_by_label("Amount in pesos").fill("5.00")
+    page.evaluate("document.getElementById('pay').submit()")  # past every check of the browser and of the script
+    page.wait_for_selector("[role=alert]")
+
+    assert ALREADY in page.get_by_role("alert").inner_text()
+    assert len(payments(service, account)) == 1
+
+
+@in_browser
+def test_the_keyboard_is_enough(service: Running, account: str, tab: Tab) -> None:
+    page = tab(account)
+    focused = "document.activeElement.id"
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        if page.evaluate(focused) == "term":
+            break
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "amount"
+    assert page.evaluate("document.activeElement.value") == "6,550.11"
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "send"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**term=*")
+
+    assert payments(service, account) == [("1", 655_011, "awaiting_approval")]
+
+
+@in_browser
+def test_the_page_works_without_script(service: Running, account: str, tab: Tab) -> None:
+    page = tab(account, java_script_enabled=False)
+    submit(page)
+
+    assert page.get_by_role("button", name=BLOCKED).is_disabled()
+    page.get_by_role("link", name="Pay for another term").click()
+    submit(page, "1.00", "Midterm")
+    assert [term for term, *_ in payments(service, account)] == ["1", "3"]
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_a_screen_reader_or_a_small_screen(
+    service: Running, account: str, tab: Tab, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = tab(account, color_scheme=scheme, viewport={"width": 320, "height": 640})
+    found = [Axe().run(page)]
+    submit(page)
+    found.append(Axe().run(page))
+    page.goto(f"{service.url}/accounts/nobody")
+    found.append(Axe().run(page))
+    page.goto(f"{service.url}/accounts/{account}")
+
+    assert [violation["id"] for seen in found for violation in seen.response["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+@in_browser
+def test_names_are_text_and_never_markup(service: Running, tab: Tab) -> None:
+    name = '<img src=x onerror="alert(1)">&amp;'
+    service.post("open_account", {"subject": name, "assessment": 1000})
+    page = tab(name.replace("%", "%25").replace("?", "%3F"))
+
+    assert page.get_by_role("heading", level=1).inner_text() == f"Account {name}"
+
+
+def test_the_server_refuses_a_second_submission_when_the_page_is_bypassed(service: Running, account: str) -> None:
+    first = form(service, account)
+    second = form(service, account)
+
+    assert first.status == 303
+    assert (second.status, 'data-code="already_awaiting_approval"' in second.body) == (409, True)
+    assert len(payments(service, account)) == 1
+
+
+def test_a_form_that_is_sent_again_is_the_same_payment(service: Running, account: str) -> None:
+    key = secrets.token_hex(16)
+
+    assert [form(service, account, key=key).status for _ in range(2)] == [303, 303]
+    assert len(payments(service, account)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code"),
+    [
+        ({"amount": "0"}, 422, "invalid_amount"),
+        ({"amount": "-5"}, 422, "invalid_amount"),
+        ({"amount": "1.005"}, 422, "invalid_amount"),
+        ({"amount": "1e3"}, 422, "invalid_amount"),
+        ({"amount": "1,00"}, 422, "invalid_amount"),
+        ({"amount": "999999999999999"}, 422, "invalid_amount"),
+        ({"amount": "٣"}, 422, "invalid_amount"),
+        ({"amount": ""}, 422, "invalid_amount"),
+        ({"amount": "6550.12"}, 409, "exceeds_available_balance"),
+        ({"term": ""}, 422, "invalid_request"),
+        ({"term": "another/1"}, 404, "unknown_term"),
+        ({"key": "short"}, 400, "invalid_form"),
+        ({"more": "x"}, 400, "invalid_form"),
+        ({"term": "x" * 5000}, 400, "invalid_form"),
+    ],
+)
+def test_a_form_that_makes_no_sense_is_refused(
+    service: Running, account: str, changed: dict[str, str], status: int, code: str
+) -> None:
+    answer = form(service, account, **changed)
+
+    assert (answer.status, f'data-code="{code}"' in answer.body) == (status, True)
+    assert payments(service, account) == []
+
+
+def test_another_sites_form_and_a_form_of_another_kind_are_refused(service: Running, account: str) -> None:
+    body = urlencode({"key": secrets.token_hex(16), "term": f"{account}/1", "amount": "1"}).encode()
+    headers = {"Content-Type": MEDIA_TYPE}
+
+    foreign = service.send(f"accounts/{account}", body, {**headers, "Sec-Fetch-Site": "cross-site"})
+    other = service.send(f"accounts/{account}", body, {"Content-Type": "application/json"})
+    large = service.send(f"accounts/{account}", b"x" * 10_000_000, headers)
+
+    assert [answer.status for answer in (foreign, other, large)] == [403, 415, 413]
+    assert payments(service, account) == []
+
+
+def test_another_companys_account_is_not_shown(service: Running, account: str) -> None:
+    assert service.get(f"accounts/{account}?company=another").status == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"), [("1,875.55", 187_555), ("5", 500), ("5.5", 550), ("₱0.01", 1), ("1875.55", 187_555)]
+)
+def test_an_amount_is_read_exactly(text: str, amount: int) -> None:
+    assert minor_units(text) == amount
+
+
+@pytest.mark.parametrize("text", ["1.005", "1.", ".5", "1,2", "12,34", "NaN", "1 000", "+1", "1_0"])
+def test_an_amount_that_could_mean_two_things_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="such as 1,875.55"):
+        minor_units(text)
+
+
+def test_the_button_says_why_it_cannot_be_pressed() -> None:
+    def term(balance: int, pending: int) -> dict[str, Any]:
+        return {"id": "t", "balance": balance, "pending": pending, "selectable": balance > 0 and not pending}
+
+    assert (button_of([term(5, 0)], "").text, button_of([term(5, 0)], "").enabled) == ("Submit Payment", True)
+    assert button_of([term(0, 0)], "").text == "Nothing Left to Pay"
+    assert button_of([term(900, 500)], "").text == "⏳ Awaiting Approval (₱5.00) — Cannot Submit"
+    assert button_of([term(900, 500)], "").enabled is False
