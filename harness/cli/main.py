@@ -31,6 +31,7 @@ COMMANDS = (
     "gate",
     "init",
     "serve",
+    "schema",
     "list",
     "doctor",
 )

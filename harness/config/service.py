@@ -60,7 +60,7 @@ def parse_service(text: str, path: Path) -> ServiceConfig:
     except (tomllib.TOMLDecodeError, RecursionError) as e:
         where = re.search(r"\(at line (\d+), column (\d+)\)", str(e))
         line = f":{where[1]}" if where else ""
-        raise UsageError(f"{path}{line} is not TOML: {e or 'it is nested too deeply'}") from e
+        raise UsageError(" ".join(f"{path}{line} is not TOML: {e or 'it is nested too deeply'}".split())) from e
     return _Reader(path, text).config(document)
 
 
@@ -180,7 +180,7 @@ class _Reader:
             except UsageError as e:
                 key = next((k for k in policy if re.search(rf"\b{re.escape(k)}\b", str(e))), None)
                 line = line_of(self._lines, f"policy.{key}" if key else "policy")
-                raise UsageError(f"{self._path}{f':{line}' if line else ''}: {e}") from e
+                raise UsageError(" ".join(f"{self._path}{f':{line}' if line else ''}: {e}".split())) from e
             return
         if not isinstance(policy, str):
             raise self.wrong("policy", 'is a name (policy = "gapless") or a table of fields')
@@ -243,7 +243,7 @@ class _Reader:
 
     def wrong(self, where: str, what: str) -> UsageError:
         """Return the error, with the line on which the key stands if it can be found."""
-        return UsageError(f"{self._at(where)} {what}")
+        return UsageError(" ".join(f"{self._at(where)} {what}".split()))
 
 
 _MAY_BE_EMPTY = re.compile(r"\.(environment|headers|constants|refused_when)\.")
