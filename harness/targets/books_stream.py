@@ -7,8 +7,10 @@ with snapshot read concern, rows streamed by cursor. Either way a table comes as
 
 from __future__ import annotations
 
+import datetime
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
 
@@ -38,8 +40,24 @@ class Snapshot(Protocol):
     description: str
     """For people: ``PostgreSQL 18.1, database shop``. Never a password."""
 
-    def pieces(self, query: BooksQuery, *, numbers: Sequence[int] | None = None) -> Iterator[pl.DataFrame]:
-        """Yield a table's rows as frames of text columns; with ``numbers``, at least the rows that hold one of them.
+    def columns(self, query: BooksQuery) -> list[str]:
+        """Return the canonical columns that a query gives. Raises as `pieces` does."""
+
+    def pieces(
+        self,
+        query: BooksQuery,
+        *,
+        columns: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        since: datetime.datetime | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """Yield a table's rows as frames of text columns.
+
+        Args:
+            query: names the table and how it is read.
+            columns: only these.
+            numbers: at least the rows that hold one of these numbers.
+            since: only rows dated then or later.
 
         Raises:
             UsageError: the query is wrong, or gives a column that is not canonical.
@@ -103,29 +121,51 @@ class PostgresSnapshot:
             found.setdefault(table, set()).add(column)
         return found
 
-    def pieces(self, query: BooksQuery, *, numbers: Sequence[int] | None = None) -> Iterator[pl.DataFrame]:
+    def columns(self, query: BooksQuery) -> list[str]:
+        """Return the query's columns. See `Snapshot`."""
+        import psycopg  # noqa: PLC0415
+
+        try:
+            return self._names(query)
+        except psycopg.Error as e:
+            raise _postgres_problem(e, query.table, self._timeout) from e
+
+    def pieces(
+        self,
+        query: BooksQuery,
+        *,
+        columns: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        since: datetime.datetime | None = None,
+    ) -> Iterator[pl.DataFrame]:
         """Yield a table's rows. See `Snapshot`."""
         import psycopg  # noqa: PLC0415
         from psycopg import sql  # noqa: PLC0415
 
+        known = self.columns(query)
+        names = [name for name in known if columns is None or name in columns]
         try:
-            names = self._names(query)
             inner = sql.SQL("SELECT {} FROM ({}) AS books").format(
                 sql.SQL(", ").join(_as_text(query.table, name) for name in names), sql.SQL(cast(Any, query.sql))
             )
-            if numbers is not None and "number" in names:
+            where = []
+            if numbers is not None and "number" in known:
                 listed = sql.SQL(",").join(sql.Literal(n) for n in numbers)
-                inner += sql.SQL(" WHERE books.number::bigint = ANY(ARRAY[{}]::bigint[])").format(listed)
-            columns = [*names] if len(names) > 1 else [*names, ""]  # a line of one empty value would be no line at all
+                where.append(sql.SQL("books.number = ANY(ARRAY[{}]::bigint[])").format(listed))
+            if since is not None and "dated" in known:
+                where.append(sql.SQL("books.dated >= {}").format(sql.Literal(since)))
+            if where:
+                inner += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(where)
+            fields = [*names] if len(names) > 1 else [*names, ""]  # a line of one empty value would be no line at all
             with self._connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(inner)) as copy:
                 buffer = io.BytesIO()
                 for part in copy:
                     buffer.write(part if len(names) > 1 else bytes(part).rstrip(b"\n") + b",\n")
                     if buffer.tell() >= PIECE_BYTES:
-                        yield _frame(buffer, columns)
+                        yield _frame(buffer, fields)
                         buffer = io.BytesIO()
                 if buffer.tell():
-                    yield _frame(buffer, columns)
+                    yield _frame(buffer, fields)
         except psycopg.Error as e:
             raise _postgres_problem(e, query.table, self._timeout) from e
 
@@ -269,7 +309,21 @@ class MongoSnapshot:
         """Return some documents of a collection."""
         return list(self._client[self._name][collection].find(limit=count))
 
-    def pieces(self, query: BooksQuery, *, numbers: Sequence[int] | None = None) -> Iterator[pl.DataFrame]:
+    def columns(self, query: BooksQuery) -> list[str]:
+        """Return the columns of the first documents: MongoDB knows no others. See `Snapshot`."""
+        names: dict[str, None] = {}
+        for piece in self.pieces(replace(query, pipeline=[*query.pipeline, {"$limit": 1000}])):
+            names |= dict.fromkeys(piece.columns)
+        return list(names)
+
+    def pieces(
+        self,
+        query: BooksQuery,
+        *,
+        columns: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        since: datetime.datetime | None = None,
+    ) -> Iterator[pl.DataFrame]:
         """Yield a table's rows. See `Snapshot`."""
         import pymongo.errors  # noqa: PLC0415
 
@@ -279,6 +333,10 @@ class MongoSnapshot:
                 raise UsageError(f"books.{query.table} writes, which an audit never does: {min(writes)}")
         if numbers is not None:
             pipeline.append({"$match": {"number": {"$in": list(numbers)}}})
+        if since is not None and "dated" in TABLES[query.table]:
+            pipeline.append({"$match": {"dated": {"$gte": since}}})
+        if columns:
+            pipeline.append({"$project": dict.fromkeys(columns, 1)})
         known = TABLES[query.table]
         try:
             rows = self._client[self._name][query.collection or query.table].aggregate(

@@ -51,8 +51,14 @@ def gapless_numbers(history: History, books: Books, policy: Policy) -> list[Find
     if not books.complete:
         return []
     documents = stored(books, policy)
-    holes = missing(documents, policy)
-    spans = extents(documents, policy)
+    return gapless_findings(missing(documents, policy), extents(documents, policy), documents, policy)
+
+
+def gapless_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.DataFrame, policy: Policy) -> list[Finding]:
+    """Tell of the holes (as `missing` returns them) where none is allowed; ``spans`` are as `extents` returns them.
+
+    Of the documents those beside the holes are shown.
+    """
 
     def one(scope: str, period: str, wrong: pl.DataFrame) -> Finding:
         total = int(wrong["size"].sum())
@@ -110,7 +116,11 @@ def gaps_within_budget(history: History, books: Books, policy: Policy) -> list[F
     if not books.complete:
         return []
     documents = stored(books, policy)
-    holes, spans = missing(documents, policy), extents(documents, policy)
+    return budget_findings(missing(documents, policy), extents(documents, policy), documents, policy)
+
+
+def budget_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.DataFrame, policy: Policy) -> list[Finding]:
+    """Tell where the holes are more than the budget allows, in each scope and over all; as `gapless_findings`."""
     budget = policy.budget
     sizes = holes.group_by(PLACE).agg(pl.col("size").sum().alias("missing"))
     judged = (
