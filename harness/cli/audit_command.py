@@ -39,13 +39,13 @@ def audit(
     ] = None,
     timeout: Annotated[
         Any, typer.Option(parser=options.seconds, metavar="TIME", help="the longest that one statement may take")
-    ] = 300.0,
+    ] = "300s",
     patience: Annotated[
         Any,
         typer.Option(
             parser=options.seconds, metavar="TIME", help="how long open transactions are waited for, where numbers miss"
         ),
-    ] = 30.0,
+    ] = "30s",
     repair: Annotated[Path | None, typer.Option(help="write the proposed repair to a file instead", metavar="FILE")] = None,
     json: options.Json = None,
 ) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from harness.config.sections import BooksSection, ServiceConfig
-from harness.invariants.numbering.columns import KEY, PLACE
+from harness.invariants.numbering.columns import KEY, PLACE, place_name
 from harness.invariants.payments import WAITING, net_by_term
 from harness.model import Books
 from harness.run.audit import Audited
@@ -162,7 +162,7 @@ def _voids(audited: Audited) -> Repair:
     lines = []
     for hole in audited.numbers.holes.head(20).iter_rows(named=True):
         span = f"{hole['first']}" if hole["size"] == 1 else f"{hole['first']} to {hole['last']}"
-        lines.append(_comment(f"{hole['scope'] or 'the only scope'} {hole['period']}: {span}".rstrip(), mongo=False))
+        lines.append(_comment(f"{place_name(hole['scope'], hole['period'])}: {span}", mongo=False))
     return Repair(
         invariant="N-GAPLESS",
         why="numbers are missing: record each as void with the reason, after looking for its document in backups and mail",
