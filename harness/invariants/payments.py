@@ -70,7 +70,9 @@ def one_pending_payment(history: History, books: Books, policy: Policy) -> list[
 
 
 def _pending_now(history: History, books: Books) -> list[Finding]:
-    waiting = books.table("payments").filter(pl.col("status") == WAITING).with_columns(place=_place())
+    waiting = (
+        books.table("payments").filter(pl.col("status") == WAITING).with_columns(place=_place()).filter(_place().is_not_null())
+    )
     crowded = (
         waiting.group_by("place")
         .agg(pl.len().alias("waiting"), pl.col("amount").sum())

@@ -52,11 +52,11 @@ def whom(history: History, operation: dict[str, Any]) -> str:
 
 
 def listed(parts: Iterable[str]) -> str:
-    """Join with commas and a last "and"; of many only the first three and how many more there are."""
+    """Join with commas and a last "and"; of many only the first three and how many more there are; "none" of nothing."""
     items = list(parts)
     if len(items) > CAP:
         items = [*items[:CAP], f"{len(items) - CAP} more"]
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else "".join(items) or "none"
 
 
 def times(count: int) -> str:

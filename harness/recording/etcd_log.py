@@ -33,7 +33,10 @@ def read_etcd_log(text: str, path: Path) -> list[Operation]:
     """
     open_ones: dict[int, tuple[str, Any, int]] = {}
     operations: list[Operation] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if number == len(lines) and operations and text[-1] != "\n" and LINE.fullmatch(line) is None:
+            raise _damaged(path, number, f"not an event, and the last line is not whole: {line[:60]!r}")
         if not line.strip() or "jepsen.util - " not in line:
             continue
         found = LINE.fullmatch(line)

@@ -9,6 +9,9 @@ a file without the ending belongs to a process that was killed. Between them eve
 ``type`` is invoke, ok, fail or info; ``time`` is in nanoseconds on the machine-wide monotonic clock; ``value`` holds the
 arguments on an invocation and the answer on a completion. A process has at most one open operation, so a completion
 belongs to the last invocation of its process. ``value`` is written last so that a reader can lift it out unparsed.
+
+The ending also holds the CRC-32 of every byte before it, so that no damage passes for what was recorded, and the header the
+machine's boot id where it has one: the times of two machines, or of two boots, cannot be compared.
 """
 
 from __future__ import annotations
@@ -25,9 +28,10 @@ SCHEMA = "racegate.history/1"
 COMPLETIONS = ("ok", "fail", "info")
 
 
-def header(*, worker: int, pid: int, opened: int) -> bytes:
-    """Return the first line of a file: format, worker number, process id and the monotonic time in ns."""
-    return orjson.dumps({"schema": SCHEMA, "worker": worker, "pid": pid, "clock": "monotonic", "opened": opened}) + b"\n"
+def header(*, worker: int, pid: int, opened: int, boot: str | None = None) -> bytes:
+    """Return the first line of a file: format, worker number, process id, the monotonic time in ns and whose clock that is."""
+    clock = {"clock": "monotonic", "opened": opened} | ({"boot": boot} if boot is not None else {})
+    return orjson.dumps({"schema": SCHEMA, "worker": worker, "pid": pid, **clock}) + b"\n"
 
 
 def invocation(*, process: int, client: int, f: str, token: str, arguments: Mapping[str, Any], time: int) -> bytes:
@@ -88,6 +92,6 @@ def completion(
     )
 
 
-def ending(*, events: int) -> bytes:
-    """Return the last line of a file that was closed in good order."""
-    return orjson.dumps({"type": "end", "events": events}) + b"\n"
+def ending(*, events: int, crc: int | None = None) -> bytes:
+    """Return the last line of a file that was closed in good order. ``crc`` is the CRC-32 of all lines before it."""
+    return orjson.dumps({"type": "end", "events": events} | ({"crc": crc} if crc is not None else {})) + b"\n"

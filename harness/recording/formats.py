@@ -20,7 +20,7 @@ from harness.model import COLUMNS, DamagedHistory, EnvironmentProblem, History, 
 from harness.recording import format as ours
 from harness.recording.etcd_log import read_etcd_log, write_etcd_log
 from harness.recording.jepsen import read_edn, read_json, write_edn, write_json
-from harness.recording.loader import FileFacts, load
+from harness.recording.loader import FileFacts, load, one_clock
 
 
 class HistoryFormat(StrEnum):
@@ -154,8 +154,8 @@ def _foreign(operations: list[Operation], open_ends: bool) -> History:
 def _parquet(path: Path) -> History:
     try:
         frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as e:
-        raise DamagedHistory(f"{path} is damaged: {str(e).splitlines()[0]}") from e
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as e:
+        raise DamagedHistory(f"{path} is damaged: {(str(e).splitlines() or ['not Parquet'])[0]}") from e
     if missing := [c for c in ("process", "f", "invoked", "completed", "outcome") if c not in frame.columns]:
         raise DamagedHistory(f"{path} is not a history: it has no column {missing[0]!r}")
     full = frame.select(*(pl.col(c) if c in frame.columns else pl.lit(None).alias(c) for c in COLUMNS))
@@ -173,6 +173,7 @@ def _ours(paths: list[Path], open_ends: bool) -> History:
         part, (fact,) = load([path])
         parts.append(_in_time(part, path, since=fact.opened))
         facts.append(fact)
+    one_clock(facts)
     whole = History(
         pl.concat([p.operations for p in parts]).sort("invoked", maintain_order=True), open_at=min(f.opened for f in facts)
     )
@@ -219,14 +220,19 @@ def _write_ours(history: History) -> Iterable[bytes]:
         events.append((operation.invoked, 0, operation))
         if operation.completed is not None:
             events.append((operation.completed, 1, operation))
-    yield ours.header(worker=0, pid=0, opened=history.open_at)
+    head = ours.header(worker=0, pid=0, opened=history.open_at)
+    crc = zlib.crc32(head)
+    yield head
     for time, completes, o in sorted(events, key=lambda e: e[:2]):
         common: dict[str, Any] = {"process": o.process, "client": o.client, "f": o.f, "token": o.token, "time": time}
         if completes:
-            yield ours.completion(**common, outcome=o.outcome.value, attempts=o.attempts, result=o.result, failure=o.failure)
+            how = o.outcome.value
+            line = ours.completion(**common, outcome=how, attempts=o.attempts, result=o.result, failure=o.failure)
         else:
-            yield ours.invocation(**common, arguments=o.arguments)
-    yield ours.ending(events=len(events))
+            line = ours.invocation(**common, arguments=o.arguments)
+        crc = zlib.crc32(line, crc)
+        yield line
+    yield ours.ending(events=len(events), crc=crc)
 
 
 _WRITERS: Mapping[HistoryFormat, Callable[[History], Iterable[str | bytes]]] = {

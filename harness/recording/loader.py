@@ -7,12 +7,13 @@ it in its process. Three kinds of incompleteness are told apart:
   it would have completed stays open;
 * a file without its ending belongs to a process that was killed between two lines. Nothing is lost;
 * anything else that no recorder writes (a line that is not an event, a completion without an invocation, an ending
-  that counts other than what is there) is damage, reported with file and line, and never skipped.
+  that counts other than what is there, or whose checksum is another) is damage, reported with file and line, and never skipped.
 """
 
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ import polars as pl
 
 from harness.model.errors import DamagedHistory, EnvironmentProblem
 from harness.model.history import COLUMNS, History
-from harness.recording.format import COMPLETIONS, SCHEMA
+from harness.recording.format import COMPLETIONS, SCHEMA, ending
 
 BLOCK = 32 * 1024 * 1024
 """Bytes decoded at a time: bounds the memory of a large file."""
@@ -56,7 +57,7 @@ _EVENT = pl.Struct(
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What one history file says of itself."""
+    """What one history file says of itself. ``boot`` names the clock of its times, where it is known."""
 
     path: Path
     worker: int
@@ -64,6 +65,7 @@ class FileFacts:
     ended: bool
     torn: bool
     events: int
+    boot: str | None = None
 
 
 def load(paths: Sequence[Path]) -> tuple[History, list[FileFacts]]:
@@ -81,39 +83,101 @@ def load(paths: Sequence[Path]) -> tuple[History, list[FileFacts]]:
         parts, fact = _load_file(path)
         frames.extend(parts)
         facts.append(fact)
+    one_clock(facts)
     merged = pl.concat(frames) if frames else pl.DataFrame(schema=dict(COLUMNS))
     del frames
     return History(merged.sort("invoked"), open_at=min(f.opened for f in facts)), facts
 
 
+def one_clock(facts: Sequence[FileFacts]) -> None:
+    """Make sure that the times of all files can be compared. Raises DamagedHistory if they are of several clocks."""
+    clocks = {f.boot: f for f in facts if f.boot is not None}
+    if len(clocks) > 1:
+        one, other = list(clocks.values())[:2]
+        raise DamagedHistory(
+            f"{one.path} and {other.path} were recorded on two machines, or before and after a restart: their clocks cannot be "
+            "compared. Check the files of one machine by themselves"
+        )
+
+
 def _load_file(path: Path) -> tuple[list[pl.DataFrame], FileFacts]:
     parts: list[pl.DataFrame] = []
     open_operations = pl.DataFrame(schema=_PAIRED)
-    line, head, ended, torn, events = 1, None, None, False, 0
+    line, head, end, torn, events, crc = 1, None, None, False, 0, 0
     for block, whole in _blocks(path):
         if not whole:
             torn = True
             continue
-        lines = pl.read_csv(io.BytesIO(block), separator="\x01", quote_char=None, has_header=False, new_columns=["line"])["line"]
+        lines = _lines(path, block, line)
         if head is None:
             head = _header_of(path, lines[0])
             lines, line = lines.slice(1), line + 1
-        if ended is not None and lines.len():
+        if end is not None and lines.len():
             raise _damaged(path, line, "an event after the ending")
-        if lines.len() and lines[-1].startswith('{"type":"end"'):
-            ended = orjson.loads(lines[-1])["events"]
+        if lines.len() and str(lines[-1]).startswith('{"type":"end"'):
+            end = _ending_of(path, lines[-1], line + lines.len() - 1)
             lines = lines.head(lines.len() - 1)
+            before = block[: block[:-1].rfind(b"\n") + 1]
+        crc = zlib.crc32(block if end is None else before, crc)
         frame = _decode(path, lines, line)
         line, events = line + lines.len(), events + lines.len()
         done, open_operations = _pair(path, frame, open_operations)
         parts.append(done)
     if head is None:
         raise _damaged(path, 1, f"no header; a history file begins with its schema, {SCHEMA}")
-    if ended is not None and ended != events:
-        raise _damaged(path, line, f"the ending counts {ended} events and {events} are there")
+    if end is not None and end["events"] != events:
+        raise _damaged(path, line, f"the ending counts {end['events']} events and {events} are there")
+    if end is not None and end.get("crc", crc) != crc:
+        raise _damaged(path, line, "its checksum is not that of what is there: something was changed since it was recorded")
+    if torn and end is not None:
+        raise _damaged(path, line + 1, "something follows the ending")
     parts.append(_operations(open_operations))
-    fact = FileFacts(path=path, worker=head["worker"], opened=head["opened"], ended=ended is not None, torn=torn, events=events)
-    return parts, fact
+    return parts, FileFacts(
+        path=path,
+        worker=head["worker"],
+        opened=head["opened"],
+        ended=end is not None,
+        torn=torn,
+        events=events,
+        boot=head.get("boot"),
+    )
+
+
+def _lines(path: Path, block: bytes, first: int) -> pl.Series:
+    try:
+        # An empty line would be left out of the columns, and a separator of theirs would cut a line: no JSON has either.
+        if first == 1 and not block.startswith(b"{"):
+            raise _damaged(path, 1, f"no header; a history file begins with its schema, {SCHEMA}")
+        if b"\x01" in block or b"\n\n" in block or block[:1] == b"\n" or b"\r" in block:
+            raise _damaged(path, first + block.count(b"\n", 0, _odd(block)), "an empty line, or one with control characters")
+        return pl.read_csv(
+            io.BytesIO(block),
+            separator="\x01",
+            quote_char=None,
+            has_header=False,
+            new_columns=["line"],
+            schema={"line": pl.String()},
+        )["line"]
+    except pl.exceptions.PolarsError as e:
+        raise _damaged(path, first, f"not readable as lines of text ({str(e).splitlines()[0]})") from e
+
+
+def _odd(block: bytes) -> int:
+    """Return where a block first holds what no line of ours has."""
+    found = [at for at in (block.find(b"\x01"), block.find(b"\r"), block.find(b"\n\n") + 1 or -1) if at >= 0]
+    return 0 if block[:1] == b"\n" else min(found)
+
+
+def _ending_of(path: Path, text: str, line: int) -> dict[str, Any]:
+    """Return the ending, which is exactly as a recorder writes it."""
+    try:
+        end: dict[str, Any] = orjson.loads(text)
+        as_written = ending(events=end["events"], crc=end.get("crc"))
+    except (ValueError, KeyError, TypeError):
+        as_written = b""
+    if as_written != text.encode() + b"\n":
+        raise _damaged(path, line, f"not an ending: {text[:60]!r}")
+    return end
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, bool]]:
@@ -141,6 +205,8 @@ def _header_of(path: Path, line: str | None) -> dict[str, Any]:
     if not isinstance(head, dict) or head.get("schema") != SCHEMA:
         seen = head.get("schema") if isinstance(head, dict) else line
         raise _damaged(path, 1, f"expected a header with schema {SCHEMA}, saw {str(seen)[:60]!r}")
+    if not all(type(head.get(key)) is int and abs(head[key]) < 1 << 63 for key in ("worker", "opened")):
+        raise _damaged(path, 1, "the header lacks its worker or the time at which it was opened")
     return head
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
+import zlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,17 @@ now = time.monotonic_ns
 """The machine-wide monotonic clock, in nanoseconds."""
 
 
+@cache
+def boot() -> str | None:
+    """Return what names the machine's boot, within which its monotonic clock counts; None where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
+    except OSError:
+        return None
+
+
 class Recorder:
-    """Writes one file of events. Safe to use from several threads: a line is one ``write``.
+    """Writes one file of events. Safe to use from several threads: a line is one ``write``, and they take turns.
 
     Raises:
         EnvironmentProblem: the file cannot be made or written, for example because the disk is full.
@@ -31,17 +43,18 @@ class Recorder:
 
     def __init__(self, path: Path, *, worker: int) -> None:
         self._path = path
-        self._events = 0
+        self._events = 0  # lines, the header among them
+        self._crc = 0
+        self._turn = threading.Lock()
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as e:
             raise EnvironmentProblem(f"cannot write the history to {path}: {e.strerror}; choose another --out") from e
-        self._write(lines.header(worker=worker, pid=os.getpid(), opened=now()))
+        self._write(lines.header(worker=worker, pid=os.getpid(), opened=now(), boot=boot()))
 
     def invoke(self, *, process: int, client: int, f: str, token: str, arguments: Mapping[str, Any]) -> int:
         """Record an invocation and return its time in ns. Call it before the operation starts."""
         at = now()
-        self._events += 1
         self._write(lines.invocation(process=process, client=client, f=f, token=token, arguments=arguments, time=at))
         return at
 
@@ -59,7 +72,6 @@ class Recorder:
         failure: Failure | None = None,
     ) -> None:
         """Record a completion that was seen at ``at`` ns. Call it after the operation returned."""
-        self._events += 1
         self._write(
             lines.completion(
                 process=process,
@@ -78,13 +90,16 @@ class Recorder:
         """Write the ending and close the file."""
         if self._fd < 0:
             return
-        self._write(lines.ending(events=self._events))
+        self._write(lines.ending(events=self._events - 1, crc=self._crc))
         os.close(self._fd)
         self._fd = -1
 
     def _write(self, line: bytes) -> None:
         try:
-            written = os.write(self._fd, line)
+            with self._turn:
+                written = os.write(self._fd, line)
+                self._crc = zlib.crc32(line, self._crc)
+                self._events += 1
         except OSError as e:
             raise self._unwritable(e) from e
         if written != len(line):
@@ -122,8 +137,9 @@ def write_history(path: Path, operations: Iterable[Operation]) -> None:
         )
         events.append((o.completed, 2 * at + 1, line))
     opened = min((time for time, _, _ in events), default=now())
-    head, tail = lines.header(worker=0, pid=os.getpid(), opened=opened), lines.ending(events=len(events))
+    head = lines.header(worker=0, pid=os.getpid(), opened=opened, boot=boot())
+    body = b"".join([head, *(line for _, _, line in sorted(events))])
     try:
-        path.write_bytes(b"".join([head, *(line for _, _, line in sorted(events)), tail]))
+        path.write_bytes(body + lines.ending(events=len(events), crc=zlib.crc32(body)))
     except OSError as e:
         raise EnvironmentProblem(f"cannot write the history to {path}: {e.strerror}; choose another --out") from e

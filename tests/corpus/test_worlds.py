@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.corpus.reading import HERE, Case, corpus
-from tests.corpus.worlds import SECOND, neighbours, renamed, said, together
+from tests.corpus.worlds import SECOND, nearest, neighbours, renamed, said, together
 
 CASES = corpus()
 WRONG = [c for c in CASES if c.verdict not in ("accept", "skip")]
@@ -26,6 +27,27 @@ def all_said() -> dict[str, list[dict[str, Any]]]:
     """Return what is said of each wrong case by itself, and three times over, backwards."""
     alone = {str(case): said(case) for case in WRONG}
     return alone | {f"3 x {case}": said(backwards(thrice(case))) for case in WRONG if not case.alone}
+
+
+NEAR = HERE / "near.jsonl"
+"""What is said of the nearest neighbours of each case, a few at a time in one world, and a digest of the evidence."""
+WORLDS, EACH = 3, 5
+
+
+def near(case: Case) -> list[dict[str, Any]]:
+    """Return what is said of worlds of near neighbours of a case."""
+    others = nearest(case, WORLDS * EACH)
+    told = []
+    for at in range(WORLDS):
+        one, *more = others[at * EACH : (at + 1) * EACH]
+        if not case.alone:
+            one = together(
+                one, [renamed(o, "!~"[n % 2] * (n + 1), later=n * SECOND // 50, clients=50 * n) for n, o in enumerate(more)]
+            )
+        what = said(one)
+        evidence = json.dumps([[f["operations"], f["rows"]] for f in what])
+        told.append({"says": [f["says"] for f in what], "evidence": hashlib.sha256(evidence.encode()).hexdigest()[:8]})
+    return told
 
 
 def backwards(case: Case) -> Case:
@@ -50,3 +72,17 @@ def test_the_whole_of_what_is_said_is_as_recorded(case: Case, recorded: dict[str
     assert said(case) == recorded[str(case)]
     if not case.alone:
         assert said(backwards(thrice(case))) == recorded[f"3 x {case}"]
+
+
+@pytest.fixture(scope="module")
+def recorded_near() -> dict[str, list[dict[str, Any]]]:
+    return dict(json.loads(line) for line in NEAR.read_text().splitlines())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_said_of_its_nearest_neighbours_is_as_recorded(
+    case: Case, recorded_near: dict[str, list[dict[str, Any]]]
+) -> None:
+    found = near(case)
+    assert found == recorded_near[str(case)]
+    assert not any("could not be checked" in line for world in found for line in world["says"])

@@ -1,15 +1,18 @@
 """Larger worlds made of the cases of the corpus: what is right beside what is wrong, and the same wrong several times over.
 
-A case is put into a world with others by giving the others names and times of their own.
+A case is put into a world with others by giving the others names and times of their own. The nearest neighbours of a case differ
+from it in one outcome, one operation, one row or one value.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.invariants import judge
+from harness.model import TABLES, Failure, Operation, Outcome
 from tests.corpus.reading import Case
 
 NAMES = frozenset(
@@ -87,3 +90,85 @@ def _row(row: Mapping[str, Any]) -> str:
 
 def _findings(case: Case) -> Any:
     return judge(case.history, case.books, case.policy, [case.invariant]).findings
+
+
+STATES: Mapping[str, list[str]] = {
+    "documents": ["issued", "void", "reserved"],
+    "payments": ["awaiting_approval", "paid", "rejected", "cancelled"],
+    "orders": ["open", "paid", "cancelled"],
+}
+OTHER = {"approve": "reject", "reject": "approve", "submit": "cancel", "create": "void", "void": "create", "deliver": "approve"}
+MILLISECOND = 1_000_000
+
+
+NULLABLE = ("token", "text", "term", "reason", "document", "delivered")
+"""Columns that a target may leave empty."""
+
+
+def nearest(case: Case, count: int) -> list[Case]:
+    """Return ``count`` cases that differ from this one in one thing each, always the same ones."""
+    chance = random.Random(str(case))
+    return [_changed(case, chance) for _ in range(count)]
+
+
+def _changed(case: Case, chance: random.Random) -> Case:
+    rows = [(table, at) for table, items in case.rows.items() if table != "indexes" for at in range(len(items))]
+    places = [("", at) for at in range(len(case.operations))] + rows
+    if not places:
+        return case
+    table, at = chance.choice(places)
+    if not table:
+        operations = list(case.operations)
+        operations[at : at + 1] = _other_operations(operations[at], operations, chance)
+        return replace(case, operations=operations)
+    items = list(case.rows[table])
+    items[at : at + 1] = _other_rows(table, items[at], items, chance)
+    return replace(case, rows={**case.rows, table: items})
+
+
+def _other_operations(o: Operation, all_: list[Operation], chance: random.Random) -> list[Operation]:
+    later = {"invoked": o.invoked + 7 * MILLISECOND, "completed": (o.completed or o.invoked) + 9 * MILLISECOND}
+    fails = Failure(code="40001", message="could not serialize", retryable=True)
+    refused = Failure(code="not_permitted", message="not permitted", refusal=True)
+    again = replace(o, process=o.process + 7, client=o.client + 7, **later)
+    failed = replace(o, outcome=Outcome.FAIL, result=None, failure=fails)
+    answer = dict(o.result or {})
+    for name in ("number", "amount", "left"):
+        if isinstance(answer.get(name), int):
+            answer[name] += chance.choice((-1, 1))
+    kinds: list[list[Operation]] = [
+        [],
+        [failed],
+        [replace(o, outcome=Outcome.FAIL, result=None, failure=refused)],
+        [replace(o, outcome=Outcome.INFO, result=None, failure=None)],
+        [replace(o, outcome=Outcome.OK, result=o.result or {"scope": "acme/invoice", "period": ""}, failure=None)],
+        [replace(o, completed=None, outcome=Outcome.INFO, result=None)],
+        [o, again],
+        [o, replace(again, token=o.token + "+")],
+        [o, replace(again, result=answer or None)],
+        [failed, replace(failed, process=o.process + 7, **later)],
+        [replace(o, result=answer or None)],
+        [replace(o, f=OTHER.get(o.f, "read"))],
+        [o, replace(again, f=OTHER.get(o.f, "read"))],
+        [replace(o, token=chance.choice(all_).token)],
+        [replace(o, invoked=max(0, o.invoked - 11 * MILLISECOND))],
+        [replace(o, **later)],
+        [replace(o, attempts=o.attempts + 2)],
+    ]
+    return chance.choice(kinds)
+
+
+def _other_rows(table: str, row: dict[str, Any], all_: list[dict[str, Any]], chance: random.Random) -> list[dict[str, Any]]:
+    name = chance.choice(sorted(set(TABLES[table]) & {*row, "token", "status"}))
+    value = row.get(name)
+    another = chance.choice(all_).get(name)
+    if isinstance(value, bool):
+        changed: Any = not value
+    elif isinstance(value, int):
+        changed = chance.choice((value - 1, value + 1, 0, -value, *([None] if name == "number" else [])))
+    elif name == "status" and table in STATES:
+        changed = chance.choice(STATES[table])
+    else:
+        changed = chance.choice((another, *([None] if name in NULLABLE else [])))
+    twin = {**row, **({"id": f"{row['id']}+"} if isinstance(row.get("id"), str) else {})}
+    return chance.choice([[], [row, twin], [row, {**twin, name: changed}], *[[{**row, name: changed}]] * 4])

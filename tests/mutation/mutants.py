@@ -2,7 +2,8 @@
 
 Broken are comparisons (negated, and moved by one at the boundary), arithmetic and logic, whole numbers and flags, conditions,
 aggregates (least and most, first and last, any and all, sums and counts), filters (each condition left out), joins, groups
-and windows, and members of the lists of names that rules go by. Texts for people, annotations and assertions are left alone.
+and windows, and members of the lists of names that rules go by. Texts for people, annotations,
+assertions and the options of dataclasses are left alone.
 """
 
 from __future__ import annotations
@@ -226,6 +227,8 @@ def _text(node: ast.AST) -> str:
 
 def _left_alone(node: ast.AST, field: str, child: ast.AST) -> bool:
     if isinstance(child, ast.Assert) or field in ("annotation", "returns", "bases"):
+        return True
+    if field == "decorator_list" and isinstance(child, ast.Call) and ast.unparse(child.func) == "dataclass":
         return True
     if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):  # a docstring
         return True

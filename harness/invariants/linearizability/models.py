@@ -54,13 +54,22 @@ def _nothing(operation: Operation) -> bool:
     return False
 
 
+def _anything(f: str, argument: Any, answer: Any) -> str | None:
+    return None
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """An object whose operations take effect one at a time.
 
     ``reads`` names operations that never change the state. ``argument`` and ``answer`` take an operation's part from the
     history, ``partition`` the object it is about: different objects are independent. ``tells`` says whether a refusal is
-    an answer.
+    an answer. ``lacks(f, argument, answer)`` says what is expected of an operation where it is something else: a damaged one
+    must not reach a step.
 
     ``leads(state, f, answer)`` may say False where no operation but those named in ``resets`` can ever bring this state to
     one in which ``f`` is answered so. It spares the search what cannot succeed, and nothing else.
@@ -78,6 +87,7 @@ class Model:
     tells: Callable[[Operation], bool] = _nothing
     leads: Callable[[Any, str, Any], bool] | None = None
     resets: frozenset[str] = frozenset()
+    lacks: Callable[[str, Any, Any], str | None] = _anything
 
 
 def register_step(state: Any, f: str, argument: Any, answer: Any) -> Any:
@@ -94,11 +104,22 @@ def register_step(state: Any, f: str, argument: Any, answer: Any) -> Any:
     return new if state == old else IMPOSSIBLE
 
 
+def _register_lacks(f: str, argument: Any, answer: Any) -> str | None:
+    pair = isinstance(argument, tuple) and len(argument) == 2
+    return "the old and the new value" if f == "cas" and not pair else None
+
+
 def kv_step(state: str, f: str, argument: Any, answer: Any) -> Any:
     """Get, put and append of text under one key; a key that was never written reads as nothing."""
     if f == "get":
         return state if answer is UNKNOWN or (answer or "") == state else IMPOSSIBLE
     return argument if f == "put" else state + argument
+
+
+def _kv_lacks(f: str, argument: Any, answer: Any) -> str | None:
+    text = answer if f == "get" else argument
+    empty = f == "get" and (text is None or text is UNKNOWN)
+    return None if empty or isinstance(text, str) else "text"
 
 
 def counter_step(state: int, f: str, argument: Any, answer: Any) -> Any:
@@ -108,6 +129,11 @@ def counter_step(state: int, f: str, argument: Any, answer: Any) -> Any:
     if f == "add":
         return state + argument
     return state + 1 if answer in (state + 1, UNKNOWN) else IMPOSSIBLE
+
+
+def _counter_lacks(f: str, argument: Any, answer: Any) -> str | None:
+    number = {"add": argument, "next": answer}.get(f, UNKNOWN)
+    return None if number is UNKNOWN or _whole(number) else "a whole number"
 
 
 ENDS: Mapping[str, str] = {"approve": "paid", "webhook": "paid", "reject": "rejected", "cancel": "cancelled"}
@@ -137,6 +163,10 @@ def account_step(state: int, f: str, argument: Any, answer: Any) -> Any:
     if answer is REFUSED:
         return state if argument > state else IMPOSSIBLE
     return state - argument if argument <= state else IMPOSSIBLE
+
+
+def _account_lacks(f: str, argument: Any, answer: Any) -> str | None:
+    return None if f == "read" or (_whole(argument) and argument >= 0) else "an amount in minor units"
 
 
 def _subject(operation: Operation) -> Hashable:
@@ -172,6 +202,7 @@ REGISTER = Model(
     operations=frozenset({"read", "write", "cas"}),
     reads=frozenset({"read"}),
     partition=_named_key,
+    lacks=_register_lacks,
 )
 KV = Model(
     name="kv",
@@ -183,6 +214,7 @@ KV = Model(
     partition=_named_key,
     leads=lambda state, f, answer: (answer or "").startswith(state),
     resets=frozenset({"put"}),
+    lacks=_kv_lacks,
 )
 COUNTER = Model(
     name="counter",
@@ -192,6 +224,7 @@ COUNTER = Model(
     operations=frozenset({"add", "read", "next"}),
     reads=frozenset({"read"}),
     partition=_named_key,
+    lacks=_counter_lacks,
 )
 APPROVAL = Model(
     name="approval",
@@ -216,6 +249,7 @@ ACCOUNT = Model(
     answer=lambda operation: (operation.result or {}).get("amount") if operation.f == "read" else True,
     partition=_subject,
     tells=_refused,
+    lacks=_account_lacks,
 )
 
 MODELS: Mapping[str, Model] = {m.name: m for m in (REGISTER, KV, COUNTER, APPROVAL, ACCOUNT)}

@@ -174,12 +174,18 @@ def _call(at: int, operation: Operation, model: Model) -> Call | None:
     known = operation.outcome is Outcome.OK or refused
     if not known and operation.f in model.reads:
         return None
-    answer = REFUSED if refused else model.answer(operation)
+    argument = _plain(model.argument(operation))
+    answer = UNKNOWN if not known else REFUSED if refused else _plain(model.answer(operation))
+    if lacks := model.lacks(operation.f, argument, answer):
+        raise UsageError(
+            f"the {operation.f} of process {operation.process} has {argument!r} and was answered {answer!r}; the model "
+            f"{model.name} expects {lacks}. Restore the history, or choose another --model"
+        )
     return Call(
         at=at,
         f=operation.f,
-        argument=_plain(model.argument(operation)),
-        answer=_plain(answer) if known else UNKNOWN,
+        argument=argument,
+        answer=answer,
         invoked=operation.invoked,
         returned=operation.completed if known else None,
     )
