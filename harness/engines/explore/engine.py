@@ -279,7 +279,7 @@ class ExploreEngine:
         self._scene.restore(self._touched)
         self._touched = None
         self._piece.begin()
-        if self._plan.proxy is not None:
+        if self._plan.proxy is not None or len(self._piece.here) < self._piece.clients:
             self._stage.adopt()
         for client in range(self._piece.clients):  # whoever lost its connection begins with a new one, as in the first run
             if not self._piece.entered(client):

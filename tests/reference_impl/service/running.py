@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,10 +70,12 @@ class Running:
 
 
 @contextmanager
-def served(variant: str, database: Database, *, connections: int = 8, **settings: Any) -> Iterator[Running]:
-    """Serve a variant until the block ends."""
+def served(
+    variant: str, database: Database, *, connections: int = 8, line: socket.socket | None = None, **settings: Any
+) -> Iterator[Running]:
+    """Serve a variant until the block ends, on any free port if no bound socket is given."""
     SERVICE.prepare(variant, settings, database.url)
-    line = listen(0)
+    line = line or listen(0)
     application = SERVICE.application(variant, settings, database.url, connections)
     config = uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=3)
     server, ready = uvicorn.Server(config), threading.Event()
