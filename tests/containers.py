@@ -21,7 +21,7 @@ def missing() -> str | None:
         return str(e)
     try:
         for kind in StoreKind:
-            if engine.present(candidates(kind, "container", StoreOptions())) is None:
+            if engine.present(candidates(kind, "", StoreOptions())) is None:
                 return f"no image for {kind} containers; make images builds one"
     finally:
         engine.close()

@@ -30,6 +30,9 @@ START_LIMIT = 120.0
 
 REAPER = Path(__file__).with_name("reaper.py")
 
+NETWORK_TRIES = 10
+"""How often another range of addresses is tried when somebody else took the free one."""
+
 SCRATCH = "/racegate"
 """A folder of ours in the container, in memory."""
 
@@ -128,16 +131,26 @@ class Premises:
         self._containers.append(container)
         return container
 
-    def make_network(self) -> str:
-        """Make a network of this store's own and return its name."""
-        from docker.errors import DockerException  # noqa: PLC0415
+    def make_network(self) -> Any:
+        """Make a network of this store's own, with addresses that a container can be given again, and return it."""
+        from docker.errors import APIError, DockerException  # noqa: PLC0415
+        from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415
 
-        name = f"racegate-{self.token}"
-        try:
-            self.engine.client.networks.create(name, driver="bridge", labels={LABEL: self.token}, check_duplicate=True)
-        except DockerException as e:
-            raise self.engine.trouble("no network for the containers could be made", e) from e
-        return name
+        networks, name = self.engine.client.networks, f"racegate-{self.token}"
+        for attempt in range(NETWORK_TRIES):
+            try:
+                # The engine knows a free range, and gives addresses on demand only in one that was asked for by name.
+                free = networks.create(name, driver="bridge", labels={LABEL: self.token})
+                free.reload()
+                subnet = free.attrs["IPAM"]["Config"][0]["Subnet"]
+                free.remove()
+                asked = IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
+                return networks.create(name, driver="bridge", ipam=asked, labels={LABEL: self.token})
+            except DockerException as e:
+                taken = isinstance(e, APIError) and "overlap" in str(e).lower()
+                if not taken or attempt == NETWORK_TRIES - 1:
+                    raise self.engine.trouble("no network for the containers could be made", e) from e
+        raise AssertionError("the last try returns or raises")
 
     def __enter__(self) -> Self:
         return self

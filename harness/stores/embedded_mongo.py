@@ -78,8 +78,15 @@ def server_flags() -> list[str]:
         *("--replSet", REPLICA_SET, "--wiredTigerCacheSizeGB", "0.5", "--quiet", "--oplogSize", "256"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         *("--setParameter", "enableTestCommands=true"),
+        *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
         *("--setParameter", "transactionLifetimeLimitSeconds=3"),
     ]
+
+
+def process_flags(folder: Path, port: int) -> list[str]:
+    """Return the flags of a mongod that is a process on this machine."""
+    place = ("--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1")
+    return [*place, "--nounixsocket", *server_flags()]
 
 
 def initiate(client: pymongo.MongoClient[Any], members: Sequence[str], *, journal: bool) -> bool:
@@ -150,12 +157,7 @@ class EmbeddedMongo:
         self.description = f"MongoDB {self._binary.version}, embedded replica set of one node"
 
     def _command(self) -> list[str]:
-        return [
-            str(self._binary.path),
-            *("--dbpath", str(self._folder), "--port", str(self._port), "--bind_ip", "127.0.0.1"),
-            "--nounixsocket",
-            *server_flags(),
-        ]
+        return [str(self._binary.path), *process_flags(self._folder, self._port)]
 
     def _initiate(self) -> None:
         """Wait until the server answers, make it a replica set, and wait until it is primary."""

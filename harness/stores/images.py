@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from harness.stores.base import StoreKind
 from harness.stores.options import StoreOptions
 
-SPEC = "container"
-
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultImage:
@@ -42,14 +40,15 @@ DEFAULTS = {
 }
 
 
-def is_container(spec: str) -> bool:
-    """Whether ``container`` or ``container:IMAGE`` was asked for."""
-    return spec == SPEC or spec.startswith(f"{SPEC}:")
+def candidates(kind: StoreKind, image: str, options: StoreOptions) -> list[str]:
+    """Return the images to look for on this machine, best first; the first is the one to pull when none is there.
 
-
-def candidates(kind: StoreKind, spec: str, options: StoreOptions) -> list[str]:
-    """Return the images to look for on this machine, best first; the first is the one to pull when none is there."""
+    Args:
+        kind: PostgreSQL or MongoDB.
+        image: what ``container:IMAGE`` names, or nothing.
+        options: what the configuration names.
+    """
     default = DEFAULTS[kind]
     configured = options.postgres_image if kind is StoreKind.POSTGRES else options.mongo_image
-    chosen = spec.removeprefix(SPEC).removeprefix(":") or configured or os.environ.get(default.variable)
+    chosen = image or configured or os.environ.get(default.variable)
     return [chosen] if chosen else [default.official, default.local]

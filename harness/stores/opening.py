@@ -1,45 +1,62 @@
-"""Opens a store as the user named it."""
+"""Opens a store by its specification: ``embedded``, ``container``, or a URL."""
 
 from __future__ import annotations
 
 from harness.model.errors import UsageError
 from harness.stores.base import Store, StoreKind
-from harness.stores.images import candidates, is_container
+from harness.stores.images import candidates
 from harness.stores.options import StoreOptions
+from harness.stores.spec import parse_spec
 
 
 def open_store(kind: StoreKind, spec: str, options: StoreOptions) -> Store:
-    """Return a running store of this kind.
+    """Start or connect to a store.
 
     Args:
         kind: PostgreSQL or MongoDB.
-        spec: ``embedded``, ``container``, ``container:IMAGE``, or a URL.
+        spec: ``embedded``, ``container``, ``container:IMAGE``, or a URL: see `harness.stores.spec`.
         options: see `StoreOptions`.
 
     Raises:
-        UsageError: the spec is none of these, or a URL that may not be written to.
-        EnvironmentProblem: the server does not start or cannot be reached.
+        UsageError: the specification is none of these.
+        EnvironmentProblem: the server is not there or could not be started; says what to install or do.
     """
-    # Each way of obtaining a server brings drivers of its own; only the one that is used is imported.
-    if spec == "embedded":
-        if kind is StoreKind.POSTGRES:
-            from harness.stores.embedded_postgres import EmbeddedPostgres  # noqa: PLC0415
+    asked = parse_spec(kind, spec)
+    chosen = asked.applied(options)
+    if chosen.nodes > 1 and kind is StoreKind.POSTGRES:
+        raise UsageError("only MongoDB has replica sets here; a PostgreSQL store is one server")
+    if asked.place == "embedded":
+        return _embedded(kind, chosen)
+    if asked.place == "container":
+        return _container(kind, chosen, candidates(kind, asked.image, chosen))
+    from harness.stores.url import UrlMongo, UrlPostgres  # noqa: PLC0415
 
-            return EmbeddedPostgres(options)
-        from harness.stores.embedded_mongo import EmbeddedMongo  # noqa: PLC0415
+    return UrlPostgres(spec, chosen) if kind is StoreKind.POSTGRES else UrlMongo(spec, chosen)
 
-        return EmbeddedMongo(options)
-    if is_container(spec):
-        images = candidates(kind, spec, options)
-        if kind is StoreKind.POSTGRES:
-            from harness.stores.container_postgres import ContainerPostgres  # noqa: PLC0415
 
-            return ContainerPostgres(options, images)
-        from harness.stores.container_mongo import ContainerMongo  # noqa: PLC0415
+def _embedded(kind: StoreKind, options: StoreOptions) -> Store:
+    if kind is StoreKind.POSTGRES:
+        from harness.stores.embedded_postgres import EmbeddedPostgres  # noqa: PLC0415
 
-        return ContainerMongo(options, images)
-    if "://" in spec:
-        from harness.stores.url import UrlMongo, UrlPostgres  # noqa: PLC0415
+        return EmbeddedPostgres(options)
+    if options.nodes > 1:
+        from harness.stores.embedded_nodes import embedded_replica_set  # noqa: PLC0415
 
-        return UrlPostgres(spec, options) if kind is StoreKind.POSTGRES else UrlMongo(spec, options)
-    raise UsageError(f"--{kind} {spec!r} is not a store; expected embedded, container, container:IMAGE, or a URL")
+        return embedded_replica_set(options)
+    from harness.stores.embedded_mongo import EmbeddedMongo  # noqa: PLC0415
+
+    return EmbeddedMongo(options)
+
+
+def _container(kind: StoreKind, options: StoreOptions, images: list[str]) -> Store:
+    if kind is StoreKind.POSTGRES:
+        from harness.stores.container_postgres import ContainerPostgres  # noqa: PLC0415
+
+        return ContainerPostgres(options, images)
+    if options.nodes > 1:
+        from harness.stores.container_nodes import container_replica_set  # noqa: PLC0415
+
+        return container_replica_set(options, images)
+    from harness.stores.container_mongo import ContainerMongo  # noqa: PLC0415
+
+    return ContainerMongo(options, images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.model.errors import EnvironmentProblem
+from harness.stores.redaction import redact
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -171,6 +173,15 @@ def free_port() -> int:
         return port
 
 
+def keep_log(log: Path, folder: Path | None) -> None:
+    """Keep the log of a server that failed in the folder, if there is one: the server's own folder goes with it."""
+    if folder is None or not log.exists():
+        return
+    with contextlib.suppress(OSError):  # what was wrong with the server is told in any case
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{log.parent.name}.log").write_text(redact(log.read_text(errors="replace")), encoding="utf-8")
+
+
 class SupervisedServer:
     """A server process under its supervisor.
 
@@ -239,7 +250,7 @@ class SupervisedServer:
         self._supervisor.stdin.flush()
 
     def order(self, order: str, *, within: float = 15.0) -> None:
-        """Give an order (``kill``, ``start``, ``restart``, ``pause``, ``resume``) and wait until it is carried out."""
+        """Give an order (``kill``, ``stop``, ``start``, ``restart``, ``pause``, ``resume``) and wait until it is carried out."""
         self._order(order)
         limit = time.monotonic() + within
         while True:

@@ -1,8 +1,8 @@
 """Stands between racegate and a server that it started, so that the server never outlives it.
 
 Run by path with nothing but the standard library, in a session of its own (Ctrl-C in the terminal does not reach it).
-It starts the server, obeys one-word orders on standard input (``kill``, ``restart``, ``pause``, ``resume``), and when
-standard input ends - racegate closed it, was interrupted, or was killed - it stops the server and removes its folders.
+It starts the server, obeys one-word orders on standard input (``kill``, ``stop``, ``start``, ``restart``, ``pause``, ``resume``),
+and when standard input ends - racegate closed it, was interrupted, or was killed - it stops the server and removes its folders.
 If this process itself is killed the kernel kills the server (PR_SET_PDEATHSIG).
 
 Standard input begins with one line of JSON: ``command``, ``stop_signal``, ``user`` and ``group`` (numbers or null),
@@ -25,6 +25,9 @@ import threading
 from typing import Any
 
 PATIENCE = 5.0
+TIDY_PATIENCE = 45.0
+"""Seconds for a server that ends in good order: a primary looks for somebody to hand over to first."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -73,15 +76,15 @@ class Server:
         if process is self.process and not self.stopping:
             say(f"exited {status}")
 
-    def stop(self, how: int) -> None:
+    def stop(self, how: int, *, patience: float = PATIENCE) -> None:
         """Stop the server with this signal, and with SIGKILL when it does not listen."""
         self.stopping = True
         if self.process is None:
             return
-        for number, patience in ((how, PATIENCE), (signal.SIGKILL, PATIENCE)):
+        for number, seconds in ((how, patience), (signal.SIGKILL, PATIENCE)):
             self.signal(number)
             try:
-                self.process.wait(patience)
+                self.process.wait(seconds)
                 if self.plan["whole_group"]:
                     self.signal(signal.SIGKILL)  # whatever it left behind
                 return
@@ -103,6 +106,8 @@ class Server:
         """Carry out one order."""
         if order == "kill":
             self.stop(signal.SIGKILL)
+        elif order == "stop":
+            self.stop(signal.SIGTERM, patience=TIDY_PATIENCE)
         elif order == "restart":
             self.stop(self.plan["stop_signal"])
             self.stopping = False

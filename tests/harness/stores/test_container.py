@@ -173,11 +173,11 @@ def test_without_docker_one_line_says_what_to_do(kind: StoreKind, monkeypatch: p
 
 def test_the_option_names_the_image_before_configuration_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, default = StoreKind.MONGO, DEFAULTS[StoreKind.MONGO]
-    assert candidates(kind, "container", StoreOptions()) == [default.official, default.local]
+    assert candidates(kind, "", StoreOptions()) == [default.official, default.local]
     monkeypatch.setenv(default.variable, "mongo:from-the-environment")
-    assert candidates(kind, "container", StoreOptions()) == ["mongo:from-the-environment"]
-    assert candidates(kind, "container", StoreOptions(mongo_image="mongo:configured")) == ["mongo:configured"]
-    assert candidates(kind, "container:host:5000/mongo:7", StoreOptions(mongo_image="mongo:x")) == ["host:5000/mongo:7"]
+    assert candidates(kind, "", StoreOptions()) == ["mongo:from-the-environment"]
+    assert candidates(kind, "", StoreOptions(mongo_image="mongo:configured")) == ["mongo:configured"]
+    assert candidates(kind, "host:5000/mongo:7", StoreOptions(mongo_image="mongo:x")) == ["host:5000/mongo:7"]
 
 
 def test_every_default_is_pinned_by_its_digest() -> None:

@@ -1,0 +1,267 @@
+"""A MongoDB replica set of several nodes whose servers can be hurt on purpose, whatever each node runs in.
+
+What a client was told must survive the loss of any one node. To see whether it does, a run stops replication (by the server's
+own failpoint ``stopReplProducer``, which is why our servers run with ``enableTestCommands``), lets clients write, kills the
+primary and brings the rest back to work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import pymongo
+import pymongo.errors
+
+from harness.model.errors import EnvironmentProblem
+from harness.stores.base import Database, StoreKind
+from harness.stores.embedded_mongo import REPLICA_SET, initiate
+from harness.stores.mongo import CONTROL, MongoDatabases, problem
+
+START_LIMIT = 90.0
+"""Seconds that the nodes may take until one is primary and the others follow it."""
+
+HOLD = "stopReplProducer"
+"""The failpoint that keeps a secondary from fetching what the primary did."""
+
+
+class Node(Protocol):
+    """One server of the set."""
+
+    address: str
+    """``host:port``, as clients and the other nodes reach it."""
+
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+
+    def stop(self) -> None:
+        """Stop it in good order (SIGTERM)."""
+
+    def start(self) -> None:
+        """Start it again, on the same address and data."""
+
+    def pause(self) -> None:
+        """Freeze it."""
+
+    def resume(self) -> None:
+        """Let it go on."""
+
+    def cut_off(self) -> None:
+        """Let nobody reach it, and it nobody. Raises UsageError where this cannot be done."""
+
+    def reconnect(self) -> None:
+        """Undo `cut_off`."""
+
+    def complain(self, reached: Callable[[], object]) -> None:
+        """Wait until ``reached`` is true. Raises EnvironmentProblem with the server's last words if it dies or takes too long."""
+
+
+class ReplicaSet:
+    """Several nodes as one store. See `harness.stores.base.Store`; ``kind`` of every fault is a method's name.
+
+    Args:
+        nodes: running servers, not yet a set.
+        journal: whether what a majority acknowledged is on their disks.
+        dispose: ends the nodes and removes their data.
+        about: where the nodes run: ``embedded``.
+
+    Raises:
+        EnvironmentProblem: they did not become a set.
+    """
+
+    kind = StoreKind.MONGO
+    faults = frozenset(
+        {
+            *("kill_primary", "stop_primary", "pause_primary", "cut_off_primary", "step_down"),
+            *("hold_replication", "hold_one_secondary", "release_replication", "bring_back"),
+        }
+    )
+
+    def __init__(self, nodes: Sequence[Node], *, journal: bool, dispose: Callable[[], None], about: str) -> None:
+        self._nodes = list(nodes)
+        self._dispose = dispose
+        self._away: dict[int, str] = {}
+        """The nodes that are not at work, and what was done to them."""
+        self._held: set[int] = set()
+        addresses = [node.address for node in nodes]
+        self._direct = [_client(f"mongodb://{address}/?directConnection=true") for address in addresses]
+        everybody = ",".join(addresses)
+        self.client = _client(f"mongodb://{everybody}/?replicaSet={REPLICA_SET}")
+        try:
+            for node, direct in zip(self._nodes, self._direct, strict=True):
+                node.complain(lambda direct=direct: direct.admin.command("ping"))  # type: ignore[misc]
+            self._nodes[0].complain(lambda: initiate(self._direct[0], addresses, journal=journal))
+            self._await_health()
+            version = self.client.server_info()["version"]
+        except BaseException:
+            self.close()
+            raise
+        self._databases = MongoDatabases(
+            self.client,
+            uri=f"mongodb://{everybody}/{{name}}?replicaSet={REPLICA_SET}&appName={{name}}",
+            shown=f"mongodb://{everybody}/{{name}}",
+        )
+        self.description = f"MongoDB {version}, {about} replica set of {len(nodes)} nodes"
+
+    def create_database(self) -> Database:
+        """Return a fresh database."""
+        return self._databases.create()
+
+    def drop_database(self, database: Database) -> None:
+        """Drop it and end what is in flight in it."""
+        self._databases.drop(database)
+
+    def in_flight(self, database: Database) -> list[str]:
+        """Describe the operations and open transactions of its clients, and writes that no majority has yet."""
+        try:
+            status = self.client.admin.command("replSetGetStatus")["optimes"]
+        except pymongo.errors.PyMongoError as e:
+            raise problem(e) from e
+        behind = (
+            [] if status["lastCommittedOpTime"] == status["appliedOpTime"] else ["writes that no majority of the nodes has yet"]
+        )
+        return self._databases.in_flight(database) + behind
+
+    def end_in_flight(self, database: Database) -> int:
+        """Kill those operations and sessions."""
+        return self._databases.end_in_flight(database)
+
+    # Faults ---------------------------------------------------------------------------------------------------------
+
+    def kill_primary(self) -> str:
+        """Kill the primary (SIGKILL); the others elect another."""
+        return self._take_away("killed", self._nodes[self.primary()].kill)
+
+    def stop_primary(self) -> str:
+        """Stop the primary in good order: it hands over first."""
+        return self._take_away("stopped", self._nodes[self.primary()].stop)
+
+    def pause_primary(self) -> str:
+        """Freeze the primary: its connections stay open and silent."""
+        return self._take_away("paused", self._nodes[self.primary()].pause)
+
+    def cut_off_primary(self) -> str:
+        """Cut the primary off from clients and nodes: it goes on, and believes for a while that it leads."""
+        return self._take_away("cut off", self._nodes[self.primary()].cut_off)
+
+    def step_down(self) -> str:
+        """Make the primary hand over, without waiting for anybody to catch up."""
+        number = self.primary()
+        with contextlib.suppress(pymongo.errors.AutoReconnect):
+            self._direct[number].admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=0, force=True)
+        return f"{self._nodes[number].address}, the primary, stepped down"
+
+    def hold_replication(self) -> str:
+        """Keep every secondary from fetching what the primary does, until `release_replication`."""
+        return self._hold(self._secondaries())
+
+    def hold_one_secondary(self) -> str:
+        """Keep one secondary from fetching: a majority goes on, that one's data grows old."""
+        return self._hold(self._secondaries()[:1])
+
+    def release_replication(self) -> str:
+        """Let the secondaries fetch again."""
+        for number in sorted(self._held - self._away.keys()):
+            self._failpoint(number, "off")
+        self._held.clear()
+        return "the secondaries fetch again"
+
+    def bring_back(self) -> str:
+        """Start, wake or reconnect the nodes that are not at work, and wait until all follow one primary."""
+        back = sorted(self._away)
+        for number in back:
+            node, what = self._nodes[number], self._away.pop(number)
+            {"killed": node.start, "stopped": node.start, "paused": node.resume, "cut off": node.reconnect}[what]()
+        self._await_health()
+        return f"{', '.join(self._nodes[n].address for n in back) or 'nobody'} came back"
+
+    def recover(self) -> None:
+        """Undo every fault that is still in force."""
+        self.release_replication()
+        self.bring_back()
+
+    # The set --------------------------------------------------------------------------------------------------------
+
+    def primary(self) -> int:
+        """Return the number of the node that leads, waiting for an election if there is none.
+
+        A primary that was just cut off may still believe that it leads; the one of the latest election counts.
+        """
+        found: list[tuple[Any, int]] = []
+
+        def leads() -> bool:
+            found.clear()
+            for number in self._at_work():
+                hello = self._hello(number)
+                if hello.get("isWritablePrimary"):
+                    found.append((hello["electionId"], number))
+            return bool(found)
+
+        self._until(leads, "has no primary")
+        return max(found)[1]
+
+    def close(self) -> None:
+        """End the nodes and remove their data."""
+        self.client.close()
+        for direct in self._direct:
+            direct.close()
+        self._dispose()
+
+    def _at_work(self) -> list[int]:
+        return [number for number in range(len(self._nodes)) if number not in self._away]
+
+    def _secondaries(self) -> list[int]:
+        primary = self.primary()
+        return [number for number in self._at_work() if number != primary]
+
+    def _take_away(self, what: str, deed: Callable[[], None]) -> str:
+        number = self.primary()
+        deed()
+        self._away[number] = what
+        return f"{self._nodes[number].address}, the primary, was {what}"
+
+    def _hold(self, numbers: Sequence[int]) -> str:
+        for number in numbers:
+            entered = self._failpoint(number, "alwaysOn")
+            self._command(number, {"waitForFailPoint": HOLD, "timesEntered": entered + 1, "maxTimeMS": 30_000})
+            self._held.add(number)
+        return f"{', '.join(self._nodes[n].address for n in numbers)} fetched no more"
+
+    def _failpoint(self, number: int, mode: str) -> int:
+        return int(self._command(number, {"configureFailPoint": HOLD, "mode": mode}).get("count", 0))
+
+    def _command(self, number: int, command: dict[str, Any]) -> dict[str, Any]:
+        try:
+            done: dict[str, Any] = self._direct[number].admin.command(command)
+        except pymongo.errors.PyMongoError as e:
+            raise problem(e) from e
+        return done
+
+    def _hello(self, number: int) -> dict[str, Any]:
+        try:
+            with pymongo.timeout(1.0):
+                hello: dict[str, Any] = self._direct[number].admin.command("hello")
+        except pymongo.errors.PyMongoError:
+            return {}
+        return hello
+
+    def _await_health(self) -> None:
+        def healthy() -> bool:
+            hellos = [self._hello(number) for number in self._at_work()]
+            leading = sum(bool(h.get("isWritablePrimary")) for h in hellos)
+            return leading == 1 and all(h.get("isWritablePrimary") or h.get("secondary") for h in hellos)
+
+        self._until(healthy, "is not at work")
+
+    def _until(self, reached: Callable[[], bool], trouble: str) -> None:
+        limit = time.monotonic() + START_LIMIT
+        while not reached():
+            if time.monotonic() > limit:
+                raise EnvironmentProblem(f"the replica set {trouble} after {START_LIMIT:.0f} s; is the machine overloaded?")
+            time.sleep(0.02)  # between two questions; the answer is the condition
+
+
+def _client(uri: str) -> pymongo.MongoClient[Any]:
+    return pymongo.MongoClient(uri, appname=CONTROL, serverSelectionTimeoutMS=20_000, connectTimeoutMS=2000)
