@@ -14,7 +14,7 @@ from harness.model.finding import Finding, FindingClass, Verdict, verdict_of, wo
 from harness.model.history import COLUMNS, History
 from harness.model.operation import Call, Failure, Fault, Operation, Outcome
 from harness.model.policy import Continuity, GapBudget, Overflow, Period, Policy
-from harness.model.scenario import Program, ProgramScenario, Scenario, Seat, Setting
+from harness.model.scenario import Program, ProgramScenario, Scenario, Seat, ServerFault, Setting, StoreNeeds
 
 __all__ = [
     "COLUMNS",
@@ -41,7 +41,9 @@ __all__ = [
     "RacegateError",
     "Scenario",
     "Seat",
+    "ServerFault",
     "Setting",
+    "StoreNeeds",
     "UnsafeStore",
     "UsageError",
     "Verdict",

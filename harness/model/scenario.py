@@ -43,8 +43,34 @@ class Setting:
     choices: tuple[Any, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerFault:
+    """Something done on purpose to the store's servers while clients are at work.
+
+    ``kind`` is what is done: one of the store's own ``faults``. It is done once ``after`` operations have completed since the
+    fault before it (since the start, for the first), or when none has completed for ``or_quiet`` seconds: clients that wait for a
+    server will not complete anything.
+    """
+
+    kind: str
+    after: int = 0
+    or_quiet: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreNeeds:
+    """What a scenario needs of its store beyond being one: ``nodes`` of a replica set, or that it survives a crash."""
+
+    nodes: int = 1
+    fsync: bool = False
+
+
 class Scenario(Protocol):
-    """What is fired. Knows operations, never a variant or a table."""
+    """What is fired. Knows operations, never a variant or a table.
+
+    A scenario that hurts servers also has ``server_faults(settings)``, which returns the `ServerFault` in their order, and
+    ``needs``, a `StoreNeeds`. It then runs on a store of its own.
+    """
 
     name: str
     family: str

@@ -5,19 +5,21 @@ Store, database, schema, opening scene, engine, rest, books, judgement, run fold
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.engines.stress import Progress, StressEngine, StressPlan
 from harness.invariants import judge
-from harness.model import Finding, FindingClass, History, verdict_of
+from harness.model import Finding, FindingClass, History, StoreNeeds, UsageError, verdict_of
 from harness.recording.loader import FileFacts, load
 from harness.run.asked import asked
 from harness.run.folder import RunFolder
 from harness.run.phases import Clock, books_at_rest, come_to_rest, open_scene, race_of
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest, check_fit
+from harness.run.server_faults import FaultDirector, server_faults
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database, Store
@@ -72,10 +74,14 @@ def execute(
     check_fit(request.scenario, request.target)
     folder = RunFolder.make(request.out)
     clock = Clock()
-    with clock.phase("total"):
+    with clock.phase("total"), contextlib.ExitStack() as closing:
         with clock.phase("start"):
-            store = stores.get(request.target.store) if request.target.store else None
+            store = _store(request, stores, folder)
+            if store:
+                closing.callback(stores.give_back, store)
             database = store.create_database() if store else None
+            faults = server_faults(request)
+            director = FaultDirector(faults, store) if faults and store else None
         about = store.description if store else None
         folder.write_json("run.json", {**asked(request, about), "database": database.shown if database else None})
         try:
@@ -83,7 +89,9 @@ def execute(
                 request.target.install(database)
                 open_scene(request, database, folder)
             with clock.phase("race"):
-                raced = race(request, database, folder, observe)
+                raced = race(request, database, folder, director.watching(observe) if director else observe)
+                if director:
+                    director.finish()
             with clock.phase("rest"):
                 trouble = come_to_rest(store, database)
             with clock.phase("books"):
@@ -93,10 +101,13 @@ def execute(
             with clock.phase("judge"):
                 judgement = judge(history, books, request.policy, request.scenario.invariants)
         finally:
-            if store and database:
+            if director:
+                director.stop()
+            if store and database and not director:
                 store.drop_database(database)
     operations = race_of(judgement.history)
     findings = [*judgement.findings, *raced.findings, *_lost_evidence(raced, operations)]
+    findings += [indeterminate(missed, {}) for missed in director.missed] if director else []
     findings += _vacuous(operations, findings)
     result = RunResult(
         verdict=verdict_of(findings, checked=len(judgement.checked)),
@@ -109,7 +120,10 @@ def execute(
         timings=clock.timings,
         checked=judgement.checked,
         skipped=judgement.skipped,
-        facts=_facts(request, store, history, files, raced),
+        facts={
+            **_facts(request, store, history, files, raced),
+            **({"server_faults": director.done} if director else {}),
+        },
         folder=folder.path,
         command=request.command,
     )
@@ -117,6 +131,18 @@ def execute(
     folder.write_findings([finding_to_json(f) for f in findings])
     folder.write_json("result.json", result.to_json())
     return result
+
+
+def _store(request: RunRequest, stores: Stores, folder: RunFolder) -> Store | None:
+    kind, logs = request.target.store, folder.path / "stores"
+    if not server_faults(request):
+        return stores.get(kind, logs=logs) if kind else None
+    if kind is None:
+        raise UsageError(
+            f"{request.scenario.name} hurts the store's servers, and {request.target.name} brings a store of its own; "
+            "choose another scenario: racegate list scenarios"
+        )
+    return stores.get_own(kind, getattr(request.scenario, "needs", StoreNeeds()), logs=logs)
 
 
 def _plan(request: RunRequest, database: Database | None, folder: RunFolder) -> StressPlan:

@@ -35,6 +35,7 @@ from harness.run.folder import RunFolder
 from harness.run.request import build_request
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest
+from harness.run.server_faults import server_faults
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database
@@ -277,7 +278,9 @@ class _Scene:
         if request.target.store is None:
             raise UsageError(f"{request.target.name} brings its own store; there is no wire that could be held")
         self._request = request
-        self._store = stores.get(request.target.store)
+        if server_faults(request):
+            raise UsageError(f"{request.scenario.name} hurts the store's servers, which no schedule can decide; use racegate run")
+        self._store = stores.get(request.target.store, logs=folder.path / "stores")
         self.database: Database = self._store.create_database()
         self._folder = folder
         self.description = self._store.description

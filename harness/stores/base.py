@@ -28,8 +28,16 @@ class Database:
     shown: str
 
 
+SERVER_FAULTS = frozenset({"kill_server", "start_server", "restart", "pause_server", "resume_server"})
+"""What can be done to one server that racegate started: names of methods of its store."""
+
+
 class Store(Protocol):
-    """A running server. Closing it stops what racegate started and leaves alone what it did not."""
+    """A running server. Closing it stops what racegate started and leaves alone what it did not.
+
+    A store that racegate started may also have ``faults``, the names of methods that hurt its servers on purpose and tell in a
+    sentence what they did, and ``recover()``, which undoes what is still in force.
+    """
 
     kind: StoreKind
     description: str

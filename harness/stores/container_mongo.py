@@ -8,7 +8,7 @@ from typing import Any
 import pymongo
 import pymongo.errors
 
-from harness.stores.base import Database, StoreKind
+from harness.stores.base import SERVER_FAULTS, Database, StoreKind
 from harness.stores.container import Plan, Premises
 from harness.stores.embedded_mongo import initiate, server_flags
 from harness.stores.mongo import CONTROL, MongoDatabases
@@ -27,6 +27,8 @@ class ContainerMongo:
     """
 
     kind = StoreKind.MONGO
+    faults = SERVER_FAULTS
+    _away: str | None = None
 
     def __init__(self, options: StoreOptions, images: Sequence[str]) -> None:
         self._premises = Premises(options, images)
@@ -74,24 +76,35 @@ class ContainerMongo:
     def kill_server(self) -> None:
         """Kill the server (SIGKILL). `start_server` brings it back."""
         self._container.kill()
+        self._away = "killed"
 
     def start_server(self) -> None:
         """Start the server again after `kill_server`, on the same port and data."""
         self._container.start()
         self._await_primary()
+        self._away = None
 
     def restart(self) -> None:
-        """Kill the server and start it again: every connection is lost."""
+        """Stop the server at once and start it again: every connection is lost, committed work is not."""
         self.kill_server()
         self.start_server()
 
     def pause_server(self) -> None:
         """Freeze the server. `resume_server` lets it go on."""
         self._container.pause()
+        self._away = "paused"
 
     def resume_server(self) -> None:
         """Let a frozen server go on."""
         self._container.resume()
+        self._away = None
+
+    def recover(self) -> None:
+        """Undo the fault that is still in force, if any."""
+        if self._away == "killed":
+            self.start_server()
+        elif self._away == "paused":
+            self.resume_server()
 
     def close(self) -> None:
         """Remove the container."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from harness.stores.base import Database, StoreKind
+from harness.stores.base import SERVER_FAULTS, Database, StoreKind
 from harness.stores.container import SCRATCH, Plan, Premises
 from harness.stores.embedded_postgres import INITDB_OPTIONS, server_settings
 from harness.stores.options import StoreOptions
@@ -24,6 +24,8 @@ class ContainerPostgres:
     """
 
     kind = StoreKind.POSTGRES
+    faults = SERVER_FAULTS
+    _away: str | None = None
 
     def __init__(self, options: StoreOptions, images: Sequence[str]) -> None:
         password = secrets.token_urlsafe(16)
@@ -76,13 +78,15 @@ class ContainerPostgres:
         return self._databases.end_in_flight(database.name)
 
     def kill_server(self) -> None:
-        """Kill the server and all its processes (SIGKILL), as a crash of the machine does. `start_server` brings it back."""
+        """Kill the server and all its processes (SIGKILL). `start_server` brings it back."""
         self._container.kill()
+        self._away = "killed"
 
     def start_server(self) -> None:
         """Start the server again after `kill_server`, on the same port and data."""
         self._container.start()
         self._await_start()
+        self._away = None
 
     def restart(self) -> None:
         """Stop the server at once and start it again: every connection is lost, committed work is not."""
@@ -92,10 +96,19 @@ class ContainerPostgres:
     def pause_server(self) -> None:
         """Freeze the server. `resume_server` lets it go on."""
         self._container.pause()
+        self._away = "paused"
 
     def resume_server(self) -> None:
         """Let a frozen server go on."""
         self._container.resume()
+        self._away = None
+
+    def recover(self) -> None:
+        """Undo the fault that is still in force, if any."""
+        if self._away == "killed":
+            self.start_server()
+        elif self._away == "paused":
+            self.resume_server()
 
     def close(self) -> None:
         """Remove the container."""

@@ -21,7 +21,7 @@ import pymongo
 import pymongo.errors
 
 from harness.model.errors import EnvironmentProblem
-from harness.stores.base import Database, StoreKind
+from harness.stores.base import SERVER_FAULTS, Database, StoreKind
 from harness.stores.mongo import CONTROL, MongoDatabases, problem
 from harness.stores.options import StoreOptions
 from harness.stores.process import SupervisedServer, data_folder, free_port, reachable
@@ -119,6 +119,8 @@ class EmbeddedMongo:
     """
 
     kind = StoreKind.MONGO
+    faults = SERVER_FAULTS
+    _away: str | None = None
 
     def __init__(self, options: StoreOptions) -> None:
         self._binary = mongo_binary()
@@ -206,24 +208,35 @@ class EmbeddedMongo:
     def kill_server(self) -> None:
         """Kill the server (SIGKILL). `start_server` brings it back."""
         self._server.order("kill")
+        self._away = "killed"
 
     def start_server(self) -> None:
         """Start the server again after `kill_server`, on the same port and data."""
         self._server.order("start")
         self._await_primary()
+        self._away = None
 
     def restart(self) -> None:
-        """Kill the server and start it again: every connection is lost."""
+        """Stop the server at once and start it again: every connection is lost, committed work is not."""
         self._server.order("restart")
         self._await_primary()
 
     def pause_server(self) -> None:
-        """Freeze the server (SIGSTOP). `resume_server` lets it go on."""
+        """Freeze the server. `resume_server` lets it go on."""
         self._server.order("pause")
+        self._away = "paused"
 
     def resume_server(self) -> None:
         """Let a frozen server go on."""
         self._server.order("resume")
+        self._away = None
+
+    def recover(self) -> None:
+        """Undo the fault that is still in force, if any."""
+        if self._away == "killed":
+            self.start_server()
+        elif self._away == "paused":
+            self.resume_server()
 
     def close(self) -> None:
         """Stop the server and remove its data."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import psycopg
 
 from harness.model.errors import EnvironmentProblem
-from harness.stores.base import Database, StoreKind
+from harness.stores.base import SERVER_FAULTS, Database, StoreKind
 from harness.stores.options import StoreOptions
 from harness.stores.postgres import PostgresControl, PostgresDatabases
 from harness.stores.process import SupervisedServer, cached, data_folder, free_port, reachable, server_account
@@ -118,6 +118,8 @@ class EmbeddedPostgres:
     """
 
     kind = StoreKind.POSTGRES
+    faults = SERVER_FAULTS
+    _away: str | None = None
 
     def __init__(self, options: StoreOptions) -> None:
         self._binaries = postgres_binaries()
@@ -219,16 +221,35 @@ class EmbeddedPostgres:
         return self._databases.end_in_flight(database.name)
 
     def kill_server(self) -> None:
-        """Kill the server and all its processes (SIGKILL), as a crash of the machine does. `start_server` brings it back."""
+        """Kill the server and all its processes (SIGKILL). `start_server` brings it back."""
         self._server.order("kill")
+        self._away = "killed"
 
     def start_server(self) -> None:
         """Start the server again after `kill_server`, on the same port and data."""
         self._again("start")
+        self._away = None
 
     def restart(self) -> None:
         """Stop the server at once and start it again: every connection is lost, committed work is not."""
         self._again("restart")
+
+    def pause_server(self) -> None:
+        """Freeze the postmaster: nobody new gets in. `resume_server` lets it go on."""
+        self._server.order("pause")
+        self._away = "paused"
+
+    def resume_server(self) -> None:
+        """Let a frozen server go on."""
+        self._server.order("resume")
+        self._away = None
+
+    def recover(self) -> None:
+        """Undo the fault that is still in force, if any."""
+        if self._away == "killed":
+            self.start_server()
+        elif self._away == "paused":
+            self.resume_server()
 
     def _again(self, order: str) -> None:
         """Start again; while backends of the dead server are still ending, the new one refuses and is started once more."""
@@ -241,14 +262,6 @@ class EmbeddedPostgres:
                 if "pre-existing shared memory" not in self._server.last_words() or time.monotonic() > limit:
                     raise
                 order = "start"
-
-    def pause_server(self) -> None:
-        """Freeze the postmaster (SIGSTOP): nobody new gets in. `resume_server` lets it go on."""
-        self._server.order("pause")
-
-    def resume_server(self) -> None:
-        """Let a frozen server go on."""
-        self._server.order("resume")
 
     def close(self) -> None:
         """Stop the server and remove its data."""

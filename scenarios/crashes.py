@@ -1,0 +1,97 @@
+"""Creates while the store's servers are killed, cut off and brought back: what a client was told must still be true afterwards.
+
+The points at which servers are hurt follow the clients' progress, so they are the same on a slow machine and a fast one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.model import ServerFault, Setting, StoreNeeds
+from scenarios.numbering import DOCUMENT_TYPE, OPENING, SCOPES, Creates, create_for_ever
+
+REPLICA_SET = StoreNeeds(nodes=3)
+COMMON = {"scopes": SCOPES, "document_type": DOCUMENT_TYPE, "opening": OPENING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreatesThroughFaults(Creates):
+    """Creates, and what happens to the servers meanwhile."""
+
+    faults: Callable[[Mapping[str, Any]], Sequence[ServerFault]]
+    needs: StoreNeeds
+
+    def server_faults(self, settings: Mapping[str, Any]) -> Sequence[ServerFault]:
+        """Return the faults in their order."""
+        return self.faults(settings)
+
+
+def crash_and_restart(settings: Mapping[str, Any]) -> Sequence[ServerFault]:
+    """Kill the server under its clients, start it again, and later restart it once more."""
+    return (
+        ServerFault(kind="kill_server", after=settings["crash_after"]),
+        ServerFault(kind="start_server"),
+        ServerFault(kind="restart", after=settings["crash_after"]),
+    )
+
+
+def lose_the_primary(settings: Mapping[str, Any]) -> Sequence[ServerFault]:
+    """Let clients write what no other node has yet, take the primary away, and bring it back later."""
+    return (
+        ServerFault(kind="hold_replication", after=settings["crash_after"]),
+        # Clients that wait for a majority complete nothing while nobody replicates.
+        ServerFault(kind=settings["how"], after=settings["unreplicated"], or_quiet=1.0),
+        ServerFault(kind="release_replication"),
+        ServerFault(kind="bring_back", after=settings["unreplicated"]),
+    )
+
+
+def let_one_lag(settings: Mapping[str, Any]) -> Sequence[ServerFault]:
+    """Keep one secondary from following; the others are a majority and go on."""
+    return (
+        ServerFault(kind="hold_one_secondary", after=settings["crash_after"]),
+        ServerFault(kind="release_replication", after=settings["unreplicated"]),
+    )
+
+
+SCENARIOS = (
+    CreatesThroughFaults(
+        name="creates_through_a_crash",
+        summary="The server is killed under its clients and started again: what it acknowledged is still there.",
+        behaviour=create_for_ever,
+        settings={**COMMON, "crash_after": Setting(default=60, help="operations before the server is killed, and again after")},
+        faults=crash_and_restart,
+        needs=StoreNeeds(fsync=True),
+    ),
+    CreatesThroughFaults(
+        name="creates_while_the_primary_dies",
+        summary="The primary of a replica set of three is lost with writes that no other node has; it comes back later.",
+        behaviour=create_for_ever,
+        settings={
+            **COMMON,
+            "crash_after": Setting(default=60, help="operations before the other nodes stop to follow the primary"),
+            "unreplicated": Setting(default=20, help="operations that complete between losing touch and losing the primary"),
+            "how": Setting(
+                default="kill_primary",
+                help="how the primary is lost",
+                choices=("kill_primary", "stop_primary", "pause_primary", "cut_off_primary", "step_down"),
+            ),
+        },
+        faults=lose_the_primary,
+        needs=REPLICA_SET,
+    ),
+    CreatesThroughFaults(
+        name="creates_with_a_lagging_secondary",
+        summary="One secondary of a replica set of three stops to follow for a while: whoever reads from it reads the past.",
+        behaviour=create_for_ever,
+        settings={
+            **COMMON,
+            "crash_after": Setting(default=10, help="operations before the secondary stops to follow"),
+            "unreplicated": Setting(default=20, help="operations that complete before it follows again"),
+        },
+        faults=let_one_lag,
+        needs=REPLICA_SET,
+    ),
+)
