@@ -11,6 +11,7 @@ from reference_impl.variants import VARIANTS, Variant
 
 BUSINESSES = (
     "reference_impl.numbering.variants",
+    "reference_impl.numbering.durability",
     "reference_impl.payments.variants",
     "reference_impl.orders.variants",
     "reference_impl.sales.variants",

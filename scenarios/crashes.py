@@ -6,14 +6,19 @@ The points at which servers are hurt follow the clients' progress, so they are t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.model import ServerFault, Setting, StoreNeeds
+from harness.model import Program, Seat, ServerFault, Setting, StoreNeeds
 from scenarios.numbering import DOCUMENT_TYPE, OPENING, SCOPES, Creates, create_for_ever
 
 REPLICA_SET = StoreNeeds(nodes=3)
-COMMON = {"scopes": SCOPES, "document_type": DOCUMENT_TYPE, "opening": OPENING}
+COMMON = {
+    "scopes": SCOPES,
+    "document_type": DOCUMENT_TYPE,
+    "opening": OPENING,
+    "think": Setting(default=0.03, help="seconds that a client waits before each create: servers need time to die and come back"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,15 @@ class CreatesThroughFaults(Creates):
     def server_faults(self, settings: Mapping[str, Any]) -> Sequence[ServerFault]:
         """Return the faults in their order."""
         return self.faults(settings)
+
+
+def create_thoughtfully(seat: Seat) -> Program:
+    """Create for ever, with a moment's thought before each."""
+    program = create_for_ever(seat)
+    call = next(program)
+    while True:
+        operation = yield replace(call, think=seat.settings["think"])
+        call = program.send(operation)
 
 
 def crash_and_restart(settings: Mapping[str, Any]) -> Sequence[ServerFault]:
@@ -60,7 +74,7 @@ SCENARIOS = (
     CreatesThroughFaults(
         name="creates_through_a_crash",
         summary="The server is killed under its clients and started again: what it acknowledged is still there.",
-        behaviour=create_for_ever,
+        behaviour=create_thoughtfully,
         settings={**COMMON, "crash_after": Setting(default=60, help="operations before the server is killed, and again after")},
         faults=crash_and_restart,
         needs=StoreNeeds(fsync=True),
@@ -68,7 +82,7 @@ SCENARIOS = (
     CreatesThroughFaults(
         name="creates_while_the_primary_dies",
         summary="The primary of a replica set of three is lost with writes that no other node has; it comes back later.",
-        behaviour=create_for_ever,
+        behaviour=create_thoughtfully,
         settings={
             **COMMON,
             "crash_after": Setting(default=60, help="operations before the other nodes stop to follow the primary"),
@@ -85,7 +99,7 @@ SCENARIOS = (
     CreatesThroughFaults(
         name="creates_with_a_lagging_secondary",
         summary="One secondary of a replica set of three stops to follow for a while: whoever reads from it reads the past.",
-        behaviour=create_for_ever,
+        behaviour=create_thoughtfully,
         settings={
             **COMMON,
             "crash_after": Setting(default=10, help="operations before the secondary stops to follow"),

@@ -159,7 +159,8 @@ class PostgresSession:
                 line.shutdown(socket.SHUT_RDWR)
 
     def _drivers(self) -> list[Any]:
-        open_ones = [c for c in (self._connection, self._second) if c is not None and not c.closed]
+        # A connection that the server broke is no more; asking SQLAlchemy for it would make another.
+        open_ones = [c for c in (self._connection, self._second) if c is not None and not c.closed and not c.invalidated]
         drivers = [c.connection.driver_connection for c in open_ones]
         return [driver for driver in drivers if driver is not None and not driver.closed]
 

@@ -24,7 +24,10 @@ from harness.targets.base import Connection
 SWITCH_INTERVAL = 0.0005
 """Seconds a thread may hold the interpreter: Python's default of 5 ms would serialise the clients of one process."""
 
-RECONNECT_TRIES = 20
+CONNECT_TRIES = 20
+RECONNECT_TRIES = 240
+"""A store that was there may be restarting, and a machine under load takes its time."""
+
 RECONNECT_PAUSE = 0.25
 
 
@@ -96,6 +99,7 @@ class _Driver:
         self._plan = plan
         self._tally = tally
         self._stop = stop
+        self._connected = life > 0
         before = tally.read(number)
         share = plan.share(number)
         self._left = None if share is None else max(share - before["invoked"], 0)
@@ -155,9 +159,11 @@ class _Driver:
         return operation
 
     def _connect(self) -> Connection:
-        for _ in range(RECONNECT_TRIES):
+        for _ in range(RECONNECT_TRIES if self._connected else CONNECT_TRIES):
             try:
-                return self._plan.target.connect(self._plan.database, self.number)
+                connection = self._plan.target.connect(self._plan.database, self.number)
+                self._connected = True
+                return connection
             except Exception:  # noqa: BLE001 - the store may be restarting; the last error is the one that counts
                 if self._stop.wait(RECONNECT_PAUSE):
                     break
