@@ -12,6 +12,7 @@ from typing import Self
 from harness.config.sections import ServiceConfig, TargetSection
 from harness.engines.explore.scene import BEFORE, MongoScene, PostgresScene
 from harness.model.errors import EnvironmentProblem, UsageError
+from harness.model.scenario import StoreNeeds
 from harness.run.service_process import ServiceProcess, address_for, wait_until_healthy
 from harness.run.stores import Stores
 from harness.stores import StoreOptions, open_store
@@ -183,8 +184,12 @@ class _GivenStores(Stores):
         super().__init__({}, StoreOptions())
         self._given = _Given(store, database) if store is not None and database is not None else None
 
-    def get(self, kind: str) -> Store:
+    def get(self, kind: str, *, logs: Path | None = None) -> Store:
         """Return it."""
         if self._given is None or self._given.kind != kind:
             raise UsageError(f"the service's configuration names no {kind} store")
         return self._given  # type: ignore[return-value]  # its kind and description are read-only
+
+    def get_own(self, kind: str, needs: StoreNeeds, *, logs: Path | None = None) -> Store:
+        """Refuse: the service works on its own server, which is not ours to hurt."""
+        raise UsageError("servers are hurt on purpose only if racegate started them; a service brings its own")

@@ -26,7 +26,7 @@ class _Given(Stores):
         super().__init__({}, StoreOptions())
         self._store = store
 
-    def get(self, kind: str) -> Store:
+    def get(self, kind: str, *, logs: Path | None = None) -> Store:
         assert kind == StoreKind.POSTGRES
         return self._store
 
