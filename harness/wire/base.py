@@ -73,7 +73,8 @@ class Fate(StrEnum):
     ANSWERED = "answered"
     """The store's answer (which may be an error) was passed on."""
     UNACKNOWLEDGED = "unacknowledged"
-    """Forwarded; no answer comes by protocol (MongoDB ``w: 0``), or it goes by unread (`Tunnelled`). Sent, not done."""
+    """Forwarded, and the application is told nothing, by protocol (PostgreSQL's messages without Sync, MongoDB's ``w: 0``) or
+    because the answer goes by unread (`Tunnelled`). A ``w: 0`` is done: the proxy asks for the answer and keeps it."""
     REQUEST_LOST = "request_lost"
     """Not forwarded, by decision."""
     REPLY_LOST = "reply_lost"

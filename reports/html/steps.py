@@ -15,13 +15,16 @@ LONGEST = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step: its client's column, the statement with its parameters, what came back, and whether it waited for a lock."""
+    """One step: its client's column, the statement with its parameters, what came back, whether it waited for a lock and for
+    whose, and whether it is the one after which the books were wrong."""
 
     client: int
     statement: str
     parameters: str
     answer: str
     waited: bool
+    holders: str
+    wrong: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,8 @@ def _step(step: Mapping[str, Any]) -> Step:
         parameters=_cut(told),
         answer=_cut(str(step.get("result") or "")),
         waited=bool(step.get("waited")),
+        holders=_cut(" and ".join(f"client {client}" for client in step.get("holders") or ())),
+        wrong=bool(step.get("wrong")),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from harness.engines.explore.play import Run
 LANE = 46
 """Characters of a lane."""
 
+
+_PLACE = re.compile(r"\$(\d+)")
 
 HAPPENED = {
     "lose_request": "the connection broke before the statement arrived",
@@ -21,7 +24,12 @@ HAPPENED = {
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
-    """Return the steps of a run as plain values, for a finding's evidence."""
+    """Return the steps of a run as plain values, for a finding's evidence.
+
+    ``wrong`` marks the last step that made something visible to others: in the shortest interleaving that breaks an invariant
+    everything was well before it.
+    """
+    last = max((at for at, row in enumerate(run.rows) if row.footprint.publishes and row.fault in ("", "lose_reply")), default=-1)
     return [
         {
             "client": row.client,
@@ -29,9 +37,11 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
             "parameters": [str(p) for p in row.step.parameters],
             "result": HAPPENED[row.fault] if row.fault else _result(row.result),
             "waited": row.blocked,
+            "holders": list(row.holders),
             "fault": row.fault,
+            "wrong": at == last,
         }
-        for row in run.rows
+        for at, row in enumerate(run.rows)
     ]
 
 
@@ -39,16 +49,30 @@ def lanes(rows: Sequence[Mapping[str, Any]], *, clients: int, sentence: str = ""
     """Draw rows as `rows_of` returns them, with the finding's sentence below."""
     lines = ["    " + "".join(f"client {n}".ljust(LANE) for n in range(clients)).rstrip()]
     for at, row in enumerate(rows, start=1):
-        text = _cut(_short(str(row["statement"])), LANE - 2)
-        result = ("waits, then " if row["waited"] else "") + str(row["result"] or "")
+        text = _cut(_short(_filled(str(row["statement"]), row.get("parameters") or ())), LANE - 2)
+        result = waits(row) + str(row["result"] or "")
         before = "".join("|".ljust(LANE) for _ in range(int(row["client"])))
         after = "".join("|".ljust(LANE) for _ in range(clients - int(row["client"]) - 1))
-        lines.append(f"{at:>3} {before}{text.ljust(LANE)}{after}".rstrip())
+        mark = "!" if row.get("wrong") else " "
+        lines.append(f"{at:>3}{mark}{before}{text.ljust(LANE)}{after}".rstrip())
         if result:
             lines.append(f"    {before}{('  -> ' + _cut(result, LANE - 7)).ljust(LANE)}{after}".rstrip())
     if sentence:
         lines += ["", f"    {sentence}"]
     return "\n".join(lines)
+
+
+def waits(row: Mapping[str, Any]) -> str:
+    """Say for whom a step waited, if it did."""
+    if not row.get("waited"):
+        return ""
+    holders = " and ".join(str(client) for client in row.get("holders") or ())
+    return f"waits for client {holders}, then " if holders else "waits, then "
+
+
+def _filled(statement: str, parameters: Sequence[str]) -> str:
+    """Return the statement with its parameters in their places, for reading only."""
+    return _PLACE.sub(lambda m: parameters[int(m[1]) - 1] if 0 < int(m[1]) <= len(parameters) else m[0], statement)
 
 
 def _short(statement: str) -> str:

@@ -7,7 +7,7 @@ the whole tree was searched; ``preemptions<=N`` when all interleavings with at m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,10 +156,10 @@ class ExploreEngine:
         if self._control is not None:
             self._control.close()
 
-    def _blocked(self, backends: Sequence[int]) -> set[int]:
+    def _blocked(self, backends: Sequence[int]) -> Mapping[int, Sequence[int]]:
         if self._control is not None:
-            return set(blocked_pids(self._control, backends))
-        return self._scene.waiting(backends)
+            return blocked_pids(self._control, backends)
+        return dict.fromkeys(self._scene.waiting(backends), ())
 
     def explore(self, observe: Callable[[int, float], None] = lambda explored, seconds: None) -> ExploreOutcome:
         """Search until something breaks, the tree is exhausted, or the budget is spent."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -65,7 +65,10 @@ class Mood(StrEnum):
 
 @dataclass
 class Row:
-    """One step of a run: who, what, and what came of it. ``blocked`` tells that it had to wait for another's lock."""
+    """One step of a run: who, what, and what came of it.
+
+    ``blocked`` tells that it had to wait for another's lock, ``holders`` which clients held it, where the store says so.
+    """
 
     client: int
     step: Step
@@ -73,6 +76,7 @@ class Row:
     fault: str = ""
     result: Result | None = None
     blocked: bool = False
+    holders: tuple[int, ...] = ()
 
 
 @dataclass
@@ -94,13 +98,13 @@ class Run:
 class Ground:
     """What outlives an interleaving.
 
-    ``ask`` tells which of these backends wait for another of them. ``kill`` ends a client's code, if it runs here. ``owner`` and
-    ``backend`` are by connection. ``dead`` are clients that were killed in this run: whatever their code still does, they do not
-    act. ``background`` matches statements that are nobody's.
+    ``ask`` tells which of these backends wait, and for which others of them where the store says so. ``kill`` ends a client's
+    code, if it runs here. ``owner`` and ``backend`` are by connection. ``dead`` are clients that were killed in this run:
+    whatever their code still does, they do not act. ``background`` matches statements that are nobody's.
     """
 
     proxy: WireProxy
-    ask: Callable[[Sequence[int]], set[int]]
+    ask: Callable[[Sequence[int]], Mapping[int, Sequence[int]]]
     kill: Callable[[int], None]
     footprints: Footprints
     faults: FaultPlan = NO_FAULTS
@@ -130,6 +134,8 @@ class Play:
         self.trouble: BaseException | None = None
         self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
         """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
+        self._ended: set[int] = set()
+        """Clients whose code is done."""
         self._faults = 0
         self._let_go = True
         """Something happened that may have let go of a lock since the blocked were last asked about."""
@@ -249,11 +255,18 @@ class Play:
         backends = self._backends(working)
         if not backends:
             return
-        everybody = list(self._ground.backend.values())
-        for backend in self._ground.ask(everybody) & backends.keys():
+        waiting = self._ground.ask(list(self._ground.backend.values()))
+        for backend in waiting.keys() & backends.keys():
             client = backends[backend]
             self.mood[client] = Mood.BLOCKED
-            self.flying[client].blocked = True
+            row = self.flying[client]
+            row.blocked = True
+            row.holders = row.holders or self._clients(waiting[backend])
+
+    def _clients(self, backends: Sequence[int]) -> tuple[int, ...]:
+        ground = self._ground
+        connections = [number for number, backend in ground.backend.items() if backend in backends]
+        return tuple(sorted({ground.owner[number] for number in connections if number in ground.owner}))
 
     def _woken(self, blocked: Sequence[int]) -> bool:
         """Ask again about the blocked if anything let go of a lock; those that are not blocked any more are at work."""
@@ -288,8 +301,17 @@ class Play:
         if item[0] == "trouble":
             self.trouble = item[1]
         else:
-            self.mood[item[1]] = Mood.DONE
-            self.held.pop(item[1], None)
+            client = item[1]
+            self._ended.add(client)
+            if not self._still_to_write(client):
+                self.mood[client] = Mood.DONE
+                self.held.pop(client, None)
+
+    def _still_to_write(self, client: int) -> bool:
+        """A client that asked for no answer may be done before its write is."""
+        held, flying = self.held.get(client), self.flying.get(client)
+        step = held or (flying.step if flying else None)
+        return step is not None and not step.acknowledged
 
     def _arrive(self, step: Step) -> None:
         if self._ground.background is not None and self._ground.background.search(step.text):
@@ -318,7 +340,9 @@ class Play:
             self.yielding.add(client)
         else:
             self.yielding.discard(client)
-        if self.mood[client] is Mood.BLOCKED:
+        if client in self._ended:
+            self.mood[client] = Mood.DONE
+        elif self.mood[client] is Mood.BLOCKED:
             self.mood[client] = Mood.WORKING
 
     def _remember(self, client: int, row: Row, done: StepDone) -> None:
@@ -342,6 +366,8 @@ class Play:
         elif step.connection not in owner or step.status is Status.IDLE:
             busy = [c for c in self._in(Mood.WORKING, Mood.OUTSIDE) if c not in self.flying]
             last = owner.get(step.connection)
+            if not step.acknowledged and last is not None:
+                return last
             if len(busy) == 1:
                 owner[step.connection] = busy[0]
             elif last not in busy:

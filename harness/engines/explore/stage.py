@@ -12,7 +12,7 @@ from __future__ import annotations
 import queue
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ class Stage:
 
     Args:
         proxy: holds the connections.
-        blocked: which of these backends wait for another of them; asked of the database.
+        blocked: which of these backends wait, and for which others of them; asked of the database.
         footprints: of steps.
         clients: how many.
         faults: what may go wrong, if the chooser wants it to.
@@ -47,7 +47,7 @@ class Stage:
     def __init__(
         self,
         proxy: WireProxy,
-        blocked: Callable[[Sequence[int]], set[int]],
+        blocked: Callable[[Sequence[int]], Mapping[int, Sequence[int]]],
         footprints: Footprints,
         clients: int,
         faults: FaultPlan = NO_FAULTS,
@@ -114,7 +114,11 @@ class Stage:
         if carrier is None:
             self._said.put(item)
         else:
-            self._proxy.post(lambda: carrier.hear(item))
+            self._in_turns(2, lambda: carrier.hear(item))
+
+    def _in_turns(self, turns: int, action: Callable[[], None]) -> None:
+        """Act after so many turns of the proxy's loop, when what the client sent before has been read."""
+        self._proxy.post((lambda: self._in_turns(turns - 1, action)) if turns else action)
 
     def run(self, jobs: Sequence[Callable[[], None]], chooser: Chooser) -> Run:
         """Let the jobs race, one per client, in the order that the chooser decides."""

@@ -159,6 +159,12 @@ def op_msg(*, request: int, response_to: int, flags: int, body: bytes) -> bytes:
     return _HEADER.pack(16 + len(payload), request, response_to, OP_MSG) + payload
 
 
+def wanting_an_answer(message: Message) -> bytes:
+    """Return an OP_MSG without checksum with the flag cleared that says that no answer is wanted."""
+    data = message.data
+    return data[:16] + _FLAGS.pack(message.flags & ~MORE_TO_COME) + data[20:]
+
+
 def query_of(message: Message) -> tuple[str, bytes, int]:
     """Return collection, query document and where that begins, of a legacy OP_QUERY. Raises FrameError."""
     data = message.data

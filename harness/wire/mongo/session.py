@@ -59,12 +59,22 @@ class Attempts:
 
 
 class MongoUnit(Unit):
-    """A command, and the last message of its answer."""
+    """A command, and the last message of its answer. ``unheard``: the answer is for us alone, the application wants none."""
 
-    __slots__ = ("command", "greeting", "name", "reply", "request", "sections")
+    __slots__ = ("command", "greeting", "name", "reply", "request", "sections", "unheard")
 
-    def __init__(self, data: bytes, *, request: int, name: str, sections: Sections | None, replies: bool = True) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        request: int,
+        name: str,
+        sections: Sections | None,
+        replies: bool = True,
+        unheard: bool = False,
+    ) -> None:
         super().__init__(data, replies=replies)
+        self.unheard = unheard
         self.request = request
         self.name = name
         self.sections = sections
@@ -140,7 +150,9 @@ class MongoSession:
                 self._opened = True
                 out.append(Opened(None, self.application_name, ""))
             replies = not sections.flags & frames.MORE_TO_COME
-            out.append(MongoUnit(message.data, request=message.request, name=name, sections=sections, replies=replies))
+            unheard = not replies and not sections.flags & frames.CHECKSUM
+            data = frames.wanting_an_answer(message) if unheard else message.data
+            out.append(MongoUnit(data, request=message.request, name=name, sections=sections, replies=replies, unheard=unheard))
         elif message.operation == frames.OP_QUERY:
             collection, document, at = frames.query_of(message)
             name = frames.command_name(document)
@@ -226,10 +238,10 @@ class MongoSession:
 
     def begin(self, unit: Unit) -> bool:
         """Note that the command is on its way; return whether an answer is to come."""
-        if not isinstance(unit, MongoUnit) or not unit.replies:
+        if not isinstance(unit, MongoUnit) or not (unit.replies or unit.unheard):
             return False
         if self._tunnel:
-            unit.replies = False  # none that will be recognised
+            unit.replies = unit.unheard = False  # none that will be recognised
             return False
         self._in_flight[unit.request] = unit
         return True
@@ -265,9 +277,11 @@ class MongoSession:
                 out.append(ToClient(message.data))
                 continue
             try:
-                out.append(ToClient(self._answer(unit, message)))
+                answer = self._answer(unit, message)
             except _UNREADABLE:
-                out.append(ToClient(message.data))
+                answer = message.data
+            if not unit.unheard:
+                out.append(ToClient(answer))
             unit.reply = message
             if message.operation == frames.OP_MSG and len(message.data) >= 20 and message.flags & frames.MORE_TO_COME:
                 self._in_flight[message.request] = unit  # the next part answers this part

@@ -133,13 +133,11 @@ def test_exhaust_cursors_stream_through(mongo_proxy: WireProxy, client: Client) 
     assert rows.count_documents({}) == 2000
 
 
-def test_unacknowledged_writes_are_done_when_sent(mongo_proxy: WireProxy, client: Client) -> None:
+def test_unacknowledged_writes_end_when_the_server_is_done(mongo_proxy: WireProxy, client: Client) -> None:
     watch = Watch(mongo_proxy)
     counters = client.get_default_database().counters
     counters.with_options(write_concern=WriteConcern(w=0)).insert_one({"_id": "w0"})
-    limit = time.monotonic() + PATIENCE
-    while not counters.find_one({"_id": "w0"}) and time.monotonic() < limit:
-        pass  # the question is the wait
+    assert counters.find_one({"_id": "w0"})
     first = watch.ends()[0]
     assert (first.step.acknowledged, first.fate) == (False, Fate.UNACKNOWLEDGED)
 

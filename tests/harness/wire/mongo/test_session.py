@@ -170,13 +170,15 @@ def test_the_oldest_attempts_are_forgotten_rather_than_kept_for_ever() -> None:
     assert [attempts.count((k,)) for k in "aabca"] == [1, 2, 1, 1, 1]
 
 
-def test_an_unacknowledged_write_is_done_when_it_is_sent() -> None:
+def test_an_unacknowledged_write_is_done_when_the_server_says_so_to_the_proxy_alone() -> None:
     play = connection()
     data = msg({"insert": "t", "writeConcern": {"w": 0}}, flags=frames.MORE_TO_COME, sequences={"documents": [{"a": 1}]})
     assert step(play.client(data, msg(FIND, request=2))).acknowledged is False
-    commands = play.decide()
-    assert to_server(commands) == data
-    assert done(commands).fate is Fate.UNACKNOWLEDGED
+    asking = msg({"insert": "t", "writeConcern": {"w": 0}}, sequences={"documents": [{"a": 1}]})
+    assert play.decide() == [ToServer(asking)]
+    commands = play.server(msg({"n": 1, "ok": 1.0}, request=90, response_to=1))
+    assert to_client(commands) == b""
+    assert (done(commands).fate, done(commands).result.tag) == (Fate.UNACKNOWLEDGED, "n: 1")
     assert step(commands).text.startswith("find t")
 
 
