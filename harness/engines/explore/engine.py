@@ -141,10 +141,13 @@ class ExploreEngine:
         self._stage.connect(client, lambda: self._piece.enter(client, self._proxy.url))
 
     def __exit__(self, *error: object) -> None:
+        self._leave()
+        self.close()
+
+    def _leave(self) -> None:
         for client in range(self._piece.clients):
             with suppress(Exception):  # a goodbye that fails changes nothing
                 self._stage.uncontrolled(client, lambda n=client: self._piece.leave(n))  # type: ignore[misc]
-        self.close()
 
     def close(self) -> None:
         """Let go of everything but the clients. Leaving the context does it."""
@@ -276,6 +279,8 @@ class ExploreEngine:
 
     def once(self, chooser: Chooser) -> tuple[Run, Ending | None]:
         """Carry out one interleaving from the scene; its ending is None if it was cut short."""
+        if self._scene.sessions_remember:
+            self._leave()
         self._scene.restore(self._touched)
         self._touched = None
         self._piece.begin()

@@ -290,7 +290,10 @@ class ScenarioPiece:
         return self._seated[client].connected
 
     def perform(self, client: int, alive: Callable[[], bool]) -> None:
-        """Make the client's calls, without the scenario's own faults and pauses: the schedule has its own."""
+        """Make the client's calls, without pauses and what breaks connections or kills: the schedule has its own of both.
+
+        What the business refuses on purpose stays: it happens in the application, where no proxy reaches.
+        """
         if client in self.absent:
             return
         program = self.scenario.program(self._seat(client))
@@ -298,7 +301,8 @@ class ScenarioPiece:
         made = 0
         while call is not None and alive() and (made < self.operations or call.goes_on):
             made += 1
-            operation = self._seated[client].perform(replace(call, fault=None, think=0.0))
+            fault = call.fault if call.fault is not None and call.fault.kind == "refuse" else None
+            operation = self._seated[client].perform(replace(call, fault=fault, think=0.0))
             try:
                 call = program.send(operation)
             except StopIteration:

@@ -30,8 +30,24 @@ VACUUM_EVERY = 300
 FOUND = "SELECT oid FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace <> 'pg_catalog'::regnamespace"
 
 
+_SEQUENCES = """
+    SELECT n.nspname, c.relname, s.seqcache > 1, EXISTS (
+        SELECT FROM pg_depend d JOIN pg_index i ON i.indrelid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+          AND i.indisprimary AND d.refobjsubid = ANY (i.indkey))
+    FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+"""Every sequence, whether sessions take values ahead (CACHE), and whether it does no more than name the rows of a table."""
+
+
 class Scene(Protocol):
-    """Remembers and restores a database."""
+    """Remembers and restores a database.
+
+    ``sessions_remember`` tells that something of the past is kept in the clients' own sessions, out of reach: they must begin
+    anew for every run.
+    """
+
+    sessions_remember: bool
 
     def remember(self) -> None:
         """Take the present state as the one to come back to."""
@@ -65,6 +81,7 @@ class PostgresScene:
         self._books = PostgresBooks(self._connection, queries)
         self._tables: dict[str, str] = {}
         self._sequences = ""
+        self.sessions_remember = False
         self._relations: set[int] = set()
         self._runs = 0
 
@@ -98,7 +115,11 @@ class PostgresScene:
             back = again.format(table, listed, copy).as_string(self._connection)
             self._tables[name] = self._tables.get(name, "") + back
         parts: list[sql.Composable] = []
-        for schema, name in run("SELECT schemaname, sequencename FROM pg_sequences").fetchall():
+        self.sessions_remember = False
+        for schema, name, cached, names_rows in run(_SEQUENCES).fetchall():
+            if cached and names_rows:
+                continue  # ids mean nothing; put back, two sessions would hand out the same from what they keep
+            self.sessions_remember |= cached
             value, called = run(sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(schema, name))).fetchone()  # type: ignore[misc]
             full = sql.Literal(sql.Identifier(schema, name).as_string(self._connection))
             parts.append(sql.SQL("SELECT setval({}, {}, {});").format(full, sql.Literal(value), sql.Literal(called)))
@@ -146,6 +167,8 @@ class PostgresScene:
 
 class MongoScene:
     """Documents of every collection, kept in memory: a scene is small."""
+
+    sessions_remember = False
 
     def __init__(self, database: Database, queries: Sequence[BooksQuery] = ()) -> None:
         self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(database.url, appname="racegate control")

@@ -248,3 +248,45 @@ def test_a_pool_smaller_than_the_number_of_clients_is_told(postgres_database: Da
 
     assert (found.verdict, found.coverage, found.diverged) == (Verdict.PASS, "exhaustive", 0)
     assert list(found.waited_outside) == [1], "one connection makes the clients take turns: it hides the race"
+
+
+def test_a_sequence_that_sessions_take_ahead_from_gives_the_same_numbers_in_every_run(postgres_database: Database) -> None:
+    """Sessions keep what they took ahead (CACHE), wherever the sequence is put back to."""
+
+    def create(connection: Any) -> int:
+        number: int = connection.execute("INSERT INTO invoices (number) SELECT nextval('ahead') RETURNING number").fetchone()[0]
+        return number
+
+    numbers = set()
+
+    def note(seen: Seen) -> None:
+        numbers.add(tuple(sorted(seen.answers)))
+
+    client = Client(connect=lambda url: psycopg.connect(url, autocommit=True), act=create)
+    found = explore(
+        database=postgres_database,
+        clients=[client, client],
+        invariants=[note],
+        setup=["CREATE SEQUENCE ahead CACHE 10", "CREATE TABLE invoices (id bigserial PRIMARY KEY, number int UNIQUE)"],
+        reduce=False,
+    )
+
+    assert (found.verdict, found.explored) == (Verdict.PASS, 2)
+    assert numbers == {(1, 11)}
+
+
+def test_ids_that_sessions_take_ahead_never_collide(postgres_database: Database) -> None:
+    def create(connection: Any) -> None:
+        for _ in range(3):
+            connection.execute("INSERT INTO invoices (number) VALUES (1)")
+
+    client = Client(connect=lambda url: psycopg.connect(url, autocommit=True), act=create)
+    found = explore(
+        database=postgres_database,
+        clients=[client, client],
+        invariants=[lambda seen: [a for a in seen.answers if a is not None] == []],
+        setup=["CREATE TABLE invoices (id bigint GENERATED ALWAYS AS IDENTITY (CACHE 5) PRIMARY KEY, number int)"],
+        reduce=False,
+    )
+
+    assert (found.verdict, found.explored, found.coverage, found.message) == (Verdict.PASS, 20, "exhaustive", "")
