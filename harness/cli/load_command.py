@@ -11,6 +11,9 @@ from harness.cli import options
 
 DEFAULT_SECONDS = 30.0
 
+STEP_SECONDS = 5.0
+DEFAULT_SLO = "p95=200ms"
+
 UI_USERS = 100
 """Users for whom stores have room at least, when the page decides how many there are."""
 
@@ -34,6 +37,16 @@ Rate = Annotated[
         )
     ),
 ]
+FindCapacity = Annotated[
+    bool,
+    typer.Option("--find-capacity", help="more and more users, up to --users, until a limit or an invariant gives way"),
+]
+Slo = Annotated[
+    list[str] | None, typer.Option("--slo", metavar="LIMIT", help="a limit to keep, such as p95=200ms, errors=1% or rate=50")
+]
+Against = Annotated[
+    list[str] | None, typer.Option("--against", metavar="TARGET", help="with --find-capacity: another target for the same table")
+]
 Ui = Annotated[bool, typer.Option("--ui", help="start and stop runs on Locust's page, which shows invariants and capacity")]
 UiHost = Annotated[str, typer.Option("--ui-host", help="where the page listens")]
 UiPort = Annotated[int, typer.Option("--ui-port", min=0, max=65535, help="port of the page; 0 takes any free one")]
@@ -51,6 +64,7 @@ def register(app: typer.Typer) -> None:
 def load(
     scenario: Annotated[str | None, typer.Argument(help="what is fired; see: racegate list scenarios")] = None,
     target: options.Target = None,
+    config: options.Config = None,
     users: Users = 16,
     spawn_rate: SpawnRate = None,
     processes: LoadProcesses = 1,
@@ -59,6 +73,9 @@ def load(
     ui_host: UiHost = "127.0.0.1",
     ui_port: UiPort = 8089,
     ui_login: UiLogin = False,
+    find_capacity: FindCapacity = False,
+    slo: Slo = None,
+    against: Against = None,
     rate: Rate = None,
     poisson: Poisson = False,
     ops: options.Ops = None,
@@ -76,59 +93,67 @@ def load(
     """Load a target with Locust users over time, and judge what the store holds afterwards.
 
     Example: racegate load concurrent_creates --target reference:pg.counter_row --users 20 --duration 10s
+    Example: racegate load concurrent_creates --target reference:pg.counter_row --users 64 --find-capacity --slo p95=200ms
     """
     from harness.cli.loading import load_and_show  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.output import this_command  # noqa: PLC0415
     from harness.cli.running import open_stores  # noqa: PLC0415
+    from harness.cli.service_running import is_service, load_service_with  # noqa: PLC0415
     from harness.engines.load.arrivals import parse_arrivals  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
+    from harness.run.limits import parse_limits  # noqa: PLC0415
     from harness.run.loaded import LoadOptions  # noqa: PLC0415
     from harness.run.request import DEFAULT_BUDGET, build_request  # noqa: PLC0415
+    from harness.run.run_request import RunRequest  # noqa: PLC0415
+    from harness.run.stores import Stores  # noqa: PLC0415
 
-    if scenario is None:
+    if scenario is None and config is None:
         raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
-    if target is None:
+    if target is None and config is None:
         raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
     if rate is not None and (ops is not None or think is not None):
         raise UsageError("--rate is a schedule of its own: --ops and --think do not go with it")
-    if ui and rate is not None:
-        raise UsageError("--rate is given on the command line and --ui asks for users: choose one of them")
+    if rate is not None and (ui or find_capacity):
+        raise UsageError("--rate does not go with --ui and --find-capacity, which decide themselves how much load there is")
+    if ui and find_capacity:
+        raise UsageError("--ui and --find-capacity contradict each other: who decides how many users there are?")
+    if against and not find_capacity:
+        raise UsageError("--against compares capacities; add --find-capacity")
     drawn = options.some_seed(seed)
-    seconds = duration if duration or ops else DEFAULT_SECONDS
+    seconds = duration if duration or ops else (STEP_SECONDS if find_capacity else DEFAULT_SECONDS)
     arrivals = None if rate is None else parse_arrivals(rate, seconds, even=not poisson)
-    if ui:
-        from harness.cli.load_page import PageOptions, serve_page  # noqa: PLC0415
-
-        asked = {
-            "scenario": scenario,
-            "target": target,
-            "policy": policy,
-            "clients": users,
-            "processes": processes,
-            "chosen": parse_assignments(sets or []),
-            "seed": drawn,
-            "out": out,
-            "engine": "load",
-            "command": this_command(drawn),
-        }
-        with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=max(users, UI_USERS)) as stores:
-            return serve_page(PageOptions(host=ui_host, port=ui_port, login=ui_login), stores, asked, json=json)
-    request = build_request(
-        scenario=scenario,
-        target=target,
-        chosen=parse_assignments(sets or []),
-        policy=policy,
-        clients=users,
-        processes=processes,
-        ops=ops,
-        duration=seconds if arrivals is None else arrivals.seconds,
-        budget=budget or max(DEFAULT_BUDGET, 2 * (seconds or 0.0)),
-        seed=drawn,
-        out=out,
-        engine="load",
-        command=this_command(drawn),
-    )
+    asked: dict[str, Any] = {
+        "chosen": parse_assignments(sets or []),
+        "policy": policy,
+        "clients": users,
+        "processes": processes,
+        "ops": ops,
+        "duration": seconds if arrivals is None else arrivals.seconds,
+        "budget": budget or max(DEFAULT_BUDGET, 2 * (seconds or 0.0)),
+        "seed": drawn,
+        "out": out,
+    }
     chosen = LoadOptions(spawn_rate=spawn_rate or float(users), think=(0.0, think or 0.0), arrivals=arrivals)
-    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=users) as stores:
+
+    def go(request: RunRequest, stores: Stores) -> int:
+        if ui:
+            from harness.cli.load_page import PageOptions, serve_page  # noqa: PLC0415
+
+            return serve_page(PageOptions(host=ui_host, port=ui_port, login=ui_login), stores, request, asked, json=json)
+        if find_capacity:
+            from harness.cli.capacity import capacity_and_show  # noqa: PLC0415
+
+            return capacity_and_show([request, *others], stores, chosen, parse_limits(slo or [DEFAULT_SLO]), json=json)
         return load_and_show(request, stores, chosen, json=json)
+
+    if is_service(target, config):
+        if find_capacity:
+            raise UsageError("--find-capacity needs a fresh database for each step, which a service of your own has not")
+        return load_service_with(config, url=target, scenario=scenario, asked=asked, run=go)
+    named: dict[str, Any] = {"scenario": str(scenario), "engine": "load", "command": this_command(drawn)}
+    request = build_request(**named, **asked, target=str(target))
+    others = [build_request(**named, **asked, target=other) for other in against or []]
+    connections = max(users, UI_USERS) if ui else users
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=connections) as stores:
+        return go(request, stores)

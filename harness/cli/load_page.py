@@ -16,12 +16,14 @@ from harness.config.policy import policy_names
 from harness.engines.load.engine import LoadEngine
 from harness.engines.load.plan import Page
 from harness.model import Verdict
-from harness.model.errors import RacegateError
+from harness.model.errors import RacegateError, UsageError
 from harness.run.loaded import LoadOptions, run_load
 from harness.run.registry import scenarios, target_names
 from harness.run.request import build_request
 from harness.run.result import RunResult, exit_status_of
+from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
+from harness.targets.http import HttpTarget
 
 PASSWORD = "RACEGATE_UI_PASSWORD"
 """Environment variable with the password of the page; without it one is drawn and printed."""
@@ -42,13 +44,14 @@ class PageOptions:
     login: bool
 
 
-def serve_page(page: PageOptions, stores: Stores, asked: Mapping[str, Any], *, json: str | None) -> int:
+def serve_page(page: PageOptions, stores: Stores, request: RunRequest, asked: Mapping[str, Any], *, json: str | None) -> int:
     """Show the page until Ctrl-C, and return the exit status of all runs that were made there together.
 
     Args:
         page: where and how.
         stores: where runs take place.
-        asked: what the form shows at first and what it does not ask for, as `build_request` takes it.
+        request: what the form shows at first.
+        asked: what the form does not ask for, as `build_request` takes it.
         json: where the result of the last run goes.
 
     Raises:
@@ -56,11 +59,11 @@ def serve_page(page: PageOptions, stores: Stores, asked: Mapping[str, Any], *, j
     """
     verdicts: list[Verdict] = []
     logs = Path(tempfile.mkdtemp(prefix="racegate-locust-"))
-    with LoadEngine(processes=asked["processes"], logs=logs, page=_page(page, asked)) as engine:
+    with LoadEngine(processes=asked["processes"], logs=logs, page=_page(page, request)) as engine:
         say(f"racegate: the page is at {engine.address} ; stop with Ctrl-C")
         while (form := engine.next_wanted()) is not None:
             try:
-                result = _run(form, engine, stores, asked)
+                result = _run(form, engine, stores, request, asked, again=bool(verdicts))
             except RacegateError as e:
                 say(f"racegate: {e}")
                 engine.tell("refused", text=str(e))
@@ -75,15 +78,23 @@ def serve_page(page: PageOptions, stores: Stores, asked: Mapping[str, Any], *, j
     return exit_status_of(verdicts or [Verdict.UNKNOWN])
 
 
-def _run(form: Mapping[str, Any], engine: LoadEngine, stores: Stores, asked: Mapping[str, Any]) -> RunResult:
+def _run(
+    form: Mapping[str, Any], engine: LoadEngine, stores: Stores, first: RunRequest, asked: Mapping[str, Any], *, again: bool
+) -> RunResult:
     seconds = form.get("seconds")
     processes = asked["processes"]
+    target: Any = first.target
+    service = target if isinstance(target, HttpTarget) else None
+    if service is not None and again:
+        raise UsageError("the service's database holds the documents of the run before; start racegate again for another")
     request = build_request(
         **{
             **asked,
             "scenario": form["scenario"],
-            "target": form["target"],
+            "target": service or form["target"],
             "policy": form.get("policy") or asked.get("policy"),
+            "engine": "load",
+            "command": first.command,
             "clients": max(form["users"], processes),
             "ops": None,
             "duration": seconds or LONGEST,
@@ -95,21 +106,23 @@ def _run(form: Mapping[str, Any], engine: LoadEngine, stores: Stores, asked: Map
     return run_load(request, stores, options, engine=engine, tell=lambda sample: engine.tell("live", sample=sample))
 
 
-def _page(page: PageOptions, asked: Mapping[str, Any]) -> Page:
+def _page(page: PageOptions, request: RunRequest) -> Page:
     password = None
     if page.login:
         password = os.environ.get(PASSWORD)
         if not password:
             password = secrets.token_urlsafe(12)
             say(f"racegate: the page's password is {password} (any user name; choose your own with {PASSWORD})")
+    target: Any = request.target
+    known = [target.name] if isinstance(target, HttpTarget) else sorted(target_names())
     return Page(
         host=page.host,
         port=page.port,
         password=password,
-        choices={"scenario": sorted(scenarios()), "target": sorted(target_names()), "policy": ["", *policy_names()]},
-        preset={"scenario": asked["scenario"], "target": asked["target"], "policy": asked.get("policy") or ""},
-        users=asked["clients"],
-        spawn_rate=float(asked["clients"]),
+        choices={"scenario": sorted(scenarios()), "target": known, "policy": ["", *policy_names()]},
+        preset={"scenario": request.scenario.name, "target": request.target.name, "policy": ""},
+        users=request.clients,
+        spawn_rate=float(request.clients),
     )
 
 

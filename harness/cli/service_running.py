@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from harness.run.own_service import OwnService
 from harness.run.request import build_request
 from harness.run.result import RunResult, exit_status_of
 from harness.run.run_request import RunRequest
+from harness.run.stores import Stores
 from harness.stores.url import check_not_production
 
 DEFAULT_CLIENTS = 16
@@ -48,6 +49,23 @@ def run_service(config: Path | None, *, url: str | None, scenario: str | None, j
     if json is not None:
         write_json(results_document(results), json)
     return exit_status_of([r.verdict for r in results])
+
+
+def load_service_with(
+    config: Path | None,
+    *,
+    url: str | None,
+    scenario: str | None,
+    asked: Mapping[str, Any],
+    run: Callable[[RunRequest, Stores], int],
+) -> int:
+    """Let ``run`` load the service with one scenario, and return its exit status."""
+    described = _described(config, url)
+    section = _runs(described, scenario)[0]
+    restore_interrupts()
+    connections = 2 * _clients(section, asked) + SPARE_CONNECTIONS
+    with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
+        return run(_request(section, service, asked, engine="load"), service.stores)
 
 
 def explore_service(

@@ -11,6 +11,8 @@ _POSTGRES = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 
+_WRITING = "SELECT count(backend_xid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
 
 class Activity:
     """Asks a database. A server that does not answer gives no figures, and is asked again the next time."""
@@ -30,6 +32,16 @@ class Activity:
         except Exception:  # noqa: BLE001 - a server that is down is what a run under faults expects
             self.close()
             return nothing
+
+    def writing(self) -> float | None:
+        """Return how many transactions have written something and are not over; None where that cannot be asked."""
+        if self._database is None or self._database.kind is not StoreKind.POSTGRES or self._connection is None:
+            return None
+        try:
+            return float(self._connection.execute(_WRITING).fetchone()[0])
+        except Exception:  # noqa: BLE001 - as above
+            self.close()
+            return None
 
     def close(self) -> None:
         """Close the connection."""

@@ -38,6 +38,9 @@ EVERY = 1.0
 BOOKS_AFTER = 3.0
 """Seconds into the run at which the books are read for the first time."""
 
+HOLDS_EVERY = 0.02
+"""Seconds between two looks at whether a single user's transaction holds something."""
+
 REST_SHARE = 40
 """How many times longer than a read of the books the watch rests after it: reading takes less than 2.5 % of the time."""
 
@@ -133,6 +136,7 @@ class LiveWatch:
         queries: how they are read.
         invariants: ids of the scenario's invariants.
         policy: what the numbers must obey.
+        alone: there is one user: how long its transactions hold what they wrote is measured too.
         tell: is given a sample a second.
     """
 
@@ -144,6 +148,7 @@ class LiveWatch:
         queries: Sequence[BooksQuery],
         invariants: Sequence[str],
         policy: Policy,
+        alone: bool = False,
         tell: Callable[[Mapping[str, Any]], None] = lambda sample: None,
     ) -> None:
         self.tail = HistoryTail(folder)
@@ -152,6 +157,8 @@ class LiveWatch:
         self._database, self._queries, self._policy, self._tell = database, queries, policy, tell
         self._ids = [i for i in invariants if i in ANY_MOMENT and set(REGISTRY[i].tables) <= {q.table for q in queries}]
         self._activity = Activity(database)
+        self._alone = alone
+        self._holding: list[float] = []
         self._lock = threading.Lock()
         self._heard: dict[str, Mapping[str, Any]] = {}
         self._recent: dict[int, int] = {}
@@ -184,16 +191,29 @@ class LiveWatch:
 
     def facts(self) -> dict[str, Any]:
         """Return what is worth keeping of the watch."""
+        conflicts = [s["write_conflicts"] for s in self.samples if s["write_conflicts"] is not None]
+        steady = [s["correct_rate"] for s in self.samples if s["users"]]
         return {
             "samples": len(self.samples),
             "duplicates": self.tail.duplicates,
+            "gap_rate": self.samples[-1]["gap_rate"] if self.samples else None,
+            "lock_waits": _mean([s["lock_waits"] for s in self.samples if s["lock_waits"] is not None]),
+            "write_conflicts": conflicts[-1] - conflicts[0] if conflicts else None,
+            "rates": steady[1:] or steady,
+            "holding": _mean(self._holding),
             "books_read_seconds": round(self._books_seconds, 3),
             "findings": list(self.findings.values())[:SHOWN],
         }
 
     def _run(self) -> None:
-        while not self._over.wait(EVERY):
-            if self._heard:
+        looked = time.monotonic()
+        while not self._over.wait(HOLDS_EVERY if self._alone else EVERY):
+            if not self._heard:
+                continue
+            if self._alone and (held := self._activity.writing()) is not None:
+                self._holding.append(held)
+            if time.monotonic() - looked >= EVERY:
+                looked = time.monotonic()
                 self._look()
 
     def _look(self) -> None:
@@ -249,3 +269,7 @@ class LiveWatch:
             **self._activity.now(),
             "findings": list(self.findings.values())[:SHOWN],
         }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -70,6 +70,7 @@ def run_load(
             queries=list(request.target.books()),
             invariants=request.scenario.invariants,
             policy=request.policy,
+            alone=request.clients == 1 and options.arrivals is None,
             tell=tell,
         )
         with contextlib.ExitStack() as held:
@@ -119,6 +120,7 @@ def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, live:
                 "users": request.clients,
                 "spawn_rate": options.spawn_rate,
                 "seconds": round(outcome.seconds, 3),
+                "correct_per_second": correct_rate(counts, live, outcome.seconds),
                 "arrivals": arrivals_of(options.arrivals, counts, outcome.seconds),
                 "counts": counts,
                 "requests": outcome.requests,
@@ -130,6 +132,11 @@ def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, live:
             }
         },
     )
+
+
+def correct_rate(counts: Mapping[str, int], live: Mapping[str, Any], seconds: float) -> float:
+    """Return the operations per second that were ok and got no number that was issued before."""
+    return round(max(counts["ok"] - live["duplicates"], 0) / seconds, 1) if seconds else 0.0
 
 
 def arrivals_of(arrivals: Arrivals | None, counts: Mapping[str, int], seconds: float) -> dict[str, Any] | None:

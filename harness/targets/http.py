@@ -7,7 +7,7 @@ service may have worked on it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -26,6 +26,17 @@ from harness.targets.classify import classify_status
 
 LARGEST_ANSWER = 1_000_000
 """Bytes of an answer that are read; no answer to an operation is longer."""
+
+
+PoolOf = Callable[[str, float], Any]
+"""Makes one client's pool of connections of a URL and the seconds that a request may take; like urllib3's."""
+
+
+def urllib3_pool(url: str, timeout: float) -> Any:
+    """Return a pool of one kept-alive connection that neither retries nor follows."""
+    return urllib3.connectionpool.connection_from_url(
+        url, maxsize=1, block=True, retries=False, timeout=urllib3.Timeout(total=timeout)
+    )
 
 
 class NotOk(Exception):
@@ -77,9 +88,9 @@ class HttpTarget:
     def install(self, database: Database | None) -> None:
         """Do nothing: the service brings its own schema."""
 
-    def connect(self, database: Database | None, client: int) -> HttpConnection:
-        """Open a client's own connection, and log in if the configuration says how."""
-        connection = HttpConnection(self)
+    def connect(self, database: Database | None, client: int, pool_of: PoolOf | None = None) -> HttpConnection:
+        """Open a client's own connection, and log in if the configuration says how. ``pool_of`` replaces urllib3."""
+        connection = HttpConnection(self, pool_of or urllib3_pool)
         connection.log_in(client)
         return connection
 
@@ -110,16 +121,14 @@ def shown_url(url: str) -> str:
 class HttpConnection:
     """One client's session with the service: a kept-alive connection, and the cookies that it was given."""
 
-    def __init__(self, target: HttpTarget) -> None:
+    def __init__(self, target: HttpTarget, pool_of: PoolOf) -> None:
         section = target.config.target or TargetSection(url=target.url)
         conceal({str(n): secret for n, secret in enumerate(target.config.secrets)})  # this may be a client's own process
         self._config = target.config
         self._base = urlsplit(target.url).path.rstrip("/")
         self._headers: dict[str, str] = {"User-Agent": "racegate", **section.headers}
         self._cookies: dict[str, str] = {}
-        self._pool = urllib3.connectionpool.connection_from_url(
-            target.url, maxsize=1, block=True, retries=False, timeout=urllib3.Timeout(total=target.timeout)
-        )
+        self._pool = pool_of(target.url, target.timeout)
         if user := urlsplit(target.url).username:
             password = unquote(urlsplit(target.url).password or "")
             self._headers |= urllib3.make_headers(basic_auth=f"{unquote(user)}:{password}")

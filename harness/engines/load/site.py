@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.engines.client import Client
+from harness.engines.load.http import FastPool
 from harness.engines.load.measures import Counts, Generator, Latencies
 from harness.engines.load.plan import LoadPlan
 from harness.model.operation import Operation, Outcome
 from harness.model.scenario import Seat
 from harness.recording.recorder import Recorder, now
 from harness.targets.base import Connection
+from harness.targets.http import HttpTarget
 
 STEP = 1_000_000
 """Between a client's successive Jepsen processes: more seats than a run ever has, as users may be added while it runs."""
@@ -108,7 +110,11 @@ class Site:
         )
 
         def connect() -> Connection:
-            occupied.connection = self.plan.target.connect(self.plan.database, number)
+            target: Any = self.plan.target
+            if isinstance(target, HttpTarget):
+                occupied.connection = target.connect(self.plan.database, number, FastPool)
+            else:
+                occupied.connection = target.connect(self.plan.database, number)
             return occupied.connection
 
         client = Client(

@@ -22,7 +22,7 @@ from harness.model.scenario import Program
 from harness.recording.recorder import now
 
 RECONNECT_PAUSE = 0.25
-"""Seconds between two tries to connect to a store that refuses, perhaps because it is being restarted."""
+"""Seconds between two tries to reach a system that does not answer, perhaps because it is being restarted."""
 
 
 class NotAnswered(Exception):
@@ -72,7 +72,10 @@ class ScenarioUser(User):
                 gevent.sleep(RECONNECT_PAUSE)
                 return
             operation = carry_out(self.site, self._occupied, self._call, self.environment)
+            broke = operation.outcome is Outcome.INFO and self._call.fault is None
             self._call = self._program.send(operation)
+            if broke:
+                gevent.sleep(RECONNECT_PAUSE)
         except StopIteration:
             raise StopUser from None
         except Exception as e:  # noqa: BLE001 - as above

@@ -1,0 +1,110 @@
+"""A service over HTTP under load: judged by its own books; a service that dies never passes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.stores import Database
+from tests.harness.run.test_own_service import TOKEN, called, described
+from tests.services import invoices
+
+
+@pytest.fixture(autouse=True)
+def api_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+
+
+def test_a_correct_service_passes_and_its_latencies_are_told(tmp_path: Path, postgres_database: Database) -> None:
+    config = str(described(tmp_path, bug=False, database=postgres_database))
+    status, result = called(tmp_path, "load", "--config", config, "--users", "4", "--duration", "2s", "--seed", "1")
+
+    assert (status, result["verdict"], result["engine"]) == (0, "pass", "load")
+    load = result["facts"]["load"]
+    assert load["counts"]["ok"] == load["requests"] == load["latency_ms"]["create"]["service"]["count"] > 3
+    assert load["errors"] == 0
+
+
+def test_a_wrong_service_fails(tmp_path: Path, postgres_database: Database) -> None:
+    config = str(described(tmp_path, bug=True, database=postgres_database))
+    status, result = called(tmp_path, "load", "--config", config, "--users", "4", "--duration", "2s", "--rate", "100")
+
+    assert status == 1
+    assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
+    assert result["facts"]["load"]["arrivals"]["arrived"] == 200
+    kept = [p for p in (tmp_path / "runs").rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()]
+    assert kept == []
+
+
+def test_a_service_that_is_killed_is_never_a_pass(tmp_path: Path, postgres_database: Database) -> None:
+    """Only the load's own clients may notice: the kill comes while they are at work."""
+    killed = threading.Event()
+
+    def kill() -> None:
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit and not killed.is_set():
+            files = list((tmp_path / "runs").glob("*/history/load-0.jsonl"))
+            if files and files[0].stat().st_size > 2000:
+                for child in psutil.Process(os.getpid()).children(recursive=True):
+                    if invoices.__file__ in child.cmdline():
+                        child.send_signal(signal.SIGKILL)
+                        killed.set()
+            time.sleep(0.05)
+
+    watching = threading.Thread(target=kill)
+    watching.start()
+    config = str(described(tmp_path, bug=False, database=postgres_database))
+    status, result = called(tmp_path, "load", "--config", config, "--users", "4", "--duration", "4s", "--seed", "1")
+    killed.set()
+    watching.join()
+
+    load = result["facts"]["load"]
+    assert load["errors"] > 0
+    assert load["counts"]["info"] > 0, "what was sent and not answered is not known, until the books are read"
+    assert status != 0
+    assert load["counts"]["invoked"] < 500, "clients whose connection broke take a breath"
+    assert result["operations"]["ok"] > 0
+
+
+def test_a_request_is_never_sent_twice(tmp_path: Path) -> None:
+    """A kept-alive connection that is closed without an answer is unknown, not tried again."""
+    program = """
+import locust, socket, threading, sys
+from urllib3.exceptions import HTTPError
+from harness.engines.load.http import FastPool
+server = socket.create_server(("127.0.0.1", 0))
+asked = []
+def serve():
+    for n in range(2):
+        line, _ = server.accept()
+        for answer in (True, False):
+            got = line.recv(65536)
+            if not got:
+                break
+            asked.append(got)
+            if not answer:
+                break
+            line.sendall(b"HTTP/1.1 201 Created\\r\\nContent-Length: 2\\r\\nSet-Cookie: a=b\\r\\n\\r\\n{}")
+        line.close()
+threading.Thread(target=serve, daemon=True).start()
+pool = FastPool("http://127.0.0.1:%d/api" % server.getsockname()[1], 2.0)
+answer = pool.request("POST", "/api/x", body=b"{}", headers={"A": "b"})
+assert (answer.status, answer.read(10), answer.headers.getlist("set-cookie")) == (201, b"{}", ["a=b"]), vars(answer)
+try:
+    pool.request("POST", "/api/x", body=b"{}", headers={})
+    print("answered?")
+except HTTPError as e:
+    print(type(e).__name__, len(asked))
+print(pool.request("POST", "/api/x", body=None, headers={}).status, len(asked), asked[0].splitlines()[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.stdout.splitlines() == ["ProtocolError 2", "201 3 b'POST /api/x HTTP/1.1'"], done.stderr
