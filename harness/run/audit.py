@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from harness.config.number_format import read_template
 from harness.config.sections import ServiceConfig
 from harness.invariants import REGISTRY, judge
 from harness.invariants.audit import APPROVALS
@@ -170,7 +171,7 @@ class _Audit:
         known = self._snapshot.columns(query)
         hashed = [name for name in ("text", "document", "token") if name in known]
         wanted = ["scope", "period", "number", "text", "status", "document", "token", "amount"]
-        if self._policy.period != "none" or self._policy.format is not None:
+        if self._policy.period != "none" or (self._policy.format and read_template(self._policy.format).date_tokens):
             wanted.append("dated")
         tally = Tally(self._policy, hashed, since=self._request.since is not None)
         if reasons := "reason" in known:
@@ -214,7 +215,10 @@ class _Audit:
         for at in range(0, len(looked_for), 10_000):
             for documents, _ in self._pieces(query, numbers=looked_for[at : at + 10_000], old=True):
                 suspects.append(documents)
-        hashes = {name: pl.Series(values[:2_000]) for name, values in repeated.items() if len(values)}
+        hashes = {name: pl.Series(values[:2_000], dtype=pl.UInt64()) for name, values in repeated.items()}
+        for seen in suspects:  # most often the same documents, which need not be looked for again
+            hashes = {n: v.filter(~v.is_in(hashes_of(seen, n, self._policy).implode())) for n, v in hashes.items()}
+        hashes = {name: values for name, values in hashes.items() if len(values)}
         if hashes:
             for documents, _ in self._pieces(query):
                 same = [hashes_of(documents, name, self._policy).is_in(found.implode()) for name, found in hashes.items()]
@@ -225,7 +229,7 @@ class _Audit:
             self.suspects = pl.concat(suspects).unique("row", keep="first", maintain_order=True)
         if numbers.odd.height:
             self.suspects = pl.concat([self.suspects, numbers.odd.select(self.suspects.columns)], how="vertical_relaxed")
-        books = Books(tables={"documents": self.suspects.drop("row")})
+        books = Books(tables={"documents": self.suspects.drop("row").with_columns(token=pl.lit(None, pl.String()))})
         found = judge(History.of([]), books, self._policy, BY_DUPLICATE)
         self.findings += found.findings
         self.checked += found.checked
