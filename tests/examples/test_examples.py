@@ -1,0 +1,126 @@
+"""Each example: its bug is found at full speed and by exploring, through the unmodified service; its fix is quiet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.main import main
+from harness.stores import Database
+from harness.stores.base import StoreKind
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NPM_LIMIT = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An example: its folder, the setting that is its bug and the one that is its fix, and what the bug breaks."""
+
+    name: str
+    bug: str
+    fix: str
+    breaks: frozenset[str]
+
+
+NODE = [
+    Example(
+        name="express-mongoose",
+        bug='NUMBERING = "count"',
+        fix='NUMBERING = "counter"',
+        breaks=frozenset({"N-UNIQ"}),
+    ),
+    Example(name="node-pg", bug='LOCKING = "none"', fix='LOCKING = "row"', breaks=frozenset({"O-DRIFT", "O-INST", "P-NOOVER"})),
+]
+DJANGO = Example(name="django", bug='LOCKING = "none"', fix='LOCKING = "row"', breaks=frozenset({"P-CONS", "P-ONCE"}))
+
+Installed = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Copies an example and installs what it needs beside it; skipped where there is no Node, or npm reaches no registry."""
+    made: dict[str, Path] = {}
+
+    def install(name: str) -> Path:
+        if name in made:
+            return made[name]
+        folder = tmp_path_factory.mktemp("example") / name
+        shutil.copytree(EXAMPLES / name, folder)
+        if (folder / "package.json").exists():
+            if shutil.which("node") is None or shutil.which("npm") is None:
+                pytest.skip("node or npm is not installed: the examples in Node are not tested")
+            command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefer-offline"]
+            try:
+                done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_LIMIT, check=False)
+            except subprocess.TimeoutExpired:
+                pytest.skip(f"npm install did not end within {NPM_LIMIT} s: the examples in Node are not tested")
+            if done.returncode:
+                pytest.skip(f"npm install failed: the examples in Node are not tested ({done.stderr.strip().splitlines()[-1]})")
+        made[name] = folder
+        return folder
+
+    return install
+
+
+def configured(folder: Path, example: Example, database: Database, *, fixed: bool) -> Path:
+    """Write the example's configuration with its switch turned, on a database that is there already."""
+    text = (folder / "racegate.toml").read_text()
+    assert example.bug in text
+    text = text.replace(example.bug, example.fix) if fixed else text
+    text = text.replace('command = "python service.py"', f'command = ["{sys.executable}", "service.py"]')
+    where = f'= "{database.url}"\ndisposable = "{database.name}"'
+    path = folder / f"{'fixed' if fixed else 'broken'}.toml"
+    path.write_text(text.replace('= "embedded"', where, 1))
+    return path
+
+
+def outcome(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    result = folder / "result.json"
+    status = main([*words, "--seed", "1", "--out", str(folder / "runs"), "--json", str(result)])
+    return status, json.loads(result.read_text())
+
+
+def check(example: Example, folder: Path, database: Database) -> None:
+    broken, fixed = (configured(folder, example, database, fixed=fixed) for fixed in (False, True))
+
+    status, stressed = outcome(folder, "run", "--config", str(broken))
+    assert status == 1
+    assert example.breaks & {f["invariant"] for f in stressed["findings"]}
+
+    status, explored = outcome(folder, "explore", "--config", str(broken), "--set", few(stressed))
+    assert (status, explored["schedules"]["diverged"]) == (1, 0)
+    assert example.breaks & {f["invariant"] for f in explored["findings"]}
+
+    status, stressed = outcome(folder, "run", "--config", str(fixed))
+    assert (status, stressed["verdict"]) == (0, "pass"), stressed["findings"]
+
+    status, explored = outcome(folder, "explore", "--config", str(fixed), "--set", few(stressed))
+    assert (status, explored["verdict"], explored["schedules"]["coverage"]) == (0, "pass", "exhaustive"), explored["findings"]
+
+
+def few(result: dict[str, Any]) -> str:
+    """Return the setting that makes the scene small enough to be put back for every interleaving."""
+    known = result["facts"]["scenario_settings"]
+    return next(f"{name}={value}" for name, value in (("orders", 1), ("payments", 1), ("scopes", 1)) if name in known)
+
+
+@pytest.mark.parametrize("example", NODE, ids=lambda e: e.name)
+def test_an_example_in_node_is_caught_and_its_fix_is_quiet(
+    example: Example, installed: Installed, request: pytest.FixtureRequest
+) -> None:
+    folder = installed(example.name)
+    kind = StoreKind.MONGO if "mongo =" in (folder / "racegate.toml").read_text() else StoreKind.POSTGRES
+    check(example, folder, request.getfixturevalue(f"{kind.value}_database"))
+
+
+def test_the_example_in_django_is_caught_and_its_fix_is_quiet(installed: Installed, postgres_database: Database) -> None:
+    check(DJANGO, installed("django"), postgres_database)
