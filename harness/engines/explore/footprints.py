@@ -126,13 +126,16 @@ class Schema:
 
 
 def read_schema(connection: Any) -> Schema:
-    """Read it from PostgreSQL's catalogue. A unique index over nothing but generated identities collides with nothing."""
+    """Read it from PostgreSQL's catalogue. A unique index over nothing but generated identities collides with nothing.
+
+    Names are in lower case, as those of statements are: of two that differ in nothing else, one stands for both.
+    """
     unique: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
     for table, index, columns in connection.execute(
         """
-        SELECT c.relname, i.indexrelid::regclass::text,
+        SELECT lower(c.relname), i.indexrelid::regclass::text,
             CASE WHEN i.indexprs IS NULL THEN array(
-                SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+                SELECT lower(a.attname) FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
                 WHERE k.place <= i.indnkeyatts ORDER BY k.place) ELSE '{}' END
         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
@@ -143,15 +146,15 @@ def read_schema(connection: Any) -> Schema:
     ).fetchall():
         unique[table] = (*unique.get(table, ()), (index, tuple(columns)))
     defaults = connection.execute(
-        "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        "SELECT lower(c.relname), lower(a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
         " WHERE (a.atthasdef OR a.attidentity <> '') AND c.relnamespace <> 'pg_catalog'::regnamespace"
     ).fetchall()
     triggered = connection.execute(
-        "SELECT DISTINCT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
+        "SELECT DISTINCT lower(c.relname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
     ).fetchall()
     parents: dict[str, frozenset[str]] = {}
     for child, parent in connection.execute(
-        "SELECT c.relname, p.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
+        "SELECT lower(c.relname), lower(p.relname) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
         " JOIN pg_class p ON p.oid = k.confrelid WHERE k.contype = 'f'"
     ).fetchall():
         parents[child] = parents.get(child, frozenset()) | {parent}

@@ -132,7 +132,8 @@ class PostgresScene:
 
     def restore(self, touched: frozenset[str] | None = None) -> None:
         """Put back what was written to, in one round trip, and drop what is new."""
-        names = self._tables.keys() if touched is None else self._tables.keys() & touched
+        written = None if touched is None else {name.lower() for name in touched}  # statements are read without regard to case
+        names = [name for name in self._tables if written is None or name.lower() in written]
         back = "".join(self._tables[name] for name in sorted(names))
         role = "SET session_replication_role ="
         script = f"{role} replica; {back} {self._sequences} {role} origin; {FOUND}"
