@@ -65,9 +65,8 @@ def main() -> None:
     finally:
         store.close()
     findings = ", ".join(f"{f['invariant']} ({f['total']})" for f in found["findings"])
-    print(
-        f"{found['rows']['documents']:>12,} documents: {seconds:.1f} s ({computed:.1f} s of its own), peak {peak:.0f} MB, exit status {status}; {findings}"
-    )
+    spent = f"{seconds:.1f} s ({computed:.1f} s of its own), peak {peak:.0f} MB"
+    print(f"{found['rows']['documents']:>12,} documents: {spent}, exit status {status}; {findings}")
 
 
 if __name__ == "__main__":
