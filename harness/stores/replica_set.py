@@ -23,6 +23,9 @@ from harness.stores.mongo import CONTROL, MongoDatabases, problem
 START_LIMIT = 90.0
 """Seconds that the nodes may take until one is primary and the others follow it."""
 
+WATCHFUL = "heartbeatFrequencyMS=1000&connectTimeoutMS=5000"
+"""With their defaults drivers wait half a minute for the answer of a server that is frozen or cut off."""
+
 HOLD = "stopReplProducer"
 """The failpoint that keeps a secondary from fetching what the primary did."""
 
@@ -88,7 +91,7 @@ class ReplicaSet:
         addresses = [node.address for node in nodes]
         self._direct = [_client(f"mongodb://{address}/?directConnection=true") for address in addresses]
         everybody = ",".join(addresses)
-        self.client = _client(f"mongodb://{everybody}/?replicaSet={REPLICA_SET}")
+        self.client = _client(f"mongodb://{everybody}/?replicaSet={REPLICA_SET}&{WATCHFUL}")
         try:
             for node, direct in zip(self._nodes, self._direct, strict=True):
                 node.complain(lambda direct=direct: direct.admin.command("ping"))  # type: ignore[misc]
@@ -100,7 +103,7 @@ class ReplicaSet:
             raise
         self._databases = MongoDatabases(
             self.client,
-            uri=f"mongodb://{everybody}/{{name}}?replicaSet={REPLICA_SET}&appName={{name}}",
+            uri=f"mongodb://{everybody}/{{name}}?replicaSet={REPLICA_SET}&appName={{name}}&{WATCHFUL}",
             shown=f"mongodb://{everybody}/{{name}}",
         )
         self.description = f"MongoDB {version}, {about} replica set of {len(nodes)} nodes"
@@ -264,4 +267,4 @@ class ReplicaSet:
 
 
 def _client(uri: str) -> pymongo.MongoClient[Any]:
-    return pymongo.MongoClient(uri, appname=CONTROL, serverSelectionTimeoutMS=20_000, connectTimeoutMS=2000)
+    return pymongo.MongoClient(uri, appname=CONTROL, serverSelectionTimeoutMS=20_000)

@@ -1,0 +1,96 @@
+"""Three nodes: what a majority acknowledged survives the loss of one, what only the primary has does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pymongo
+import pytest
+
+from harness.model import UsageError
+from harness.stores import Database, StoreKind, StoreOptions, open_store
+from tests.containers import needs_docker
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("container", marks=needs_docker)])
+def place(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def nodes(place: str) -> Iterator[Any]:
+    store = open_store(StoreKind.MONGO, f"{place},nodes=3", StoreOptions(connections=20))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def collection(nodes: Any) -> Iterator[Any]:
+    database: Database = nodes.create_database()
+    with pymongo.MongoClient[Any](database.url, w="majority") as client:
+        yield client[database.name].t
+    nodes.recover()
+    nodes.drop_database(database)
+
+
+def acknowledged_by_one(collection: Any) -> Any:
+    return collection.with_options(write_concern=pymongo.WriteConcern(w=1))
+
+
+@pytest.mark.parametrize("fault", ["kill_primary", "pause_primary", "stop_primary"])
+def test_what_one_node_acknowledged_is_lost_with_it_and_what_a_majority_did_is_not(
+    nodes: Any, collection: Any, fault: str
+) -> None:
+    collection.insert_one({"by": "a majority"})
+    nodes.hold_replication()
+    acknowledged_by_one(collection).insert_one({"by": "one"})
+    getattr(nodes, fault)()
+    nodes.release_replication()
+
+    after_the_election = [row["by"] for row in collection.find()]
+    nodes.bring_back()
+
+    assert after_the_election == ["a majority"] or fault == "stop_primary"  # a tidy stop may wait for a follower
+    assert "a majority" in [row["by"] for row in collection.find()]
+
+
+def test_a_store_is_not_at_rest_while_a_write_is_on_one_node_alone(nodes: Any, collection: Any) -> None:
+    database = Database(kind=StoreKind.MONGO, name=collection.database.name, url="", shown="")
+    nodes.hold_replication()
+    acknowledged_by_one(collection).insert_one({"by": "one"})
+
+    assert nodes.in_flight(database) == ["writes that no majority of the nodes has yet"]
+
+
+def test_a_secondary_that_is_held_shows_the_past(nodes: Any, collection: Any) -> None:
+    collection.insert_one({"n": 1})
+    held = nodes.hold_one_secondary().split(" ")[0]
+    collection.insert_one({"n": 2})
+
+    with pymongo.MongoClient[Any](f"mongodb://{held}/?directConnection=true&readPreference=secondary") as stale:
+        assert stale[collection.database.name].t.count_documents({}) <= 1
+    assert collection.count_documents({}) == 2
+
+
+def test_a_primary_that_steps_down_loses_nothing(nodes: Any, collection: Any) -> None:
+    before = nodes.primary()
+    collection.insert_one({"n": 1})
+    nodes.step_down()
+
+    assert collection.count_documents({}) == 1
+    assert nodes.primary() != before
+
+
+def test_a_primary_that_is_cut_off_is_replaced_and_comes_back(nodes: Any, collection: Any, place: str) -> None:
+    if place == "embedded":
+        with pytest.raises(UsageError, match="pause it, or use --mongo container"):
+            nodes.cut_off_primary()
+        return
+    before = nodes.primary()
+    nodes.cut_off_primary()
+    collection.insert_one({"n": 1})
+
+    assert nodes.primary() != before
+    nodes.bring_back()
+    assert collection.count_documents({}) == 1
