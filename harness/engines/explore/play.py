@@ -134,6 +134,8 @@ class Play:
         self.trouble: BaseException | None = None
         self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
         """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
+        self._sessions: dict[str, int] = {}
+        """Whose step was the last of a session."""
         self._ended: set[int] = set()
         """Clients whose code is done."""
         self._faults = 0
@@ -318,6 +320,7 @@ class Play:
             self._ground.proxy.decide(step, Decision.RELEASE)
             return
         client = self._client_of(step)
+        self._sessions[step.session] = client
         if client in self._ground.dead:
             self.leaving.add(step.connection)
             self._ground.proxy.decide(step, Decision.LOSE_REQUEST)
@@ -364,6 +367,8 @@ class Play:
         if tag.isdecimal() and int(tag) in self.mood:
             owner[step.connection] = int(tag)
         elif step.connection not in owner or step.status is Status.IDLE:
+            if step.status is not Status.IDLE and step.session in self._sessions:
+                return self._sessions[step.session]  # MongoDB: a transaction is its session's, on any connection
             busy = [c for c in self._in(Mood.WORKING, Mood.OUTSIDE) if c not in self.flying]
             last = owner.get(step.connection)
             if not step.acknowledged and last is not None:

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+import bson
 import psycopg
 import pymongo
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 from psycopg import sql
+from pymongo import DeleteOne, InsertOne, WriteConcern
 from pymongo.errors import PyMongoError
 
 from harness.stores.base import Database
@@ -167,35 +170,45 @@ class PostgresScene:
 
 
 class MongoScene:
-    """Documents of every collection, kept in memory: a scene is small."""
+    """Documents of every collection, as bytes, kept in memory: a scene is small."""
 
     sessions_remember = False
 
     def __init__(self, database: Database, queries: Sequence[BooksQuery] = ()) -> None:
         self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(database.url, appname="racegate control")
         self._books = MongoBooks(self.client, database.name, queries)
-        self._database = self.client[database.name]
-        self._documents: dict[str, list[dict[str, Any]]] = {}
+        self._raw = self.client.get_database(database.name, codec_options=DEFAULT_RAW_BSON_OPTIONS)
+        self._documents: dict[str, dict[bytes, bytes]] = {}
 
     def remember(self) -> None:
         """Read every collection."""
-        self._documents = {name: list(self._database[name].find()) for name in self._database.list_collection_names()}
+        self._documents = {name: self._found(name) for name in self._raw.list_collection_names()}
+
+    def _found(self, name: str) -> dict[bytes, bytes]:
+        """Return a collection's documents by their ids, both as they are stored."""
+        return {bson.encode({"": document["_id"]}): document.raw for document in self._raw[name].find()}
 
     def read(self) -> Mapping[str, Rows]:
         """Read the books."""
         return self._books.read()
 
     def restore(self, touched: frozenset[str] | None = None) -> None:
-        """Empty every collection that was written to and insert what was there."""
-        for name in self._database.list_collection_names():
+        """Undo the differences in every collection that was written to.
+
+        What was written counts for whoever reads what the majority has only when the last write says so; one such write is
+        enough for all before it.
+        """
+        left: list[tuple[str, list[Any]]] = []
+        for name in self._raw.list_collection_names():
             if name not in self._documents:
-                self._database.drop_collection(name)
-                continue
-            if touched is not None and name not in touched:
-                continue
-            self._database[name].delete_many({})
-            if documents := self._documents[name]:
-                self._database[name].insert_many([dict(d) for d in documents])
+                self._raw.drop_collection(name)
+            elif touched is None or name in touched:
+                before, now = self._documents[name], self._found(name)
+                if undoing := _undoing(before, now):
+                    left.append((name, undoing))
+        for at, (name, undoing) in enumerate(left, start=1):
+            concern = WriteConcern("majority") if at == len(left) else WriteConcern(1, j=False)
+            self._raw[name].with_options(write_concern=concern).bulk_write(undoing)
 
     def backends(self) -> list[int]:
         """None that a proxy would see."""
@@ -210,3 +223,18 @@ class MongoScene:
         with suppress(PyMongoError):
             self.restore()
         self.client.close()
+
+
+def _undoing(before: Mapping[bytes, bytes], now: Mapping[bytes, bytes]) -> list[Any]:
+    """Return the writes that turn a collection into what it was: what is new goes first, for it may hold a unique key."""
+    made = [DeleteOne(_id(key)) for key in now.keys() - before.keys()]
+    gone = [InsertOne(RawBSONDocument(before[key])) for key in before.keys() - now.keys()]
+    # an update could meet a unique key that another document holds until its turn comes
+    changed = [key for key in before.keys() & now.keys() if before[key] != now[key]]
+    out = [DeleteOne(_id(key)) for key in changed]
+    back = [InsertOne(RawBSONDocument(before[key])) for key in changed]
+    return [*made, *out, *back, *gone]
+
+
+def _id(key: bytes) -> dict[str, Any]:
+    return {"_id": RawBSONDocument(key)[""]}
