@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +46,13 @@ FindCapacity = Annotated[
 Slo = Annotated[
     list[str] | None, typer.Option("--slo", metavar="LIMIT", help="a limit to keep, such as p95=200ms, errors=1% or rate=50")
 ]
+Abort = Annotated[bool, typer.Option("--abort", help="end the run at the first finding, or when an --slo is broken for 3 s")]
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault", metavar="FAULT@TIME", help="do this to the store: kill-connections@5s, restart@10s, pause:2s@15s, stepdown@20s"
+    ),
+]
 Against = Annotated[
     list[str] | None, typer.Option("--against", metavar="TARGET", help="with --find-capacity: another target for the same table")
 ]
@@ -76,6 +85,8 @@ def load(
     find_capacity: FindCapacity = False,
     slo: Slo = None,
     against: Against = None,
+    abort: Abort = False,
+    fault: FaultOption = None,
     rate: Rate = None,
     poisson: Poisson = False,
     ops: options.Ops = None,
@@ -103,6 +114,7 @@ def load(
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.limits import parse_limits  # noqa: PLC0415
+    from harness.run.load_faults import parse_fault  # noqa: PLC0415
     from harness.run.loaded import LoadOptions  # noqa: PLC0415
     from harness.run.request import DEFAULT_BUDGET, build_request  # noqa: PLC0415
     from harness.run.run_request import RunRequest  # noqa: PLC0415
@@ -134,9 +146,17 @@ def load(
         "seed": drawn,
         "out": out,
     }
-    chosen = LoadOptions(spawn_rate=spawn_rate or float(users), think=(0.0, think or 0.0), arrivals=arrivals)
+    limits = parse_limits(slo or ([DEFAULT_SLO] if find_capacity else []))
+    chosen = LoadOptions(
+        spawn_rate=spawn_rate or float(users),
+        think=(0.0, think or 0.0),
+        arrivals=arrivals,
+        limits=() if find_capacity else limits,
+        abort=abort,
+        faults=[parse_fault(text) for text in fault or []],
+    )
 
-    def go(request: RunRequest, stores: Stores) -> int:
+    def go(request: RunRequest, stores: Stores, configured: Sequence[str] = ()) -> int:
         if ui:
             from harness.cli.load_page import PageOptions, serve_page  # noqa: PLC0415
 
@@ -144,8 +164,9 @@ def load(
         if find_capacity:
             from harness.cli.capacity import capacity_and_show  # noqa: PLC0415
 
-            return capacity_and_show([request, *others], stores, chosen, parse_limits(slo or [DEFAULT_SLO]), json=json)
-        return load_and_show(request, stores, chosen, json=json)
+            return capacity_and_show([request, *others], stores, chosen, limits, json=json)
+        kept = chosen.limits or parse_limits(configured)
+        return load_and_show(request, stores, replace(chosen, limits=kept), json=json)
 
     if is_service(target, config):
         if find_capacity:

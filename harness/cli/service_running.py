@@ -57,15 +57,15 @@ def load_service_with(
     url: str | None,
     scenario: str | None,
     asked: Mapping[str, Any],
-    run: Callable[[RunRequest, Stores], int],
+    run: Callable[[RunRequest, Stores, Sequence[str]], int],
 ) -> int:
-    """Let ``run`` load the service with one scenario, and return its exit status."""
+    """Let ``run`` load the service with one scenario, told its limits, and return its exit status."""
     described = _described(config, url)
     section = _runs(described, scenario)[0]
     restore_interrupts()
     connections = 2 * _clients(section, asked) + SPARE_CONNECTIONS
     with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
-        return run(_request(section, service, asked, engine="load"), service.stores)
+        return run(_request(section, service, asked, engine="load"), service.stores, section.limits)
 
 
 def explore_service(

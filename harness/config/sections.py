@@ -96,6 +96,7 @@ class RunSection:
     clients: int = about("concurrent clients at full speed", 16)
     ops: int = about("operations in all", 500)
     settings: Mapping[str, Any] = about("the scenario's settings", factory=dict)
+    limits: tuple[str, ...] = about("what racegate load has to keep: p95=200ms, errors=1%, gaps=0.5%, rate=50", ())
 
 
 @dataclass(frozen=True, kw_only=True)

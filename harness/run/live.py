@@ -163,6 +163,7 @@ class LiveWatch:
         self._heard: dict[str, Mapping[str, Any]] = {}
         self._recent: dict[int, int] = {}
         self._over = threading.Event()
+        self._marks: list[Mapping[str, Any]] = []
         self._began = time.monotonic()
         self._books_due = self._began + BOOKS_AFTER
         self._books_seconds = 0.0
@@ -189,6 +190,11 @@ class LiveWatch:
             for bucket, count in message.get("recent", {}).items():
                 self._recent[int(bucket)] = self._recent.get(int(bucket), 0) + count
 
+    def mark(self, text: str) -> None:
+        """Note on the timeline that something was done."""
+        with self._lock:
+            self._marks.append({"at": round(time.monotonic() - self._began, 2), "text": text})
+
     def facts(self) -> dict[str, Any]:
         """Return what is worth keeping of the watch."""
         conflicts = [s["write_conflicts"] for s in self.samples if s["write_conflicts"] is not None]
@@ -199,6 +205,7 @@ class LiveWatch:
             "gap_rate": self.samples[-1]["gap_rate"] if self.samples else None,
             "lock_waits": _mean([s["lock_waits"] for s in self.samples if s["lock_waits"] is not None]),
             "write_conflicts": conflicts[-1] - conflicts[0] if conflicts else None,
+            "events": [event for s in self.samples for event in s["events"]] + self._marks,
             "rates": steady[1:] or steady,
             "holding": _mean(self._holding),
             "books_read_seconds": round(self._books_seconds, 3),
@@ -243,6 +250,7 @@ class LiveWatch:
         at = time.monotonic()
         with self._lock:
             heard, recent, self._recent = list(self._heard.values()), self._recent, {}
+            marks, self._marks = self._marks, []
         counts = {name: sum(m["counts"][name] for m in heard) for name in ("invoked", "ok", "fail", "info", "dropped")}
         before, ok, wrong = self._before
         duplicates = self.tail.duplicates
@@ -267,6 +275,7 @@ class LiveWatch:
             "gap_rate": round(self.tail.missing / numbers, 5) if numbers else 0.0,
             "lost": unexplained,
             **self._activity.now(),
+            "events": marks,
             "findings": list(self.findings.values())[:SHOWN],
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.engines.load.arrivals import Arrivals
@@ -13,10 +13,12 @@ from harness.engines.load.engine import LoadEngine, LoadOutcome
 from harness.engines.load.measures import merged, saturated, summary
 from harness.engines.load.plan import GRACE, LoadPlan
 from harness.engines.stress import Progress
-from harness.model import Finding
+from harness.model import Finding, FindingClass
 from harness.run.execute import Raced, engine_findings, execute, indeterminate
 from harness.run.folder import RunFolder
+from harness.run.limits import Limit, measured_of
 from harness.run.live import LiveWatch
+from harness.run.load_faults import LoadFault, Timeline
 from harness.run.result import RunResult
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
@@ -30,12 +32,20 @@ class LoadOptions:
     """What a load run is told beyond what every run is.
 
     ``spawn_rate`` is users started per second; ``think`` the least and the most that a user pauses before a call, in seconds.
-    With ``arrivals`` the model is open, and the clients of the request are the cap on what is in flight.
+    With ``arrivals`` the model is open, and the clients of the request are the cap on what is in flight. ``limits`` have to be
+    kept; with ``abort`` a broken one, or a finding, ends the run early. ``faults`` are done to the store meanwhile.
     """
 
     spawn_rate: float
     think: tuple[float, float] = (0.0, 0.0)
     arrivals: Arrivals | None = None
+    limits: Sequence[Limit] = ()
+    abort: bool = False
+    faults: Sequence[LoadFault] = ()
+
+
+ABORT_AFTER = 3
+"""Seconds in a row that a limit must be broken for a run to be ended early."""
 
 
 def run_load(
@@ -64,6 +74,13 @@ def run_load(
 
     def race(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
         plan = plan_of(request, options, database, folder)
+        store = stores.get(request.target.store) if request.target.store else None
+        ended = Ending(options)
+
+        def seen(sample: Mapping[str, Any]) -> None:
+            ended.look(sample)
+            tell(sample)
+
         watch = LiveWatch(
             folder=folder.history,
             database=database,
@@ -71,16 +88,57 @@ def run_load(
             invariants=request.scenario.invariants,
             policy=request.policy,
             alone=request.clients == 1 and options.arrivals is None,
-            tell=tell,
+            tell=seen,
         )
+        timeline = Timeline(options.faults, store, database, watch.mark)
         with contextlib.ExitStack() as held:
             there = engine or held.enter_context(LoadEngine(processes=request.processes, logs=folder.path / "logs"))
-            with watch:
-                outcome = there.run(plan, observe, watch.hear)
+            ended.stop = there.abort
+
+            def hear(name: str, message: Mapping[str, Any]) -> None:
+                timeline.begin()
+                watch.hear(name, message)
+
+            with watch, timeline:
+                outcome = there.run(plan, observe, hear)
         folder.write_json("live.json", {"schema": LIVE_SCHEMA, "samples": watch.samples})
-        return raced(request, options, outcome, watch.facts())
+        found = raced(request, options, outcome, watch.facts())
+        return replace(found, findings=[*found.findings, *_told(timeline, ended)])
 
     return execute(request, stores, observe, race)
+
+
+class Ending:
+    """Decides whether a run is to be ended early, from what is seen of it."""
+
+    def __init__(self, options: LoadOptions) -> None:
+        self._limits = [limit for limit in options.limits if limit.name in LIVE] if options.abort else []
+        self._wanted = options.abort
+        self._broken = 0
+        self.reason: str | None = None
+        self.stop: Callable[[], None] = lambda: None
+
+    def look(self, sample: Mapping[str, Any]) -> None:
+        """Take in a sample of the live figures."""
+        if not self._wanted or self.reason is not None:
+            return
+        broken = [text for limit in self._limits if sample.get(limit.name) and (text := limit.broken(sample))]
+        self._broken = self._broken + 1 if broken else 0
+        if sample["findings"]:
+            self.reason = str(sample["findings"][0])
+        elif self._broken >= ABORT_AFTER:
+            self.reason = broken[0]
+        if self.reason is not None:
+            self.stop()
+
+
+def _told(timeline: Timeline, ended: Ending) -> list[Finding]:
+    findings = [indeterminate(trouble, {"fault": trouble}) for trouble in timeline.troubles]
+    if timeline.left:
+        findings.append(indeterminate(f"the run was over before {', '.join(timeline.left)}", {"faults": timeline.left}))
+    if ended.reason is not None:
+        findings.append(indeterminate(f"the run was ended early, as was asked: {ended.reason}", {"reason": ended.reason}))
+    return findings
 
 
 def plan_of(request: RunRequest, options: LoadOptions, database: Database | None, folder: RunFolder) -> LoadPlan:
@@ -101,6 +159,10 @@ def plan_of(request: RunRequest, options: LoadOptions, database: Database | None
     )
 
 
+LIVE = ("p50", "p95", "p99", "rate")
+"""Measurements that are there every second."""
+
+
 def _seconds(request: RunRequest, options: LoadOptions) -> float:
     """Return the seconds after which clients are told to stop; arrivals end by themselves, what is in flight a little later."""
     if options.arrivals is not None:
@@ -111,27 +173,51 @@ def _seconds(request: RunRequest, options: LoadOptions) -> float:
 def raced(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, live: Mapping[str, Any]) -> Raced:
     """Return what the engine's outcome means for the verdict, and what is worth keeping of it."""
     counts = outcome.counts()
+    load = facts_of(request, options, outcome, live)
     return Raced(
         seconds=outcome.seconds,
-        findings=[*engine_findings(outcome.stuck, outcome.troubles), *_unfinished(request, outcome)],
+        findings=[
+            *engine_findings(outcome.stuck, outcome.troubles),
+            *_unfinished(request, outcome),
+            *_beyond(options.limits, load),
+        ],
         recorded=None if outcome.lost else counts["invoked"],
-        facts={
-            "load": {
-                "users": request.clients,
-                "spawn_rate": options.spawn_rate,
-                "seconds": round(outcome.seconds, 3),
-                "correct_per_second": correct_rate(counts, live, outcome.seconds),
-                "arrivals": arrivals_of(options.arrivals, counts, outcome.seconds),
-                "counts": counts,
-                "requests": outcome.requests,
-                "errors": outcome.errors,
-                "latency_ms": latencies_of(outcome.finals),
-                "live": dict(live),
-                "generator": [final["generator"] for final in outcome.finals],
-                "saturated": saturated([final["generator"] for final in outcome.finals]),
-            }
-        },
+        facts={"load": load},
     )
+
+
+def _beyond(limits: Sequence[Limit], load: Mapping[str, Any]) -> list[Finding]:
+    """Return a finding for each limit that was not kept: the data may be right, and yet this is not good enough."""
+    measured = measured_of(load)
+    return [
+        Finding(
+            finding_class=FindingClass.LIVENESS,
+            invariant="L-LIMIT",
+            message=f"the limit was not kept: {text}",
+            evidence={"limit": limit.text, "measured": measured.get(limit.name)},
+        )
+        for limit in limits
+        if (text := limit.broken(measured))
+    ]
+
+
+def facts_of(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, live: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is worth keeping of the load itself."""
+    counts = outcome.counts()
+    return {
+        "users": request.clients,
+        "spawn_rate": options.spawn_rate,
+        "seconds": round(outcome.seconds, 3),
+        "correct_per_second": correct_rate(counts, live, outcome.seconds),
+        "arrivals": arrivals_of(options.arrivals, counts, outcome.seconds),
+        "counts": counts,
+        "requests": outcome.requests,
+        "errors": outcome.errors,
+        "latency_ms": latencies_of(outcome.finals),
+        "live": dict(live),
+        "generator": [final["generator"] for final in outcome.finals],
+        "saturated": saturated([final["generator"] for final in outcome.finals]),
+    }
 
 
 def correct_rate(counts: Mapping[str, int], live: Mapping[str, Any], seconds: float) -> float:
@@ -168,6 +254,9 @@ def _unfinished(request: RunRequest, outcome: LoadOutcome) -> list[Finding]:
         indeterminate(f"{lost}: what it recorded last, and what it would have done, is not known", {"lost": lost})
         for lost in outcome.lost
     ]
+    lasts = [(at, answered) for at, answered in (final["last"] for final in outcome.finals) if at]
+    if lasts and not max(lasts)[1]:
+        findings.append(indeterminate("the last operation got no answer: the system may be gone", {"last": max(lasts)[0]}))
     if outcome.interrupted and request.duration is not None:
         findings.append(
             indeterminate(

@@ -135,6 +135,7 @@ class LoadEngine:
         self._selector = selectors.DefaultSelector()
         self._round: _Round | None = None
         self._interrupts = 0
+        self._aborted = False
 
     def __enter__(self) -> Self:
         try:
@@ -165,6 +166,7 @@ class LoadEngine:
         if ended := [p.name for p in self._processes if p.gone]:
             raise EnvironmentProblem(f"Locust's {', '.join(ended)} is gone since an earlier run; start racegate again")
         round = self._round = _Round(plan=plan, observe=observe, hear=hear)
+        self._aborted = False
         with self._interrupts_counted():
             for process in self._processes:
                 process.begin_round()
@@ -192,6 +194,10 @@ class LoadEngine:
     def tell(self, order: str, **more: Any) -> None:
         """Tell the page something: ``live``, ``refused`` or ``verdict``. May be called from any thread."""
         self._control.channel.send({"order": order, **more})
+
+    def abort(self) -> None:
+        """End the run that goes on, in good order. May be called from any thread."""
+        self._aborted = True
 
     @property
     def interrupted(self) -> bool:
@@ -245,7 +251,7 @@ class LoadEngine:
         while not self._is_over(round):
             self._hear(POLL)
             round.observe(self._progress(round))
-            if self._interrupts and round.stop_at is None:
+            if (self._interrupts or self._aborted) and round.stop_at is None:
                 self._stop(round)
             if round.limit is not None and now() > round.limit:
                 round.lost += [f"{p.name} did not end in time" for p in self._workers if p.final is None and not p.gone]

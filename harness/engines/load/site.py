@@ -81,6 +81,7 @@ class Site:
     latencies: dict[str, Latencies] = field(default_factory=lambda: defaultdict(Latencies))
     troubles: list[str] = field(default_factory=list)
     stuck: list[tuple[int, float]] = field(default_factory=list)
+    last: tuple[int, bool] = (0, False)
     _generations: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
@@ -143,9 +144,14 @@ class Site:
                 occupied.connection = None
         self._seats.give_back(number)
 
-    def count(self, operation: Operation, intended: int | None) -> None:
-        """Take a completed operation into the counts and latencies. ``intended`` is when it should have begun, in ns."""
+    def count(self, operation: Operation, intended: int | None, *, on_purpose: bool = False) -> None:
+        """Take a completed operation into the counts and latencies.
+
+        ``intended`` is when it should have begun, in ns; ``on_purpose`` says that a fault was done to it.
+        """
         counts = self.counts
+        if not on_purpose:
+            self.last = (operation.completed or operation.invoked, operation.outcome is not Outcome.INFO)
         if operation.outcome is Outcome.OK:
             counts.ok += 1
         elif operation.outcome is Outcome.FAIL:
@@ -173,5 +179,6 @@ class Site:
             "latencies": {f: latencies.to_json() for f, latencies in self.latencies.items()},
             "generator": self.generator.to_json(),
             "troubles": list(self.troubles),
+            "last": list(self.last),
             "stuck": [list(s) for s in self.stuck],
         }

@@ -96,6 +96,7 @@ def connected(site: Site, occupied: Occupied, environment: Any) -> bool:
         occupied.client.open()
     except Exception as e:  # noqa: BLE001 - whatever a driver raises, the store did not take the client in
         site.counts.unconnected += 1
+        site.last = (now(), False)
         fire(environment, site, "connect", now() - began, NotAnswered(str(e).splitlines()[0] if str(e) else type(e).__name__))
         return False
     return True
@@ -107,7 +108,7 @@ def carry_out(site: Site, occupied: Occupied, call: Call, environment: Any, inte
     occupied.busy_since = now()
     operation = occupied.client.perform(survivable(call))
     occupied.busy_since = None
-    site.count(operation, intended)
+    site.count(operation, intended, on_purpose=call.fault is not None)
     completed = operation.completed or operation.invoked
     fire(environment, site, call.f, completed - (intended or operation.invoked), unexpected(call, operation))
     return operation

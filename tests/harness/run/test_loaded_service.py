@@ -44,6 +44,15 @@ def test_a_wrong_service_fails(tmp_path: Path, postgres_database: Database) -> N
     assert kept == []
 
 
+def test_limits_in_the_configuration_are_kept_or_told(tmp_path: Path, postgres_database: Database) -> None:
+    config = described(tmp_path, bug=False, database=postgres_database)
+    config.write_text(config.read_text() + 'limits = ["p95=1ms"]\n')
+    status, result = called(tmp_path, "load", "--config", str(config), "--users", "2", "--duration", "1s", "--seed", "1")
+
+    assert status == 1
+    assert [f["invariant"] for f in result["findings"]] == ["L-LIMIT"]
+
+
 def test_a_service_that_is_killed_is_never_a_pass(tmp_path: Path, postgres_database: Database) -> None:
     """Only the load's own clients may notice: the kill comes while they are at work."""
     killed = threading.Event()

@@ -1,0 +1,95 @@
+"""Faults and limits under load: done when they were asked for, told on the timeline, and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.model import UsageError, Verdict
+from harness.run.limits import parse_limits
+from harness.run.load_faults import LoadFault, check_faults, parse_fault
+from harness.run.loaded import Ending, LoadOptions, run_load
+from harness.run.request import build_request
+from harness.run.result import RunResult
+from harness.run.stores import Stores
+from harness.stores import Store, StoreKind, StoreOptions
+
+
+def loaded(store: Store, out: Path, target: str = "pg.counter_row", duration: float = 4.0, **how: Any) -> RunResult:
+    stores = Stores({}, StoreOptions())
+    stores._open[StoreKind.POSTGRES] = store
+    request = build_request(
+        scenario="concurrent_creates",
+        target=f"reference:{target}",
+        out=out,
+        duration=duration,
+        clients=4,
+        processes=1,
+        seed=1,
+        engine="load",
+    )
+    return run_load(request, stores, LoadOptions(spawn_rate=100.0, **how))
+
+
+def test_a_text_becomes_a_fault() -> None:
+    assert parse_fault("pause:500ms@2s") == LoadFault(kind="pause", at=2.0, seconds=0.5, text="pause:500ms@2s")
+    assert parse_fault("restart@1m").at == 60.0
+
+
+@pytest.mark.parametrize("text", ["restart", "restart@soon", "pause@5s", "explode@5s"])
+def test_what_is_no_fault_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no fault"):
+        parse_fault(text)
+
+
+def test_a_store_that_cannot_suffer_a_fault_says_so(postgres_store: Store) -> None:
+    with pytest.raises(UsageError, match="only MongoDB has a primary"):
+        check_faults([parse_fault("stepdown@1s")], postgres_store)
+    with pytest.raises(UsageError, match="no store that racegate knows"):
+        check_faults([parse_fault("restart@1s")], None)
+
+
+def test_connections_that_are_killed_leave_right_books_and_a_mark(postgres_store: Store, tmp_path: Path) -> None:
+    result = loaded(postgres_store, tmp_path, faults=[parse_fault("kill-connections@1s")])
+
+    assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
+    load = result.facts["load"]
+    assert [event["text"] for event in load["live"]["events"]] == ["kill-connections@1s", "kill-connections over"]
+    assert load["errors"] >= 1, "the clients noticed"
+
+
+def test_a_fault_that_the_run_did_not_reach_leaves_it_unknown(postgres_store: Store, tmp_path: Path) -> None:
+    result = loaded(postgres_store, tmp_path, duration=1.0, faults=[parse_fault("restart@1m")])
+
+    assert result.verdict is Verdict.UNKNOWN
+    assert "the run was over before restart@1m" in [f.message for f in result.findings]
+
+
+def test_a_limit_that_is_not_kept_is_a_fail(postgres_store: Store, tmp_path: Path) -> None:
+    result = loaded(postgres_store, tmp_path, duration=1.0, limits=parse_limits(["p95=1ms", "errors=50%"]))
+
+    assert result.verdict is Verdict.FAIL
+    [finding] = result.findings
+    assert finding.message.startswith("the limit was not kept: p95=1ms: ")
+
+
+def test_a_finding_ends_the_run_early_if_asked(postgres_store: Store, tmp_path: Path) -> None:
+    result = loaded(postgres_store, tmp_path, "pg.count_plus_one", duration=40.0, abort=True)
+
+    assert result.verdict is Verdict.FAIL
+    assert result.facts["load"]["seconds"] < 30
+    assert any("ended early, as was asked" in f.message for f in result.findings)
+
+
+def test_a_limit_must_be_broken_for_a_while_to_end_a_run() -> None:
+    ending = Ending(LoadOptions(spawn_rate=1.0, limits=parse_limits(["p95=100ms"]), abort=True))
+    stopped: list[bool] = []
+    ending.stop = lambda: stopped.append(True)
+    for p95 in (200.0, 200.0, 50.0, 200.0, 200.0):
+        ending.look({"p95": p95, "findings": []})
+    before = list(stopped)
+    ending.look({"p95": 300.0, "findings": []})
+
+    assert (before, stopped, ending.reason) == ([], [True], "p95=100ms: 300.0 ms")
