@@ -150,6 +150,8 @@ def typed(name: str, text: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         value = pl.col(column)
         if dtype == pl.Int64():
             whole = value.cast(pl.Int64(), strict=False)
+            if text.select(whole.is_null() & value.is_not_null()).to_series().any():  # 12.00 is whole too; few columns have it
+                whole = value.str.replace(r"\.0+$", "").cast(pl.Int64(), strict=False)
             columns.append(pl.coalesce(whole, value.cast(pl.Float64(), strict=False).round().cast(pl.Int64())).alias(column))
             strange.append(
                 text.filter(value.is_not_null() & whole.is_null()).select(
@@ -257,6 +259,8 @@ def as_text(value: Any) -> str | None:
     """Return a value of MongoDB as text: a date as microseconds since 1970."""
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():  # JavaScript keeps whole numbers so
+        return str(int(value))
     if hasattr(value, "timestamp"):  # a date, naive and in UTC as MongoDB keeps them
         aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
         return str(int(aware.timestamp() * 1_000_000))

@@ -114,12 +114,21 @@ class PostgresSnapshot:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def relations(self) -> dict[str, set[str]]:
-        """Return the columns of every table and view on the search path, by name."""
-        found: dict[str, set[str]] = {}
-        for table, column in self._connection.execute(_RELATIONS):
-            found.setdefault(table, set()).add(column)
+    def relations(self) -> dict[str, dict[str, str]]:
+        """Return the columns of every table and view on the search path with their types, by name."""
+        found: dict[str, dict[str, str]] = {}
+        for table, column, kind in self._connection.execute(_RELATIONS):
+            found.setdefault(table, {})[column] = kind
         return found
+
+    def some(self, table: str, column: str) -> list[str]:
+        """Return some values of a column, as text."""
+        from psycopg import sql  # noqa: PLC0415
+
+        query = sql.SQL("SELECT {0}::text FROM {1} WHERE {0} IS NOT NULL LIMIT 200").format(
+            sql.Identifier(column), sql.Identifier(table)
+        )
+        return [str(row[0]) for row in self._connection.execute(query)]
 
     def columns(self, query: BooksQuery) -> list[str]:
         """Return the query's columns. See `Snapshot`."""
@@ -209,9 +218,10 @@ class PostgresSnapshot:
 
 
 _RELATIONS = """
-    SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    SELECT c.relname, a.attname, format_type(a.atttypid, NULL) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND pg_table_is_visible(c.oid)
       AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    ORDER BY c.relname, a.attnum
 """
 
 _OPEN = """
