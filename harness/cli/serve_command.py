@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     name: Annotated[str | None, typer.Argument(help="what is served: pg.counter_row; see: racegate list targets")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0 takes any free one")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, envvar="RACEGATE_PORT", help="port on 127.0.0.1; 0 takes any free one")
+    ] = 8000,
     connections: Annotated[int, typer.Option(min=1, max=1000, help="operations at a time, each with its connection")] = 16,
     sets: options.Sets = None,
     postgres: options.Postgres = "embedded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,7 @@ NODE = [
     Example(name="node-pg", bug='LOCKING = "none"', fix='LOCKING = "row"', breaks=frozenset({"O-DRIFT", "O-INST", "P-NOOVER"})),
 ]
 DJANGO = Example(name="django", bug='LOCKING = "none"', fix='LOCKING = "row"', breaks=frozenset({"P-CONS", "P-ONCE"}))
+REFERENCE = Example(name="reference", bug="pg.count_plus_one", fix="pg.counter_row", breaks=frozenset({"N-UNIQ"}))
 
 Installed = Callable[[str], Path]
 
@@ -124,3 +126,10 @@ def test_an_example_in_node_is_caught_and_its_fix_is_quiet(
 
 def test_the_example_in_django_is_caught_and_its_fix_is_quiet(installed: Installed, postgres_database: Database) -> None:
     check(DJANGO, installed("django"), postgres_database)
+
+
+def test_the_reference_service_is_caught_and_its_fix_is_quiet(
+    installed: Installed, postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    check(REFERENCE, installed("reference"), postgres_database)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,43 +158,3 @@ def test_a_reply_that_is_lost_is_asked_for_again_with_the_same_key(postgres_data
 
     assert (seen.verdict, seen.coverage) == (Verdict.PASS, "exhaustive"), seen.message
     assert told == {200, 504}, "the reply to the COMMIT was lost at least once"
-
-
-def test_a_served_process_is_explored_through_its_own_command(postgres_database: Database, line: socket.socket) -> None:
-    """As somebody would who has nothing but the command line."""
-    line.close()
-    number = port_that_is_free()
-
-    @contextmanager
-    def command(url: str) -> Iterator[None]:
-        racegate = str(Path(sys.executable).with_name("racegate"))
-        arguments = ["serve", "pg.count_plus_one", "--port", str(number), "--connections", "2"]
-        process = subprocess.Popen(
-            [racegate, *arguments, "--set", "unique_index=false", "--database-url", "env:DATABASE_URL"],
-            env={**os.environ, "DATABASE_URL": url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        with process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline(), "the service did not start"
-                yield
-            finally:
-                process.terminate()
-
-    SERVICE.prepare("pg.count_plus_one", WITHOUT_INDEX, postgres_database.url)
-    create = {"json": {"company": "A", "amount": 5}}
-    clients = [
-        Request(url=f"http://127.0.0.1:{number}/create", **create, headers={"Idempotency-Key": key})  # type: ignore[arg-type]
-        for key in ("one", "two")
-    ]
-
-    found = explore(database=postgres_database, clients=clients, invariants=[numbers_are_unique], service=command)
-
-    assert (found.verdict, found.message) == (Verdict.FAIL, "INV-00001 was issued twice")
-
-
-def port_that_is_free() -> int:
-    with listen(0) as line:
-        return port(line)
