@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+
+from reference_impl.base.libpq import Prepared, Wire
 
 Answer = TypeVar("Answer")
 Checkpoint = Callable[[str], None]
@@ -52,35 +53,31 @@ class Boundaries:
     tries: int = TRIES
 
 
-@cache
-def statement(sql: str) -> sa.TextClause:
-    """Return the SQL text as a statement, made once."""
-    return sa.text(sql)
-
-
 class Transaction:
     """The statements of one operation."""
 
-    def __init__(self, connection: sa.Connection, at: Checkpoint) -> None:
-        self._connection = connection
+    def __init__(self, wire: Wire, at: Checkpoint) -> None:
+        self._wire = wire
         self.at = at
         """Named points of the operation, where a test may step in or a fault strike."""
 
     def row(self, sql: str, **values: Any) -> Any:
         """Return the first row, or None."""
-        return self._connection.execute(statement(sql), values).first()
+        found, _ = self._wire.run(sql, values)
+        return found[0] if found else None
 
     def rows(self, sql: str, **values: Any) -> list[Any]:
         """Return all rows."""
-        return list(self._connection.execute(statement(sql), values))
+        return list(self._wire.run(sql, values)[0])
 
     def value(self, sql: str, **values: Any) -> Any:
         """Return the first column of the first row, or None."""
-        return self._connection.execute(statement(sql), values).scalar()
+        found, _ = self._wire.run(sql, values)
+        return found[0][0] if found else None
 
     def change(self, sql: str, **values: Any) -> int:
         """Run a statement and return how many rows it changed. One that found nothing is an answer: look."""
-        return self._connection.execute(statement(sql), values).rowcount
+        return self._wire.run(sql, values)[1]
 
 
 class PostgresSession:
@@ -93,14 +90,15 @@ class PostgresSession:
 
     def __init__(self, where: Where, boundaries: Boundaries) -> None:
         self._boundaries = boundaries
-        level = ISOLATIONS[boundaries.isolation] if boundaries.transaction else "AUTOCOMMIT"
+        self._begin = f"BEGIN ISOLATION LEVEL {ISOLATIONS[boundaries.isolation]}".encode() if boundaries.transaction else None
         self._pooled = isinstance(where, sa.Engine)
         if isinstance(where, sa.Engine):
-            self._engine: sa.Engine = where.execution_options(isolation_level=level)
+            self._engine: sa.Engine = where.execution_options(isolation_level="AUTOCOMMIT")
         else:
-            self._engine = sa.create_engine(dialect_url(where), poolclass=NullPool, isolation_level=level)
-        self._connection = self._engine.connect()
+            self._engine = sa.create_engine(dialect_url(where), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._connection, self._wire = self._open()
         self._second: sa.Connection | None = None
+        self._second_wire: Wire | None = None
         self._cut = False
 
     def run(self, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
@@ -111,18 +109,23 @@ class PostgresSession:
         Raises:
             DBAPIError: the last try failed; its ``attempts`` tells how many there were.
         """
-        return self._tries(self._connection, work, at)
+        return self._tries(self._wire, work, at)
 
     def aside(self, work: Callable[[Transaction], Answer], at: Checkpoint = lambda point: None) -> Answer:
         """Run the work on a second connection, in a transaction that knows nothing of the first."""
-        if self._second is None:
-            self._second = self._engine.connect()
-        return self._tries(self._second, work, at)[0]
+        if self._second_wire is None:
+            self._second, self._second_wire = self._open()
+        return self._tries(self._second_wire, work, at)[0]
 
-    def _tries(self, connection: sa.Connection, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
+    def _open(self) -> tuple[sa.Connection, Wire]:
+        connection = self._engine.connect()
+        driver: Any = connection.connection.driver_connection
+        return connection, Wire(driver, self._begin, connection.info.setdefault("prepared", Prepared()))
+
+    def _tries(self, wire: Wire, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
         for attempt in range(1, self._boundaries.tries + 1):
             try:
-                return self._once(connection, work, at), attempt
+                return self._once(wire, work, at), attempt
             except DBAPIError as e:
                 final = self._cut or not self._boundaries.transaction or attempt == self._boundaries.tries
                 if final or sqlstate(e) not in RETRYABLE:
@@ -131,15 +134,15 @@ class PostgresSession:
                 pause(attempt)
         raise AssertionError("at least one try is made")
 
-    def _once(self, connection: sa.Connection, work: Callable[[Transaction], Answer], at: Checkpoint) -> Answer:
+    def _once(self, wire: Wire, work: Callable[[Transaction], Answer], at: Checkpoint) -> Answer:
         try:
-            answer = work(Transaction(connection, at))
+            answer = work(Transaction(wire, at))
             at("before_commit")
-            connection.commit()
+            wire.commit()
             return answer
         except BaseException:
             with suppress(DBAPIError):  # what went wrong matters, not that there is nobody left to say goodbye to
-                connection.rollback()
+                wire.rollback()
             raise
 
     @property
