@@ -119,14 +119,19 @@ def stress(target: Any, database: Database, clients: int) -> float:
 
 def pgbench(sql: str, database: Database, clients: int) -> float:
     """Return the transactions per second of pgbench running the same prepared statement."""
+    return run_pgbench(" ".join(sql.split()) + ";\n", database, clients, SECONDS)
+
+
+def run_pgbench(text: str, database: Database, clients: int, seconds: float) -> float:
+    """Return the transactions per second of pgbench running a script, its statements prepared."""
     parts = urlsplit(database.url)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(" ".join(sql.split()) + ";\n")
+        script.write(text)
         script.flush()
         done = subprocess.run(
             [
                 postgres_binaries()["pgbench"],
-                *("-n", "-M", "prepared", "-T", str(int(SECONDS)), "-c", str(clients), "-j", str(min(clients, 2))),
+                *("-n", "-M", "prepared", "-T", str(int(seconds)), "-c", str(clients), "-j", str(min(clients, 2))),
                 *("-h", str(parts.hostname), "-p", str(parts.port), "-U", str(parts.username), "-f", script.name),
                 database.name,
             ],

@@ -33,9 +33,8 @@ class Fleet:
         context = multiprocessing.get_context("forkserver")
         barrier = context.Barrier(clients)
         results: Any = context.SimpleQueue()
-        processes = [
-            context.Process(target=_work, args=(self, database, n, seconds, barrier, results), daemon=True) for n in range(clients)
-        ]
+        given = [(self, database, n, seconds, barrier, results) for n in range(clients)]
+        processes = [context.Process(target=_work, args=each, daemon=True) for each in given]
         for process in processes:
             process.start()
         rates = [results.get() for _ in processes]

@@ -134,5 +134,5 @@ def _numbered(sql: str) -> tuple[bytes, list[str]]:
 @cache
 def _row(columns: Any) -> Any:
     """Return the type of a row with these columns."""
-    plain: Any = namedtuple("Row", columns, rename=True)
+    plain = namedtuple("Row", columns, rename=True)  # type: ignore[misc]
     return type("Row", (plain,), {"__slots__": (), "_mapping": property(lambda row: row._asdict())})
