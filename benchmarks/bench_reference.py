@@ -17,7 +17,7 @@ from psycopg import sql
 from benchmarks.bench_stress import run_pgbench
 from benchmarks.fleet import AT, Fleet, Job, nothing
 from harness.stores import Database, StoreKind, StoreOptions, open_store
-from reference_impl.base.libpq import Wire
+from reference_impl.base.libpq import NAME, Wire
 from reference_impl.provider import PROVIDER
 
 SECONDS = 2.0
@@ -49,7 +49,7 @@ def nobody(connection: Any, client: int) -> None:
 
 def account(connection: Any, client: int) -> None:
     """Open the client's account, with terms that last for a while."""
-    asked = {"subject": f"account{client}", "amount": 10**12, "at": AT}
+    asked = {"subject": f"account{client}", "assessment": 10**12, "at": AT}
     connection.call("open_account", asked, f"open{client}", nothing)
 
 
@@ -110,12 +110,16 @@ def script_of(path: Path, database: Database) -> str:
 
 def _literal(text: str, values: Mapping[str, Any]) -> str:
     """Return the statement with its values; where one holds the token or the client, pgbench puts its own in."""
-    for name in sorted(values, key=len, reverse=True):
-        text = text.replace(f":{name}", _value(values[name]))
-    return text
+    return NAME.sub(lambda found: _value(values[found[1]]), text)
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("{"):
+        return f"({_text(value)})::jsonb"
+    return _text(value)
+
+
+def _text(value: Any) -> str:
     plain = sql.Literal(value).as_string(None).replace("E'", "'").strip()
     return plain.replace(f"{CLIENT}{TOKEN}", "' || :token || '").replace(str(CLIENT), "' || :client_id || '")
 

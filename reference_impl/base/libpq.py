@@ -23,7 +23,9 @@ from sqlalchemy.exc import DBAPIError
 
 PREPARE_AT = 5
 
-_NAME = re.compile(r"(?<!:):([a-z]\w*)")
+NAME = re.compile(r"(?<!:):([a-z]\w*)")
+"""A value's name in a statement; two colons are a cast."""
+
 _DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
@@ -127,8 +129,8 @@ class Wire:
 @cache
 def _numbered(sql: str) -> tuple[bytes, list[str]]:
     """Return the statement with ``$1, $2`` for its names, and the names in that order."""
-    names: list[str] = list(dict.fromkeys(_NAME.findall(sql)))
-    return _NAME.sub(lambda found: f"${names.index(found[1]) + 1}", sql).encode(), names
+    names: list[str] = list(dict.fromkeys(NAME.findall(sql)))
+    return NAME.sub(lambda found: f"${names.index(found[1]) + 1}", sql).encode(), names
 
 
 @cache

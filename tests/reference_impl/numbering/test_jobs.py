@@ -1,0 +1,269 @@
+"""What happens to numbered documents besides being created: each in its shortest interleaving, right and wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.model import Outcome
+from harness.stores import Database
+from reference_impl.numbering.cleanup import main as clean_up
+from tests.reference_impl.stepping import Actor, Play, play
+
+AT = "2026-12-31T12:00:00+00:00"
+LATER = "2026-12-31T13:00:00+00:00"
+WHERE = {"company": "acme", "document_type": "invoice", "branch": "Main", "at": AT}
+BOTH = {"company": "acme", "branch": "Main", "at": AT, "amount": 100}
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, variant: str) -> Database:
+    """A fresh database of the variant's kind."""
+    fixture = "postgres_database" if variant.startswith("pg.") else "mongo_database"
+    found: Database = request.getfixturevalue(fixture)
+    return found
+
+
+def done(actor: Actor, f: str, token: str, **arguments: Any) -> dict[str, Any]:
+    """Carry out an operation that must succeed, and return its answer."""
+    operation = actor.does(f, token, **{**WHERE, **arguments})
+    assert operation.outcome is Outcome.OK, operation.failure
+    return dict(operation.result or {})
+
+
+def refused(actor: Actor, f: str, token: str, **arguments: Any) -> str:
+    """Carry out an operation that must be refused, and return the refusal's code."""
+    operation = actor.does(f, token, **{**WHERE, **arguments})
+    assert operation.failure is not None
+    assert operation.failure.refusal, operation.failure
+    return operation.failure.code
+
+
+def spoken(stage: Play, *judges: str) -> set[str]:
+    return {f.invariant for f in stage.findings(*judges) if f.finding_class in ("violation", "liveness")}
+
+
+def states(stage: Play) -> list[tuple[str, str, str | None]]:
+    """Return text, status and reason of every document in the books."""
+    return [tuple(row) for row in stage.books().table("documents").select("text", "status", "reason").sort("text").rows()]
+
+
+# Two documents of one event
+
+
+@pytest.mark.parametrize(("variant", "spoke"), [("pg.counter_row", set()), ("pg.counters_in_any_order", {"L-RETRY"})])
+def test_two_events_that_name_their_documents_the_other_way_round_do_not_wait_in_a_circle(
+    database: Database, variant: str, spoke: set[str]
+) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("post", "A", until="number_taken", **BOTH, documents=["invoice", "journal_entry"])
+        b.begins("post", "B", **BOTH, documents=["journal_entry", "invoice"])
+        a.ends()
+        b.ends()
+        if spoke:  # a circle needs the second counter to be wanted while the first is held
+            for n in range(40):
+                if spoken(stage, "L-RETRY"):
+                    break
+                a.begins("post", f"A{n}", until="never", **BOTH, documents=["invoice", "journal_entry"])
+                b.begins("post", f"B{n}", until="never", **BOTH, documents=["journal_entry", "invoice"])
+                a.ends()
+                b.ends()
+            return
+        assert spoken(stage, "L-RETRY", "N-UNIQ", "N-EXPLAINED") == spoke
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_a_journal_entry_has_a_reference_of_its_own_and_is_told_again_with_its_invoice(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "earlier", amount=100)
+        posted = a.does("post", "A", **BOTH, documents=["invoice", "journal_entry"]).result or {}
+        again = a.does("post", "A", **BOTH, documents=["invoice", "journal_entry"]).result or {}
+        assert (posted["text"], posted["also"]) == ("INV-00002", ["JE-00001"])
+        assert (again["text"], again["also"], again["replayed"]) == ("INV-00002", ["JE-00001"], True)
+        assert [text for text, _, _ in states(stage)] == ["INV-00001", "INV-00002", "JE-00001"]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("documents", [[], ["invoice", "invoice"], "invoice", ["Robert'); DROP"], [1], ["a"] * 6])
+def test_an_event_without_sensible_documents_is_refused(database: Database, variant: str, documents: Any) -> None:
+    with play(variant, database) as stage:
+        operation = stage.actor().does("post", "A", **BOTH, documents=documents)
+        assert operation.failure is not None
+        assert operation.failure.code == "invalid_request"
+        assert stage.books().table("documents").is_empty()
+
+
+# A counter for documents that exist
+
+
+@pytest.mark.parametrize(
+    ("variant", "spoke"),
+    [("pg.counter_row", set()), ("mongo.counter_document", set()), ("pg.counter_reset_on_start", {"N-UNIQ"})],
+)
+def test_an_instance_that_starts_late_does_not_set_the_counter_back(database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "seed", "seed", through=5, counter=False)
+        done(b, "introduce", "I")
+        a.begins("introduce", "J", until="highest_read", **WHERE)
+        done(b, "create", "B", amount=100)
+        a.ends()
+        assert done(a, "create", "A", amount=100)["number"] == (6 if spoke else 7)
+        assert spoken(stage, "N-UNIQ") == spoke
+
+
+# Voids
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_void_that_is_sent_again_is_told_once_more_and_another_is_refused(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
+        assert refused(a, "void", "V", text="INV-00001", reason="another") == "not_issued"
+        assert refused(a, "void", "W", text="INV-00001", reason="spoiled") == "not_issued"
+        assert refused(a, "void", "X", text="INV-00001", reason="spoiled", company="other") == "not_issued"
+        assert states(stage) == [("INV-00001", "void", "spoiled")]
+
+
+@pytest.mark.parametrize("variant", ["pg.void_without_register"])
+def test_a_void_that_says_nowhere_why_is_found(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        assert spoken(stage, "N-VOID") == {"N-VOID"}
+        assert states(stage) == [("INV-00001", "void", None)]
+
+
+# Reservations
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_a_reserved_number_is_confirmed_once_or_released_or_lapses(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        texts = [done(a, "reserve", f"r{n}", amount=100)["reserved"] for n in range(4)]
+        assert texts == [f"INV-{n:05d}" for n in range(1, 5)]
+        assert done(a, "reserve", "r0", amount=100)["reserved"] == texts[0]
+        assert refused(a, "reserve", "r0", amount=250) == "key_reused"
+        assert done(a, "confirm", "c0", text=texts[0])["number"] == 1
+        assert done(a, "confirm", "c0", text=texts[0])["replayed"]
+        assert refused(a, "confirm", "c1", text=texts[0]) == "not_reserved"
+        done(a, "release", "x1", text=texts[1], reason="changed her mind")
+        assert refused(a, "confirm", "c2", text=texts[1]) == "not_reserved"
+        assert refused(a, "confirm", "c3", text=texts[2], at=LATER) == "not_reserved"
+        assert done(a, "sweep", "s", at=LATER)["voided"] == 2
+        assert refused(a, "release", "x4", text=texts[3], reason="too late") == "not_reserved"
+        lapsed = "the reservation lapsed"
+        assert states(stage) == [
+            (texts[0], "issued", None),
+            (texts[1], "void", "changed her mind"),
+            (texts[2], "void", lapsed),
+            (texts[3], "void", lapsed),
+        ]
+        assert spoken(stage, "N-VOID", "N-UNIQ", "N-DURABLE", "N-DOC1") == set()
+
+
+@pytest.mark.parametrize(("variant", "spoke"), [("pg.reserved_number", set()), ("pg.confirm_by_look", {"N-VOID", "N-UNIQ"})])
+def test_a_sweep_between_look_and_write_leaves_no_number_void_and_issued(
+    database: Database, variant: str, spoke: set[str]
+) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        text = done(a, "reserve", "R", amount=100)["reserved"]
+        a.begins("confirm", "C", until="looked", **WHERE, text=text)
+        done(b, "sweep", "S", at=LATER)
+        a.ends()
+        assert spoken(stage, "N-VOID", "N-UNIQ") == spoke
+
+
+# Blocks
+
+
+@pytest.mark.parametrize(
+    ("variant", "spoke"),
+    [("pg.block_allocation", set()), ("pg.blocks_without_register", {"N-EXPLAINED"}), ("pg.block_read_then_moved", set())],
+)
+def test_what_a_block_has_left_is_accounted_for(database: Database, variant: str, spoke: set[str]) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        numbers = [done(actor, "create", f"t{n}", amount=100)["number"] for n, actor in enumerate((a, b, a, b))]
+        assert numbers == [1, 21, 2, 22]
+        voids = [reason for _, status, reason in states(stage) if status == "void"]
+        assert len(voids) == (0 if spoke else 36)
+        policy = spoken(stage, "N-UNIQ", "N-VOID", "N-COUNTER>=MAX")
+        assert policy == set()
+
+
+# Duplicates
+
+
+def two_with_one_number(a: Actor) -> list[str]:
+    """Take over two documents of one number and one of another, and return the two's identities."""
+    old = [done(a, "import_document", f"old{n}", amount=100, number=min(n, 2))["document"] for n in (1, 2, 3)]
+    done(a, "introduce", "I")
+    return [str(identity) for identity in old[1:]]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_cleanup_reports_first_and_then_voids_and_never_renumbers(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        keep, surplus = two_with_one_number(a)
+        before = states(stage)
+        report = done(a, "cleanup", "report")
+        assert report["duplicates"] == [{"text": "INV-00002", "keep": keep, "surplus": [surplus]}]
+        assert states(stage) == before
+        done(a, "cleanup", "V", apply=True, text="INV-00002", document=surplus)
+        assert done(a, "cleanup", "again")["duplicates"] == []
+        assert refused(a, "cleanup", "W", apply=True, text="INV-00002", document=keep) == "not_a_duplicate"
+        assert refused(a, "cleanup", "X", apply=True, text="INV-00002", document="nonsense") == "unknown_issued document"
+        assert [text for text, _, _ in states(stage)] == [text for text, _, _ in before]
+        assert spoken(stage, "N-IMMUT", "N-DURABLE", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.cleanup_renumbers", "mongo.cleanup_renumbers"])
+def test_a_cleanup_that_renumbers_changes_what_a_customer_holds(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        _, surplus = two_with_one_number(a)
+        done(a, "cleanup", "V", apply=True, text="INV-00002", document=surplus)
+        done(a, "create", "A", amount=100)
+        assert spoken(stage, "N-IMMUT", "N-UNIQ") == {"N-IMMUT", "N-UNIQ"}
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_two_cleanups_at_once_do_not_void_both_copies(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        first, second = two_with_one_number(a)
+        a.begins("cleanup", "V", until="copies_locked", **WHERE, apply=True, text="INV-00002", document=first)
+        b.begins("cleanup", "W", **WHERE, apply=True, text="INV-00002", document=second)
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "not_a_duplicate"
+        assert [status for text, status, _ in states(stage) if text == "INV-00002"].count("issued") == 1
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_the_cleanup_tool_only_reports_unless_it_is_told_to_apply(
+    database: Database, variant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [database.url, "--company", "acme", "--document-type", "invoice"]
+    with play(variant, database) as stage:
+        _, surplus = two_with_one_number(stage.actor())
+        before = states(stage)
+        assert clean_up(asked) == 1
+        assert "Nothing was changed." in capsys.readouterr().out
+        assert states(stage) == before
+        assert clean_up([*asked, "--apply"]) == 0
+        assert f"document {surplus} is void" in capsys.readouterr().out
+        assert clean_up(asked) == 0
+        assert capsys.readouterr().out == "No number is borne twice.\n"
