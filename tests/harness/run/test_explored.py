@@ -54,6 +54,14 @@ def explored(
     return explore(request, stores, **how)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("target", ["pg.balance_from_one_row"])
+def test_a_migration_is_played_to_its_end_whatever_a_client_may_make(stores: Stores, tmp_path: Path, target: str) -> None:
+    result = explored(stores, tmp_path, target, "migration_against_payments", orders=1, batch=7)
+    assert result.findings == []
+    assert result.verdict is Verdict.PASS
+    assert result.operations["ok"] >= 4  # two rounds of the migration, its verification, a payment
+
+
 @pytest.mark.parametrize(
     ("target", "scenario", "chosen", "spoke"),
     [
