@@ -91,7 +91,7 @@ def explore(
     """
     began = time.perf_counter()
     folder = RunFolder.make(request.out)
-    with _Scene(request, stores, folder) as scene:
+    with OpenedScene(request, stores, folder) as scene:
         piece = scene.piece(operations=operations)
         folder.write_json("run.json", {**asked(request, scene.description), "operations_per_client": operations})
         plan = ExplorePlan(
@@ -251,7 +251,7 @@ def replay(
     diverged: str | None = None
     findings: list[Finding] = []
     rows: list[dict[str, Any]] = []
-    with _Scene(request, stores, RunFolder.make(out)) as scene:
+    with OpenedScene(request, stores, RunFolder.make(out)) as scene:
         piece = scene.piece(operations=schedule.operations)
         piece.absent = frozenset(schedule.absent)
         plan = ExplorePlan(
@@ -271,7 +271,7 @@ def _that_allow(schedule: Schedule) -> FaultPlan:
     return FaultPlan(kinds=tuple(sorted(set(schedule.faults.values()))), most=len(schedule.faults))
 
 
-class _Scene:
+class OpenedScene:
     """A database with the target installed and the opening calls made."""
 
     def __init__(self, request: RunRequest, stores: Stores, folder: RunFolder) -> None:
@@ -285,7 +285,7 @@ class _Scene:
         self._folder = folder
         self.description = self._store.description
 
-    def __enter__(self) -> _Scene:
+    def __enter__(self) -> OpenedScene:
         try:
             self._request.target.install(self.database)
             self.opening = self._open()

@@ -1,6 +1,6 @@
 """Programs as values: which operations, by which clients, in one line of text.
 
-``approve:p0 | approve:p0 refund:p1`` is a program of two clients. Each word is a key of a world's menu; ``~`` behind a word marks an
+``approve:p0 | approve:p0 refund:p1`` is a program of two clients. A word is a key of a world's menu; ``~`` behind it marks an
 operation that is sent with the token that all ``~`` operations of that key share: the same request once more. A world is a scene
 that is small and rich in conflicts, with everything that can be done in it.
 """

@@ -159,6 +159,10 @@ class ExploreEngine:
         if self._control is not None:
             self._control.close()
 
+    def allow(self, faults: FaultPlan) -> None:
+        """Let these faults happen from the next interleaving on, instead of the plan's."""
+        self._stage.allow(faults)
+
     def _blocked(self, backends: Sequence[int]) -> Mapping[int, Sequence[int]]:
         if self._control is not None:
             return blocked_pids(self._control, backends)

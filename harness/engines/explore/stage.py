@@ -75,6 +75,10 @@ class Stage:
         if client in self._here:
             self.workers[client].kill()
 
+    def allow(self, faults: FaultPlan) -> None:
+        """Let these faults happen from the next interleaving on."""
+        self._ground.faults = faults
+
     def let_through(self, patterns: Sequence[str]) -> None:
         """Let statements that match one of these regular expressions pass: they are the application's own, not a client's."""
         self._ground.background = re.compile("|".join(f"(?:{p})" for p in patterns)) if patterns else None
