@@ -14,6 +14,11 @@ from scenarios.sales import PRICE, SALE_INVARIANTS, sell, stock
 INVOICE = {"document_type": "invoice"}
 
 
+def _without_progress(invariants: tuple[str, ...]) -> tuple[str, ...]:
+    """A program of a few operations may be refused as a whole: nothing follows from that."""
+    return tuple(i for i in invariants if i != "L-PROGRESS")
+
+
 def _create(scope: int, amount: int = 10_000) -> Call:
     return Call(f="create", token="", arguments={**place(scope, INVOICE), "at": when(INVOICE, 0), "amount": amount})
 
@@ -36,7 +41,7 @@ NUMBERING = World(
         Call(f="seed", token=f"seed-{n}", arguments={**place(n, INVOICE), "at": when(INVOICE, 0), "through": 3}) for n in (0, 1)
     ],
     menu={"create:c0": _create(0), "create:c1": _create(1), "create:new": _create(2), "create:c0:large": _create(0, 99_000)},
-    invariants=NUMBERING_INVARIANTS,
+    invariants=_without_progress(NUMBERING_INVARIANTS),
     policy="company-series",
     example="create:c0 | create:c0",
 )
@@ -64,7 +69,7 @@ PAYMENTS = World(
         "approve:p4": _on("approve", "p4"),
         "approve:p5": _on("approve", "p5"),
     },
-    invariants=PAYMENT_INVARIANTS,
+    invariants=_without_progress(PAYMENT_INVARIANTS),
     policy="unique",
     example="approve:p0 | approve:p0",
 )
@@ -82,7 +87,7 @@ ORDERS = World(
         "pay:o1": _on("pay_installment", "o1", amount=800_000),
         "cancel:o1": _on("cancel_order", "o1"),
     },
-    invariants=ORDER_INVARIANTS,
+    invariants=_without_progress(ORDER_INVARIANTS),
     policy="unique",
     example="pay:o0 | pay:o0",
 )
@@ -102,7 +107,7 @@ SALES = World(
         "sell:i1:c0": sell(1, "", customer="c0"),
         "sell:i1:c0:branch1": sell(1, "", customer="c0", branch="Branch1"),
     },
-    invariants=SALE_INVARIANTS,
+    invariants=_without_progress(SALE_INVARIANTS),
     policy="branch-daily",
     example="sell:i0 | sell:i0",
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.engines.explore.diagram import lanes
 from harness.engines.explore.moves import fault_plan
@@ -24,6 +24,9 @@ from harness.run.result import RunResult
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.stores.base import Database
+
+if TYPE_CHECKING:
+    from harness.run.program_search import ProgramsPassed
 
 HUNT_SECONDS = 10.0
 """To find an interleaving for a failure of stress."""
@@ -213,6 +216,87 @@ class Races:
         self._saved.forget(race)
         found.check()
         return found
+
+    def programs(
+        self,
+        *,
+        target: str,
+        world: str = "",
+        engine: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        policy: str | None = None,
+        clients: int = 3,
+        operations: int = 2,
+        faults: Sequence[str] = (),
+        examples: int = 50,
+        most: int = 20,
+        seed: int | None = None,
+    ) -> ProgramsPassed:
+        """Have Hypothesis draw programs, try each on the target, and shrink the one that breaks something.
+
+        Args:
+            target: name of the target.
+            world: what programs are made of; default: what fits the target.
+            engine: ``explore``, or ``stress`` for rounds on real processes; default: the marker's.
+            settings: the target's.
+            policy: instead of the world's.
+            clients: of a program, at most.
+            operations: of each client, at most.
+            faults: that the explorer may choose from, such as ``lose_reply``.
+            examples: programs that are drawn.
+            most: interleavings, or rounds, of one program.
+            seed: of what is drawn.
+
+        Raises:
+            RaceFound: a program broke an invariant; the message names the smallest one, and how often it failed.
+            UsageError: names that do not exist or do not fit.
+        """
+        __tracebackhide__ = True
+        from harness.run.program_search import ProgramsPassed, search_programs  # noqa: PLC0415 - Hypothesis takes long to load
+
+        drawn_from = self._defaults.seed if seed is None else seed
+        race = self._next()
+        found = search_programs(
+            target,
+            self._stores,
+            world=world,
+            engine=engine or self._defaults.engine,
+            chosen=dict(settings or {}),
+            policy=policy,
+            clients=clients,
+            operations=operations,
+            faults=faults,
+            examples=examples,
+            most=most,
+            drawn_from=drawn_from,
+            database=self._saved.folder_of(race),
+            out=self._out,
+        )
+        if isinstance(found, ProgramsPassed):
+            return found
+        request = build_request(
+            scenario=found.world,
+            target=target,
+            chosen={**(settings or {}), "program": str(found.plan)},
+            policy=policy,
+            clients=max(2, len(found.plan.clients)),
+            budget=self._defaults.budget,
+            seed=drawn_from,
+            out=self._out,
+            engine="explore",
+        )
+        shown = explored.explore(
+            request,
+            self._stores,
+            operations=found.plan.longest,
+            faults=fault_plan(found.plan.faults, 1),
+            most=max(HUNT_MOST, most),
+        )
+        one = _wrong(shown)
+        diagram = lanes(one.evidence["steps"], clients=request.clients, sentence=one.message) if one is not None else ""
+        token = one.schedule or "" if one is not None else ""
+        rate = f"{found.trial.rate}; {found.tried} programs were tried, first to fail: {found.first} ({found.first_trial.rate})"
+        raise RaceFound(f"{found.message}; {rate}", diagram=diagram, token=token, note=f"kept in {shown.folder}")
 
     def replay(self, token: str, *, times: int = 5, **code: Any) -> Repeated | Replay:
         """Repeat a schedule with the same clients, invariants and setup (a named scenario's schedule needs none of them).

@@ -48,6 +48,11 @@ class SavedSchedules:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
+    def folder_of(self, race: str) -> Path | None:
+        """Return a folder of the race's own, for whoever keeps more than a token."""
+        path = self._path(race)
+        return None if path is None else path.with_suffix(".programs")
+
     def _path(self, race: str) -> Path | None:
         if self._folder is None:
             return None

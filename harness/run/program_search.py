@@ -9,7 +9,7 @@ next time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,28 +89,17 @@ class _Seen:
     wanted: frozenset[str]
     answers: dict[Plan, Trial] = field(default_factory=dict)
     first: Plan | None = None
-    last: Plan | None = None
 
-    def attempt(self, plan: Plan) -> Trial:
+    def fails(self, plan: Plan) -> bool:
+        """Tell whether a program breaks what the first failing one broke: shrinking must not slip to something else."""
         if plan not in self.answers:
             self.answers[plan] = self.trials.attempt(plan)
         found = self.answers[plan]
-        if found.findings and (not self.wanted or found.invariant in self.wanted):
-            self.first = self.first or plan
-            self.last = plan
-            raise _broken(found.invariant)(str(plan))
-        return found
-
-
-class Broken(Exception):
-    """A program broke an invariant. Each invariant has a class of its own: Hypothesis does not shrink from one to another."""
-
-
-def _broken(invariant: str) -> type[Broken]:
-    return _CLASSES.setdefault(invariant, type(f"Broken_{invariant}", (Broken,), {}))
-
-
-_CLASSES: dict[str, type[Broken]] = {}
+        if not found.findings or (self.wanted and found.invariant not in self.wanted):
+            return False
+        if self.first is None:
+            self.first, self.wanted = plan, frozenset([found.invariant])
+        return True
 
 
 def world_for(target: str, name: str = "") -> World:
@@ -179,18 +168,17 @@ def search_programs(
     strategy = plans(list(found_world.menu), clients=clients, operations=operations, faults=faults if engine == "explore" else ())
     with _trials(engine, request, stores, most) as trials:
         seen = _Seen(trials, frozenset(wanted))
-        failed = _hypothesis(seen.attempt, strategy, examples=examples, drawn_from=drawn_from, database=database)
-        if not failed:
+        plan = _smallest(seen.fails, strategy, examples=examples, drawn_from=drawn_from, database=database)
+        if plan is None or seen.first is None:
             return ProgramsPassed(
                 world=found_world.name, tried=len(seen.answers), times=sum(t.times for t in seen.answers.values())
             )
-        assert seen.first is not None
-        assert seen.last is not None
-        trial = trials.rate(seen.last, max(most, 100)) if isinstance(trials, StressedTrials) else seen.answers[seen.last]
+        evidence = seen.answers[plan]
+        trial = trials.rate(plan, max(most, 100)) if isinstance(trials, StressedTrials) else evidence
         return ProgramFound(
             world=found_world.name,
-            plan=seen.last,
-            trial=trial if trial.findings else seen.answers[seen.last],
+            plan=plan,
+            trial=replace(trial, findings=trial.findings or evidence.findings),
             first=seen.first,
             first_trial=seen.answers[seen.first],
             tried=len(seen.answers),
@@ -204,29 +192,35 @@ def _trials(engine: str, request: RunRequest, stores: Stores, most: int) -> Expl
     return kind(request, stores, most=most)
 
 
-def _hypothesis(
-    attempt: Callable[[Plan], Any], strategy: st.SearchStrategy[Plan], *, examples: int, drawn_from: int, database: Path | None
-) -> bool:
-    """Run Hypothesis; tell whether something broke. The last failing program that it tried is the smallest."""
+def _smallest(
+    fails: Callable[[Plan], bool], strategy: st.SearchStrategy[Plan], *, examples: int, drawn_from: int, database: Path | None
+) -> Plan | None:
+    """Have Hypothesis look for the smallest program that fails; None if none does."""
     kept = DirectoryBasedExampleDatabase(database) if database is not None else None
+    smallest: list[Plan] = []
 
-    @seed(drawn_from)
-    @settings(
+    @settings(  # outermost: a seed alone would switch the database off
         max_examples=examples,
         database=kept,
         deadline=None,
-        derandomize=False,
         report_multiple_bugs=False,
         print_blob=False,
         phases=[Phase.reuse, Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
+    @seed(drawn_from)
     @given(strategy)
     def programs_hold(plan: Plan) -> None:
-        attempt(plan)
+        if fails(plan):
+            smallest[:] = [plan]
+            raise _FailsError
 
     try:
         programs_hold()
-    except Broken:
-        return True
-    return False
+    except _FailsError:
+        return smallest[0]
+    return None
+
+
+class _FailsError(Exception):
+    """Tells Hypothesis that a program fails."""
