@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from harness.stores.redaction import redact
 LABEL = "org.racegate.store"
 """On everything that racegate makes in the engine, with the token of the store that it belongs to."""
 
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = "0.0.0.0"
 
@@ -38,12 +40,13 @@ class Engine:
         os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # each store has a reaper of its own
         from docker.errors import DockerException  # noqa: PLC0415 - a quarter of a second, for those who use containers
         from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
-        from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
+        from testcontainers.core.docker_client import DockerClient, get_docker_host  # noqa: PLC0415
 
         testcontainers_config.ryuk_disabled = True
         try:
+            _knock(get_docker_host() or os.environ.get("DOCKER_HOST") or DEFAULT_HOST)
             self.client: Any = DockerClient().client
-        except DockerException as e:
+        except (DockerException, OSError) as e:
             raise EnvironmentProblem(f"Docker is missing or does not run ({reason(e)}); {_remedy(e)}") from e
         url = urlsplit(self.client.api.base_url)
         self.remote: str | None = None if url.scheme.startswith("http+") else url.hostname
@@ -115,9 +118,16 @@ def remove_labelled(client: Any, token: str) -> int:
     return found
 
 
+def _knock(host: str) -> None:
+    """Connect to the engine's socket once: the SDK leaves a socket open that it could not connect. Raises OSError."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(host.removeprefix("unix://"))
+
+
 def reason(error: BaseException) -> str:
     """Return why the engine failed, in few words: its explanation, or the innermost exception's."""
-    said = getattr(error, "explanation", None) or _innermost(str(error))
+    said = getattr(error, "explanation", None) or getattr(error, "strerror", None) or _innermost(str(error))
     return redact(" ".join(str(said).split()))[:240]
 
 
@@ -131,7 +141,8 @@ def explained(words: str) -> str:
 
 def _innermost(text: str) -> str:
     errors = re.findall(r"\w*Error\((?:\d+, )?'([^']+)'\)", text)
-    return errors[-1] if errors else text
+    numbered = re.findall(r"\[Errno -?\d+\] ([A-Za-z ]+)", text)
+    return (errors or numbered or [text])[-1]
 
 
 def _remedy(error: BaseException) -> str:
