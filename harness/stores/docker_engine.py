@@ -142,7 +142,8 @@ def explained(words: str) -> str:
 def _innermost(text: str) -> str:
     errors = re.findall(r"\w*Error\((?:\d+, )?'([^']+)'\)", text)
     numbered = re.findall(r"\[Errno -?\d+\] ([A-Za-z ]+)", text)
-    return (errors or numbered or [text])[-1]
+    found: list[str] = errors or numbered or [text]
+    return found[-1]
 
 
 def _remedy(error: BaseException) -> str:
