@@ -69,7 +69,10 @@ def read_history(path: Path, *, open_ends: bool = False) -> ReadHistory:
         return ReadHistory(history=_ours([path], open_ends), format=kind)
     operations = _READERS[kind](content, path)
     timed = b":time" in content if kind is HistoryFormat.JEPSEN_EDN else b'"time"' in content
-    return ReadHistory(history=_foreign(operations, open_ends), format=kind, timed=timed)
+    try:
+        return ReadHistory(history=_foreign(operations, open_ends), format=kind, timed=timed)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as e:
+        raise DamagedHistory(f"{path} is damaged: it holds a value that no operation has ({str(e).splitlines()[0]})") from e
 
 
 def write_history(history: History, path: Path, kind: HistoryFormat) -> None:

@@ -26,7 +26,7 @@ from harness.model.errors import DamagedHistory, EnvironmentProblem
 from harness.model.history import COLUMNS, History
 from harness.recording.format import COMPLETIONS, SCHEMA, ending
 
-BLOCK = 32 * 1024 * 1024
+BLOCK = 4 * 1024 * 1024
 """Bytes decoded at a time: bounds the memory of a large file."""
 
 _ERROR = pl.Struct(
@@ -83,10 +83,27 @@ def load(paths: Sequence[Path]) -> tuple[History, list[FileFacts]]:
         parts, fact = _load_file(path)
         frames.extend(parts)
         facts.append(fact)
+    del parts  # in_order gives back what it has put in order
     one_clock(facts)
-    merged = pl.concat(frames) if frames else pl.DataFrame(schema=dict(COLUMNS))
-    del frames
-    return History(merged.sort("invoked"), open_at=min(f.opened for f in facts)), facts
+    return History(in_order(frames), open_at=min(f.opened for f in facts)), facts
+
+
+def in_order(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return all operations in the order of their invocation, one column after the other: memory for one more, not for all.
+
+    The list is emptied.
+    """
+    merged = pl.concat(frames, rechunk=False) if frames else pl.DataFrame(schema=dict(COLUMNS))
+    frames.clear()
+    if merged["invoked"].is_sorted():
+        return merged.rechunk()
+    order = merged["invoked"].arg_sort()
+    columns = merged.get_columns()
+    del merged
+    ordered: list[pl.Series] = []
+    while columns:
+        ordered.append(columns.pop(0).gather(order))
+    return pl.DataFrame(ordered)
 
 
 def one_clock(facts: Sequence[FileFacts]) -> None:
@@ -304,29 +321,38 @@ def _operations(joined: pl.DataFrame) -> pl.DataFrame:
         return text.cast(pl.Int64(), strict=False)
 
     why = pl.col("why").struct
-    return joined.select(
-        process="process",
-        client="client",
-        f="f",
-        token="token",
-        invoked="time",
-        completed="completed",
-        outcome="outcome",
-        attempts=pl.col("tries").fill_null(1),
-        scope=either("scope"),
-        period=either("period"),
-        number=whole(pl.col("answer").struct.field("number")),
-        text=pl.col("answer").struct.field("text"),
-        subject=either("subject"),
-        amount=whole(either("amount")),
-        code=why.field("code"),
-        message=why.field("message"),
-        retryable=why.field("retryable"),
-        refusal=why.field("refusal"),
-        constraint=why.field("constraint"),
-        arguments="raw",
-        result=pl.when(pl.col("answer_raw") != "null").then(pl.col("answer_raw")),
-    ).cast(pl.Schema(COLUMNS))
+    return (
+        joined.select(
+            process="process",
+            client="client",
+            f="f",
+            token="token",
+            invoked="time",
+            completed="completed",
+            outcome="outcome",
+            attempts=pl.col("tries").fill_null(1),
+            scope=either("scope"),
+            period=either("period"),
+            number=whole(pl.col("answer").struct.field("number")),
+            text=pl.col("answer").struct.field("text"),
+            subject=either("subject"),
+            amount=whole(either("amount")),
+            code=why.field("code"),
+            message=why.field("message"),
+            retryable=why.field("retryable"),
+            refusal=why.field("refusal"),
+            constraint=why.field("constraint"),
+            arguments="raw",
+            result=pl.when(pl.col("answer_raw") != "null").then(pl.col("answer_raw")),
+        )
+        .cast(pl.Schema(COLUMNS))
+        .with_columns(_own(c) for c, kind in COLUMNS.items() if kind == pl.String())
+    )
+
+
+def _own(column: str) -> pl.Expr:
+    """Return a column of text in memory of its own: as a part of each line it would keep the whole of every line alive."""
+    return pl.concat_str(column, pl.lit("")).alias(column)
 
 
 def _damaged(path: Path, line: int, what: str) -> DamagedHistory:

@@ -30,16 +30,17 @@ def all_said() -> dict[str, list[dict[str, Any]]]:
 
 
 NEAR = HERE / "near.jsonl"
-"""What is said of the nearest neighbours of each case, a few at a time in one world, and a digest of the evidence."""
-WORLDS, EACH = 3, 5
+"""What is said of near neighbours of each case: several in one world, and one by one; and a digest of the evidence."""
+WORLDS = (5, 5, 1, 1, 1, 1)
+"""Neighbours in each world."""
 
 
 def near(case: Case) -> list[dict[str, Any]]:
     """Return what is said of worlds of near neighbours of a case."""
-    others = nearest(case, WORLDS * EACH)
+    others = iter(nearest(case, sum(WORLDS)))
     told = []
-    for at in range(WORLDS):
-        one, *more = others[at * EACH : (at + 1) * EACH]
+    for size in WORLDS:
+        one, *more = [next(others) for _ in range(size)]
         if not case.alone:
             one = together(
                 one, [renamed(o, "!~"[n % 2] * (n + 1), later=n * SECOND // 50, clients=50 * n) for n, o in enumerate(more)]
