@@ -159,6 +159,9 @@ def plan_of(request: RunRequest, options: LoadOptions, database: Database | None
     )
 
 
+EARLY = 0.9
+"""Share of the time that was asked for below which a run that was cut short proves less than was asked."""
+
 LIVE = ("p50", "p95", "p99", "rate")
 """Measurements that are there every second."""
 
@@ -257,6 +260,15 @@ def _unfinished(request: RunRequest, outcome: LoadOutcome) -> list[Finding]:
     lasts = [(at, answered) for at, answered in (final["last"] for final in outcome.finals) if at]
     if lasts and not max(lasts)[1]:
         findings.append(indeterminate("the last operation got no answer: the system may be gone", {"last": max(lasts)[0]}))
+    left = sum(final["unfinished"] for final in outcome.finals)
+    early = request.duration is not None and outcome.seconds < EARLY * request.duration
+    if early and left and not outcome.interrupted and not outcome.lost:
+        findings.append(
+            indeterminate(
+                f"the run ended after {outcome.seconds:.1f} of {request.duration:.1f} s, and {left} users had more to do",
+                {"seconds": outcome.seconds, "asked": request.duration, "users": left},
+            )
+        )
     if outcome.interrupted and request.duration is not None:
         findings.append(
             indeterminate(

@@ -75,6 +75,8 @@ class ArrivalUser(User):
             if self._state == LOCUST_STATE_STOPPING:
                 break
             self._arrive(intended)
+        else:
+            site.finished = site.seated
         self._pool.join(plan.grace)
         raise StopUser
 

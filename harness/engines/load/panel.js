@@ -60,13 +60,13 @@
       return figure;
     }
     const mostX = Math.max(...points.map((p) => p[0]), 1e-9), mostY = Math.max(...points.map((p) => p[1]), 1e-9) * 1.05;
-    const x = (value) => left + (value / mostX) * (width - left - 10);
+    const x = (value) => left + (value / mostX) * (width - left - 24);
     const y = (value) => height - bottom - (value / mostY) * (height - bottom - top);
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", style: "width:100%;max-width:900px;height:auto" });
     svg.append(drawn("title", {}, `${title}: ${lines.map((l) => l.label).join(", ")}`));
     for (let part = 0; part <= 4; part += 1) {
       const value = (mostY * part) / 4;
-      svg.append(drawn("line", { x1: left, x2: width - 10, y1: y(value), y2: y(value), stroke: "currentColor", opacity: 0.15 }));
+      svg.append(drawn("line", { x1: left, x2: width - 24, y1: y(value), y2: y(value), stroke: "currentColor", opacity: 0.15 }));
       svg.append(drawn("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end", "font-size": 11, fill: "currentColor" }, short(value)));
     }
     for (let part = 0; part <= 4; part += 1) {

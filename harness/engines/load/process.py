@@ -20,6 +20,7 @@ from typing import Any
 
 import gevent
 import gevent.event
+import locust.runners
 import psutil
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
@@ -39,6 +40,15 @@ PROGRESS = 0.5
 TICK = 0.05
 """Seconds between two looks at how late this process's timers are."""
 
+PATIENCE = 600
+"""Seconds for which Locust waits for a heartbeat; the parent sees at once when a process dies.
+
+Locust's own 3 s take a worker on a busy machine for missing, and give its users to others, while it is at work.
+"""
+
+SURE = 10
+"""Looks in a row at which nobody must be at work: a master hears of its workers' users with some delay."""
+
 LOOK = 0.1
 """Seconds between two looks at whether anybody is still at work."""
 
@@ -51,6 +61,7 @@ def main(descriptor: int, early: list[str]) -> int:
     """Play the part that comes over the channel; ``early`` names drivers that were imported before Locust."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which lets operations complete
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    locust.runners.HEARTBEAT_LIVENESS = locust.runners.MASTER_HEARTBEAT_TIMEOUT = PATIENCE
     channel = Channel.of_process(socket.socket(fileno=descriptor))
     try:
         sys.path[:] = channel.receive()
@@ -235,8 +246,10 @@ class Control(Actor):
             users = self.plan.locust_users(self.part.processes)
             self.runner.start(users, spawn_rate=max(self.plan.spawn_rate, users) if self.plan.arrivals else self.plan.spawn_rate)
             spawned.wait()
-            while self.runner.user_count:
+            idle = 0
+            while idle < (SURE if self.part.processes > 1 else 1):
                 gevent.sleep(LOOK)
+                idle = 0 if self.runner.user_count else idle + 1
         except gevent.Timeout as e:
             if e is not limit:
                 raise

@@ -82,6 +82,8 @@ class Site:
     troubles: list[str] = field(default_factory=list)
     stuck: list[tuple[int, float]] = field(default_factory=list)
     last: tuple[int, bool] = (0, False)
+    seated: int = 0
+    finished: int = 0
     _generations: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
@@ -101,6 +103,7 @@ class Site:
 
     def sit_down(self) -> Occupied:
         """Take a seat, not connected yet."""
+        self.seated += 1
         number, life = self._seats.take()
         seat = Seat(
             client=number,
@@ -180,5 +183,6 @@ class Site:
             "generator": self.generator.to_json(),
             "troubles": list(self.troubles),
             "last": list(self.last),
+            "unfinished": self.seated - self.finished,
             "stuck": [list(s) for s in self.stuck],
         }

@@ -66,6 +66,7 @@ class ScenarioUser(User):
     def operate(self) -> None:
         """Make the next call; leave when there is none."""
         if self._call is None or self._occupied is None or self._program is None or self.site.spent:
+            self.site.finished += 1
             raise StopUser
         try:
             if not connected(self.site, self._occupied, self.environment):
@@ -77,6 +78,7 @@ class ScenarioUser(User):
             if broke:
                 gevent.sleep(RECONNECT_PAUSE)
         except StopIteration:
+            self.site.finished += 1
             raise StopUser from None
         except Exception as e:  # noqa: BLE001 - as above
             self.give_up(e)

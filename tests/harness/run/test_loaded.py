@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from harness.model import Verdict
+from harness.engines.load.engine import LoadOutcome
+from harness.engines.load.measures import Counts, Generator
+from harness.model import FindingClass, Verdict
 from harness.recording.loader import load
 from harness.run.folder import RunFolder
-from harness.run.loaded import LoadOptions, run_load
+from harness.run.loaded import LoadOptions, raced, run_load
 from harness.run.request import build_request
 from harness.run.result import RunResult
 from harness.run.run_request import RunRequest
@@ -80,3 +82,26 @@ def test_nothing_sent_is_unknown(tmp_path: Path) -> None:
 
     assert result.verdict is Verdict.UNKNOWN
     assert result.facts["load"]["counts"]["unconnected"] > 0
+
+
+def outcome(**changes: Any) -> LoadOutcome:
+    counts = {**Counts().to_json(), "invoked": 5, "ok": 5}
+    final = {"counts": counts, "latencies": {}, "generator": Generator().to_json(), "last": [9, True], "unfinished": 0, **changes}
+    return LoadOutcome(seconds=1.0, finals=(final,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, []),
+        ({"unfinished": 2}, ["the run ended after 1.0 of 600.0 s, and 2 users had more to do"]),
+        ({"last": [9, False]}, ["the last operation got no answer: the system may be gone"]),
+    ],
+)
+def test_a_run_that_was_cut_short_or_went_unanswered_is_not_known(
+    changes: dict[str, Any], says: list[str], tmp_path: Path
+) -> None:
+    live = {"duplicates": 0, "gap_rate": 0.0}
+    found = raced(echoes(tmp_path, duration=600.0), LoadOptions(spawn_rate=1.0), outcome(**changes), live)
+
+    assert [(f.finding_class, f.message) for f in found.findings] == [(FindingClass.INDETERMINATE, text) for text in says]
