@@ -124,15 +124,15 @@ def _where(config: ServiceConfig, postgres: str | None, mongo: str | None) -> tu
     spec, kind = (postgres, StoreKind.POSTGRES) if postgres else (mongo, StoreKind.MONGO)
     if not spec:
         spec, kind = (store.postgres, StoreKind.POSTGRES) if store.postgres else (store.mongo, StoreKind.MONGO)
-    if not spec or "://" not in spec:
+    conceal(variables(spec))
+    url = str(with_environment(spec or "", f"--{kind}"))
+    if "://" not in url:
         raise UsageError("name the database that is to be looked at: --postgres URL or --mongo URL")
     reads_mongo = any(b.collection is not None for b in config.books.values())
     if config.books and reads_mongo != (kind is StoreKind.MONGO):
         raise UsageError(f"{config.file} reads its books from {'MongoDB' if reads_mongo else 'PostgreSQL'}; give its URL")
-    conceal(variables(spec))
-    url = with_environment(spec, f"--{kind}")
     conceal({"url": url})
-    return kind, str(url)
+    return kind, url
 
 
 def _moment(text: str) -> datetime.datetime:

@@ -28,8 +28,8 @@ RESULTS_SCHEMA = "racegate.results/1"
 
 
 def is_service(target: str | None, config: Path | None) -> bool:
-    """Tell whether the call is about somebody's own service."""
-    return config is not None or (target is not None and "://" in target)
+    """Tell whether the call is about somebody's own service: it names one, or nothing, and there is a racegate.toml here."""
+    return config is not None or ("://" in target if target is not None else Path(DEFAULT_FILE).is_file())
 
 
 def run_service(config: Path | None, *, url: str | None, scenario: str | None, json: str | None, asked: Mapping[str, Any]) -> int:
@@ -111,7 +111,7 @@ def _described(config: Path | None, url: str | None) -> ServiceConfig:
     path = config or Path(DEFAULT_FILE)
     if config is None and not path.exists():
         raise UsageError(
-            f"{url} is a service, and {DEFAULT_FILE} does not exist here; name its description with --config FILE "
+            f"{url or 'the target'} is a service, and {DEFAULT_FILE} is not here; name its description with --config FILE "
             "(racegate init proposes one)"
         )
     if url is not None and "://" in url:

@@ -18,7 +18,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {"encoding": ENCODINGS, "method": METH
 
 def config_schema() -> dict[str, Any]:
     """Return the schema (JSON Schema, draft 2020-12) of a configuration read as TOML."""
-    meanings = {f.name: f.metadata["about"] for f in fields(ServiceConfig) if "about" in f.metadata}
+    meanings = {"gate": "what racegate gate runs; see the gate's own page"} | {
+        f.name: f.metadata["about"] for f in fields(ServiceConfig) if "about" in f.metadata
+    }
     policy = {"oneOf": [{"type": "string", "examples": policy_names()}, {"type": "object"}]}
     books = {"type": "object", "properties": {t: _reference(BooksSection) for t in TABLES if t != "inexact"}}
     properties: dict[str, Any] = {
@@ -29,6 +31,7 @@ def config_schema() -> dict[str, Any]:
         "books": {**books, "additionalProperties": False},
         "policy": policy,
         "runs": {"type": "array", "items": _reference(RunSection)},
+        "gate": {"type": "object"},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

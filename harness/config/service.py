@@ -33,7 +33,7 @@ from harness.model.policy import Policy
 from harness.stores.redaction import conceal
 
 DEFAULT_FILE = "racegate.toml"
-SECTIONS = ("target", "login", "operations", "store", "books", "policy", "runs")
+SECTIONS = ("target", "login", "operations", "store", "books", "policy", "runs", "gate")
 ENCODINGS = ("json", "form")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

@@ -223,12 +223,12 @@ def _books(
 ) -> list[str]:
     """Propose the books into ``found`` and return the lines of the policy."""
     taken: set[str] = set()
+    absent: list[str] = []
     policy = ['policy = { name = "ours", continuity = "explained" }', ""]
     for canonical in COLUMN_WORDS:
         name, mapped = _best(canonical, tables, taken)
         if name is None:
-            if tables:
-                found.unsure.append(f"which table holds {canonical}, if any does: books.{canonical}")
+            absent.append(canonical)
             continue
         taken.add(name)
         notes: list[str] = []
@@ -245,6 +245,8 @@ def _books(
             *writer(name, mapped, tables[name], found, canonical),
             "",
         ]
+    if tables and absent:
+        found.unsure.append(f"which tables hold {', '.join(absent)}, if any do: [books.NAME]")
     if tables and not taken:
         found.unsure.append("any table of the books: no name is familiar")
     return policy

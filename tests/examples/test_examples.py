@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from harness.cli.main import main
 from harness.stores import Database
 from harness.stores.base import StoreKind
 
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NPM_LIMIT = 240
 
@@ -109,6 +112,38 @@ def check(example: Example, folder: Path, database: Database) -> None:
     assert (status, explored["verdict"], explored["schedules"]["coverage"]) == (0, "pass", "exhaustive"), explored["findings"]
 
 
+def commands(page: str) -> list[str]:
+    """Return what a tutorial has its reader type."""
+    text = (TUTORIALS / f"{page}.md").read_text()
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def follow(example: Example, folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what the example's tutorial says: the bug is found by each command before the fix is turned on, and by none after."""
+    configured(folder, example, database, fixed=False).replace(folder / "racegate.toml")
+    monkeypatch.chdir(folder)
+    fixed = False
+    seen: list[tuple[bool, str]] = []
+    for command in commands(example.name):
+        words = shlex.split(command)
+        if words[0] == "sed":
+            subprocess.run(words, check=True)
+            fixed = True
+        elif words[0] == "racegate":
+            status, result = outcome(folder, *words[1:])
+            found = {f["invariant"] for f in result["findings"]}
+            assert status == (0 if fixed else 1), (command, result["findings"])
+            assert fixed or example.breaks & found, command
+            seen.append((fixed, words[1]))
+            if words[1] == "explore":
+                assert result["schedules"]["diverged"] == 0
+                assert not fixed or result["schedules"]["coverage"] == "exhaustive"
+        else:
+            assert command == "npm install", command
+    assert seen == [(False, "run"), (False, "explore"), (True, "run"), (True, "explore")]
+
+
 def few(result: dict[str, Any]) -> str:
     """Return the setting that makes the scene small enough to be put back for every interleaving."""
     known = result["facts"]["scenario_settings"]
@@ -117,15 +152,17 @@ def few(result: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("example", NODE, ids=lambda e: e.name)
 def test_an_example_in_node_is_caught_and_its_fix_is_quiet(
-    example: Example, installed: Installed, request: pytest.FixtureRequest
+    example: Example, installed: Installed, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = installed(example.name)
     kind = StoreKind.MONGO if "mongo =" in (folder / "racegate.toml").read_text() else StoreKind.POSTGRES
-    check(example, folder, request.getfixturevalue(f"{kind.value}_database"))
+    follow(example, folder, request.getfixturevalue(f"{kind.value}_database"), monkeypatch)
 
 
-def test_the_example_in_django_is_caught_and_its_fix_is_quiet(installed: Installed, postgres_database: Database) -> None:
-    check(DJANGO, installed("django"), postgres_database)
+def test_the_example_in_django_is_caught_and_its_fix_is_quiet(
+    installed: Installed, postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow(DJANGO, installed("django"), postgres_database, monkeypatch)
 
 
 def test_the_reference_service_is_caught_and_its_fix_is_quiet(

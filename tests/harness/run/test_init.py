@@ -85,7 +85,7 @@ def test_a_shop_and_its_api_make_a_configuration_that_loads_and_audits(
     said = capsys.readouterr().err
     assert "could not guess what to send as kind: operations.create.body" in said
     assert "could not guess whether invoices.total_amount (numeric) is in major units" in said
-    assert "could not guess which table holds payments, if any does" in said
+    assert "could not guess which tables hold payments, terms, refunds" in said
     assert main(["audit", "--postgres", postgres_database.url, "--config", str(out)]) == 0
     assert main(["init", *words]) == 2, "a file that is there is not replaced"
 
