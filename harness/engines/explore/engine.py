@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from harness.engines.explore.bypass import Bypass, MongoBypass, PostgresBypass
-from harness.engines.explore.footprints import WORLD, Footprints, Schema, read_schema
+from harness.engines.explore.footprints import WORLD, Footprints, read_mongo_schema, read_schema, table_of
 from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
 from harness.engines.explore.piece import Ending, Piece
 from harness.engines.explore.play import Run
@@ -115,8 +115,8 @@ class ExploreEngine:
             self._bypass: Bypass = PostgresBypass(self._control, self._proxy, self._scene.backends)
         else:
             self._until_closed.enter_context(impatient())
-            schema = Schema()
             self._scene = MongoScene(plan.database, piece.queries)
+            schema = read_mongo_schema(self._scene.client[plan.database.name])
             self._bypass = MongoBypass(self._scene.client, self._proxy, plan.database.name)
         self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike, piece.here)
         self._stage.let_through(plan.background)
@@ -355,7 +355,7 @@ def _written(run: Run) -> frozenset[str] | None:
     if any(row.footprint.unknown for row in run.rows):
         return None
     names = frozenset[str]().union(*(row.footprint.writes | row.footprint.inserts for row in run.rows))
-    return None if WORLD in names else names
+    return None if WORLD in names else frozenset(table_of(name) for name in names)
 
 
 def _size(run: Run) -> tuple[int, int, int]:

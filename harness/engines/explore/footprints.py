@@ -10,26 +10,36 @@ concurrency (a plain read does not meet another's uncommitted write, only the co
   gives them as literals or parameters, and are taken to collide where it does not.
 - A commit or rollback stands for all that its transaction touched. Two commits do not meet.
 - Sequences and advisory locks act at once, not at commit. Unknown functions, triggers and DDL meet everything.
-- At REPEATABLE READ and above the first statement takes the snapshot, so every statement of such a transaction reads the world;
-  under SERIALIZABLE reads also meet writes.
+- At REPEATABLE READ, and in a MongoDB transaction, the first statement takes the snapshot: it reads the world, and those after
+  it read nothing new. Under SERIALIZABLE every statement reads the world, and reads also meet writes.
+- A row is told apart from its table's others where a statement names it by its whole primary key (``_id``), and changes nothing
+  that a unique index looks at.
 
-Weakness: the rows that a statement reads, updates or locks are not told apart, only tables. It costs executions, never bugs.
+Weakness: other rows that a statement reads, updates or locks are not told apart, only tables. It costs executions, never bugs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import sqlglot
+from bson import ObjectId
 from sqlglot import expressions as exp
 
 from harness.wire.base import Step, StepKind
 
 WORLD = "*"
 """A table name that stands for all of them."""
+
+ROW = "\0"
+"""Between a table's name and the key of one of its rows."""
+
+SNAPSHOT = frozenset({"(the transaction's snapshot)"})
+"""What is read by a statement that sees nothing new."""
 
 ANY = "*"
 """A key that collides with every other of its index."""
@@ -44,10 +54,10 @@ AT_ONCE = ("nextval", "setval", "pg_advisory", "pg_try_advisory")
 class Footprint:
     """What a step touches.
 
-    ``reads``, ``writes`` (row locks included) and ``inserts`` are tables. ``keys`` are what inserts put into unique indexes:
-    the index and the key, `ANY` where it is not known. ``at_once`` are resources that know no transaction. ``publishes``: what
-    is written is visible afterwards (a commit, or a statement that commits by itself). ``bare``: a commit or rollback, which
-    does nothing else.
+    ``reads``, ``writes`` (row locks included) and ``inserts`` are tables, or rows of them (table, `ROW`, key). ``keys`` are what
+    inserts put into unique indexes: the index and the key, `ANY` where it is not known. ``at_once`` are resources that know no
+    transaction. ``publishes``: what is written is visible afterwards (a commit, or a statement that commits by itself).
+    ``bare``: a commit or rollback, which does nothing else.
     """
 
     reads: frozenset[str] = frozenset()
@@ -103,7 +113,18 @@ def independent(one: Footprint, other: Footprint) -> bool:
 def _meet(some: frozenset[str], others: frozenset[str]) -> bool:
     if not some or not others:
         return False
-    return WORLD in some or WORLD in others or bool(some & others)
+    if WORLD in some or WORLD in others or some & others:
+        return True
+    return any(_holds(a, others) for a in some if ROW not in a) or any(_holds(b, some) for b in others if ROW not in b)
+
+
+def _holds(table: str, others: frozenset[str]) -> bool:
+    return any(other.startswith(table + ROW) for other in others)
+
+
+def table_of(name: str) -> str:
+    """Return the table of a footprint's table or row."""
+    return name.partition(ROW)[0]
 
 
 def _collide(some: frozenset[tuple[str, str]], others: frozenset[tuple[str, str]]) -> bool:
@@ -116,13 +137,18 @@ class Schema:
 
     ``unique`` are a table's unique indexes, name and columns (none for one over an expression); ``defaults`` the columns that
     are filled in where an insert leaves them out; ``triggered`` tables with triggers; ``parents`` those that foreign keys of a
-    table refer to.
+    table refer to. ``primary`` are the columns of the tables' primary keys. ``conditional`` are tables with a unique index over
+    some of their rows or over an expression: any change may make two rows collide. ``isolation`` is the level of transactions
+    that name none.
     """
 
     unique: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=dict)
     defaults: frozenset[tuple[str, str]] = frozenset()
     triggered: frozenset[str] = frozenset()
     parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    primary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    conditional: frozenset[str] = frozenset()
+    isolation: str = "read committed"
 
 
 def read_schema(connection: Any) -> Schema:
@@ -131,6 +157,21 @@ def read_schema(connection: Any) -> Schema:
     Names are in lower case, as those of statements are: of two that differ in nothing else, one stands for both.
     """
     unique: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+    primary: dict[str, tuple[str, ...]] = {}
+    for table, columns in connection.execute(
+        """
+        SELECT lower(c.relname), array(
+            SELECT lower(a.attname) FROM unnest(i.indkey) AS k
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k ORDER BY k)
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE i.indisprimary AND c.relnamespace <> 'pg_catalog'::regnamespace
+        """
+    ).fetchall():
+        primary[table] = tuple(columns)
+    conditional = connection.execute(
+        "SELECT lower(c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
+        " WHERE i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL) OR i.indisexclusion"
+    ).fetchall()
     for table, index, columns in connection.execute(
         """
         SELECT lower(c.relname), i.indexrelid::regclass::text,
@@ -163,7 +204,18 @@ def read_schema(connection: Any) -> Schema:
         defaults=frozenset((table, column) for table, column in defaults),
         triggered=frozenset(name for (name,) in triggered),
         parents=parents,
+        primary=primary,
+        conditional=frozenset(name for (name,) in conditional),
+        isolation=connection.execute("SHOW default_transaction_isolation").fetchone()[0],
     )
+
+
+def read_mongo_schema(database: Any) -> Schema:
+    """Read from MongoDB which collections have a unique index other than that of ``_id``."""
+    conditional = {
+        name for name in database.list_collection_names() if any(index.get("unique") for index in database[name].list_indexes())
+    }
+    return Schema(conditional=frozenset(conditional))
 
 
 @lru_cache(maxsize=4096)
@@ -178,16 +230,20 @@ class Footprints:
         self._schema = schema
         self._held: dict[int, Footprint] = {}
         self._level: dict[int, str] = {}
+        self._snapshot: set[int] = set()
+        """Clients whose transaction has its snapshot."""
 
     def reset(self) -> None:
         """Forget all transactions."""
         self._held.clear()
         self._level.clear()
+        self._snapshot.clear()
 
     def forget(self, client: int) -> None:
         """Note that the client's transaction was undone."""
         self._held.pop(client, None)
         self._level.pop(client, None)
+        self._snapshot.discard(client)
 
     def undone(self, client: int) -> Footprint:
         """Return what the end of the client's transaction, if it has one, would touch."""
@@ -203,10 +259,14 @@ class Footprints:
         if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
             return self.undone(client)
         touched = _of_sql(step.text, step.parameters, self._schema)
-        level = self._level.get(client, "")
+        level = self._level.get(client) or self._schema.isolation
         in_transaction = step.status == "T"
-        if in_transaction and level in ("repeatable read", "serializable"):
-            touched = touched | Footprint(reads=frozenset({WORLD}), serializable=level == "serializable")
+        if in_transaction and _sets(step.text):
+            return touched
+        if in_transaction and level == "serializable":
+            touched = touched | Footprint(reads=frozenset({WORLD}), serializable=True)
+        elif in_transaction and level == "repeatable read":
+            touched = replace(touched, reads=SNAPSHOT if client in self._snapshot else frozenset({WORLD}))
         return touched if in_transaction else _published(touched)
 
     def did(self, client: int, step: Step, footprint: Footprint) -> None:
@@ -215,9 +275,11 @@ class Footprints:
             self._level[client] = _level_of(step.text)
             self._held[client] = NOTHING
         elif footprint.publishes:
-            self._held.pop(client, None)
-            self._level.pop(client, None)
+            self.forget(client)
+        elif _sets(step.text):
+            self._level[client] = _level_of(step.text) or self._level.get(client, "")
         else:
+            self._snapshot.add(client)
             self._held[client] = self._held.get(client, NOTHING) | footprint
 
     def _of_command(self, client: int, step: Step) -> Footprint:
@@ -225,20 +287,47 @@ class Footprints:
         name = next(iter(body), "")
         if name in ("commitTransaction", "abortTransaction"):
             return self.undone(client)
-        table = frozenset({str(body.get(name))})
         in_transaction = "autocommit" in body
+        table = frozenset(_rows_of(name, body, self._schema))
+        reads = (frozenset({WORLD}) if body.get("startTransaction") else SNAPSHOT) if in_transaction else table
         if name in ("find", "aggregate", "count", "distinct"):
-            touched = Footprint(reads=frozenset({WORLD}) if in_transaction else table)
+            touched = Footprint(reads=reads)
         elif name in ("insert", "update", "delete", "findAndModify", "findandmodify"):
-            touched = Footprint(reads=frozenset({WORLD}) if in_transaction else table, writes=table)
+            touched = Footprint(reads=reads, writes=table)
         else:
             return UNKNOWN
         return touched if in_transaction else replace(touched, publishes=True)
 
 
+def _rows_of(name: str, body: Mapping[str, Any], schema: Schema) -> list[str]:
+    """Return the documents that a command names by their ``_id`` and nothing else, or its whole collection."""
+    collection = str(body.get(name))
+    if name in ("find", "count"):
+        queries = [body.get("filter") or body.get("query")]
+    elif name in ("findAndModify", "findandmodify"):
+        queries = [body.get("query")]
+    elif name in ("update", "delete"):
+        queries = [change.get("q") for change in body.get(f"{name}s") or () if isinstance(change, Mapping)]
+    else:
+        return [collection]
+    changes = name not in ("find", "count")
+    ids = [query.get("_id") if isinstance(query, Mapping) else None for query in queries]
+    if not ids or any(not isinstance(i, str | int | ObjectId) for i in ids) or (changes and collection in schema.conditional):
+        return [collection]
+    return [f"{collection}{ROW}{_same(str(i))}" for i in ids]
+
+
 def _level_of(text: str) -> str:
+    """Return the isolation level that a statement names, or nothing."""
     lower = text.lower()
-    return next((level for level in ("serializable", "repeatable read") if level in lower), "read committed")
+    return next(
+        (level for level in ("serializable", "repeatable read", "read committed", "read uncommitted") if level in lower), ""
+    )
+
+
+def _sets(text: str) -> bool:
+    """Tell whether a statement touches nothing and takes no snapshot either."""
+    return text.lstrip().lower().startswith(("savepoint", "release", "rollback to", "set ", "show "))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +338,9 @@ class _Statement:
     keys: tuple[tuple[str, tuple[int | str | None, ...]], ...] = ()
     """Indexes, and for each column the number of a parameter (from 0), a literal, or None where it is not known."""
 
+    row: tuple[str, tuple[int | str | None, ...]] | None = None
+    """The table of which one row is named by its primary key, and where the key comes from."""
+
 
 _CACHE: dict[tuple[str, int], _Statement] = {}
 
@@ -258,33 +350,74 @@ def _of_sql(text: str, parameters: Sequence[Any], schema: Schema) -> Footprint:
     if cached not in _CACHE:
         _CACHE[cached] = _parsed(text, schema)
     statement = _CACHE[cached]
-    if not statement.keys:
-        return statement.touched
-    return replace(statement.touched, keys=frozenset((i, _key(sources, parameters)) for i, sources in statement.keys))
+    touched = statement.touched
+    if statement.keys:
+        touched = replace(touched, keys=frozenset((i, _key(sources, parameters)) for i, sources in statement.keys))
+    if statement.row is not None and (values := _values(statement.row[1], parameters)) is not None:
+        name = statement.row[0]
+        row = name + ROW + repr([_same(value) for value in values])
+        return replace(touched, reads=_with_row(touched.reads, name, row), writes=_with_row(touched.writes, name, row))
+    return touched
+
+
+def _with_row(names: frozenset[str], table: str, row: str) -> frozenset[str]:
+    return frozenset(row if name == table else name for name in names)
+
+
+def _same(key: str) -> str:
+    """Return a key in a form in which keys that the store takes for one are one. Others may fall together: that is harmless."""
+    with suppress(ValueError):
+        return repr(float(key))
+    return key.strip().casefold()
 
 
 def _key(sources: Sequence[int | str | None], parameters: Sequence[Any]) -> str:
+    return repr(values) if (values := _values(sources, parameters)) else ANY
+
+
+def _values(sources: Sequence[int | str | None], parameters: Sequence[Any]) -> list[str] | None:
+    """Return what the sources stand for, or None if one of them is not known."""
     values: list[str] = []
     for source in sources:
         if isinstance(source, str):
             values.append(source)
         elif source is None or source >= len(parameters) or isinstance(parameters[source], bytes):
-            return ANY
+            return None
         else:
             values.append(str(parameters[source]))
-    return repr(values) if values else ANY
+    return values
 
 
 def _parsed(text: str, schema: Schema) -> _Statement:
-    lower = text.strip().lower()
-    if lower.startswith(("savepoint", "release", "rollback to", "set ", "show ")):
+    if _sets(text):
         return _Statement(touched=NOTHING)
     tree = _tree(text)
     if tree is None:
         return _Statement(touched=UNKNOWN)
     touched = _touched(tree, schema)
     keys = [key for node in tree.find_all(exp.Insert) for key in _sources(node, schema)] if not touched.unknown else []
-    return _Statement(touched=touched, keys=tuple(keys))
+    return _Statement(touched=touched, keys=tuple(keys), row=None if touched.unknown else _row(tree, schema))
+
+
+def _row(tree: exp.Expression, schema: Schema) -> tuple[str, tuple[int | str | None, ...]] | None:
+    """Return the one row that a statement on one table names by its whole primary key, if it certainly meets no other."""
+    tables = list(tree.find_all(exp.Table))
+    where = tree.args.get("where")
+    if not isinstance(tree, exp.Select | exp.Update | exp.Delete) or len(tables) != 1 or where is None:
+        return None
+    name = tables[0].name.lower()
+    primary = schema.primary.get(name, ())
+    if isinstance(tree, exp.Update):
+        looked_at = {column for _, columns in schema.unique.get(name, ()) for column in columns} | set(primary)
+        if name in schema.conditional or looked_at & {change.this.name.lower() for change in tree.expressions}:
+            return None
+    named: dict[str, int | str | None] = {}
+    for condition in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
+        if isinstance(condition, exp.EQ) and isinstance(condition.this, exp.Column):
+            named[condition.this.name.lower()] = _source(condition.expression)
+    if not primary or any(named.get(column) in (None, _NULL) for column in primary):
+        return None
+    return name, tuple(named[column] for column in primary)
 
 
 def _touched(tree: exp.Expression, schema: Schema) -> Footprint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ SCHEMA = Schema(
     defaults=frozenset({("documents", "number")}),
     triggered=frozenset({"watched"}),
     parents={"payments": frozenset({"accounts"})},
+    primary={"terms": ("account", "position"), "documents": ("id",), "expressed": ("id",)},
+    conditional=frozenset({"expressed"}),
 )
 INSERT = "INSERT INTO documents (scope, number, token) VALUES ($1, $2, $3)"
 
@@ -98,3 +101,83 @@ def test_what_was_undone_is_forgotten() -> None:
     footprints.forget(0)
 
     assert independent(footprints.of(0, step("COMMIT")), footprints.of(1, step("SELECT n FROM counters")))
+
+
+TERM = "UPDATE terms SET balance = balance - $3 WHERE account = $1 AND position = $2"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (step(TERM, "a0", 1, 100), step(TERM, "a0", 2, 100), True),
+        (step(TERM, "a0", 1, 100), step(TERM, "a0", 1, 200), False),
+        (step(TERM, "a0", 1, 100), step(TERM, "A0 ", "1.0", 200), False),
+        (step(TERM, "a0", b"\x01", 100), step(TERM, "a0", 2, 100), False),
+        (step(TERM, "a0", 1, 100), step("UPDATE terms SET balance = 0"), False),
+        (step(TERM, "a0", 1, 100), step("UPDATE terms SET balance = 0 WHERE account = 'a1'"), False),
+        (step(TERM, "a0", 1, 100), step("UPDATE terms SET balance = 0 WHERE account = 'a1' AND position = 2"), True),
+        (step(TERM, "a0", 1, 100), step("UPDATE terms SET balance = 0 WHERE account = 'a1' OR position = 2"), False),
+        (step(TERM, "a0", 1, 100), step("SELECT 1 FROM terms WHERE account = 'a0' AND position = 2 FOR UPDATE"), True),
+        (step(TERM, "a0", 1, 100), step("SELECT 1 FROM terms WHERE account = 'a0' AND position = 1 FOR UPDATE"), False),
+        (step(TERM, "a0", 1, 100), step("INSERT INTO terms (account, position) VALUES ('a9', 9)"), False),
+        (step("UPDATE documents SET amount = 1 WHERE id = 1"), step("UPDATE documents SET amount = 1 WHERE id = 2"), True),
+        (step("UPDATE documents SET number = 1 WHERE id = 1"), step("UPDATE documents SET number = 1 WHERE id = 2"), False),
+        (step("UPDATE expressed SET name = 'a' WHERE id = 1"), step("UPDATE expressed SET name = 'A' WHERE id = 2"), False),
+    ],
+)
+def test_rows_are_told_apart_where_they_are_named_by_their_whole_key(one: Step, other: Step, expected: bool) -> None:
+    assert swappable(one, other) is expected
+    assert swappable(other, one) is expected
+
+
+def test_the_first_statement_of_a_repeatable_read_takes_the_snapshot_and_the_next_sees_nothing_new() -> None:
+    footprints = Footprints(SCHEMA)
+    published = footprints.of(1, step(INSERT, "a", 1, "t1", status=Status.IDLE))
+    read = step("SELECT count(*) FROM documents")
+    met = []
+    for one in (step("BEGIN ISOLATION LEVEL REPEATABLE READ"), step("SET LOCAL lock_timeout = 1"), step("SELECT 1"), read):
+        met.append(not independent(footprints.of(0, one), published))
+        footprints.did(0, one, footprints.of(0, one))
+
+    assert met == [False, False, True, False]
+    assert not independent(footprints.of(0, step(INSERT, "a", 1, "t2")), published), "its insert still collides"
+
+
+def test_a_level_that_is_set_after_the_beginning_counts() -> None:
+    footprints = Footprints(SCHEMA)
+    for one in (step("BEGIN"), step("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")):
+        footprints.did(0, one, footprints.of(0, one))
+
+    assert footprints.of(0, step("SELECT 1 FROM terms")).serializable
+
+
+def command(name: str, collection: str, /, **body: Any) -> Step:
+    return replace(step(name, status=Status.IDLE), body={name: collection, **body})
+
+
+def changed(collection: str, query: dict[str, Any]) -> Step:
+    return command("findAndModify", collection, query=query, update={"$inc": {"n": 1}})
+
+
+IN_TRANSACTION = {"autocommit": False}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (changed("terms", {"_id": "a0/1"}), changed("terms", {"_id": "a0/2"}), True),
+        (changed("terms", {"_id": "a0/1"}), changed("terms", {"_id": "a0/1", "n": 3}), False),
+        (changed("terms", {"_id": {"$ne": "a0/1"}}), changed("terms", {"_id": "a0/2"}), False),
+        (changed("terms", {"_id": "a0/1"}), changed("terms", {}), False),
+        (changed("terms", {"_id": "a0/1"}), command("insert", "terms", documents=[{"_id": "a0/3"}]), False),
+        (changed("expressed", {"_id": 1}), changed("expressed", {"_id": 2}), False),
+        (command("find", "terms", filter={"_id": "a0/1"}), changed("terms", {"_id": "a0/2"}), True),
+        (command("find", "terms", filter={"_id": "a0/1"}), changed("terms", {"_id": "a0/1"}), False),
+        (command("find", "terms", filter={}, startTransaction=True, **IN_TRANSACTION), changed("other", {"_id": 1}), False),
+        (command("find", "terms", filter={}, **IN_TRANSACTION), changed("terms", {"_id": 1}), True),
+    ],
+)
+def test_documents_are_told_apart_by_their_ids(one: Step, other: Step, expected: bool) -> None:
+    footprints = Footprints(SCHEMA)
+
+    assert independent(footprints.of(0, one), footprints.of(1, other)) is expected
