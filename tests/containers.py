@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from harness.model import EnvironmentProblem
-from harness.stores import StoreKind, StoreOptions
+from harness.stores import StoreKind
 from harness.stores.docker_engine import Engine
 from harness.stores.images import candidates
 
@@ -21,7 +21,7 @@ def missing() -> str | None:
         return str(e)
     try:
         for kind in StoreKind:
-            if engine.present(candidates(kind, "", StoreOptions())) is None:
+            if engine.present(candidates(kind, "")) is None:
                 return f"no image for {kind} containers; make images builds one"
     finally:
         engine.close()

@@ -72,8 +72,8 @@ class OperationSection:
 class StoreSection:
     """The service's database. The service writes to it, so its owner repeats its name in ``disposable``."""
 
-    postgres: str | None = about("embedded, container, or the URL of the service's PostgreSQL database", None)
-    mongo: str | None = about("embedded, container, or the URL of the service's MongoDB database", None)
+    postgres: str | None = about("embedded, container, container:IMAGE, or the URL of the service's PostgreSQL database", None)
+    mongo: str | None = about("embedded, container, container:IMAGE, or the URL of the service's MongoDB database", None)
     disposable: str | None = about("the database's name repeated: yes, it may be written to and put back", None)
 
 

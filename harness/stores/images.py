@@ -1,8 +1,8 @@
 """Which image a container store is made of.
 
-In this order: the one that ``--postgres container:IMAGE`` or ``--mongo container:IMAGE`` names, the one of the configuration,
-the one of the environment (``RACEGATE_POSTGRES_IMAGE``, ``RACEGATE_MONGO_IMAGE``), the official image of the default if it is
-there, the image that ``make images`` built on this machine if it is there, and the official one from its registry.
+In this order: the one that the option or the configuration names (``container:IMAGE``), the one of the environment
+(``RACEGATE_POSTGRES_IMAGE``, ``RACEGATE_MONGO_IMAGE``), the official image of the default if it is there, the image that
+``make images`` built on this machine if it is there, and the official one from its registry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 
 from harness.stores.base import StoreKind
-from harness.stores.options import StoreOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +39,13 @@ DEFAULTS = {
 }
 
 
-def candidates(kind: StoreKind, image: str, options: StoreOptions) -> list[str]:
+def candidates(kind: StoreKind, image: str) -> list[str]:
     """Return the images to look for on this machine, best first; the first is the one to pull when none is there.
 
     Args:
         kind: PostgreSQL or MongoDB.
         image: what ``container:IMAGE`` names, or nothing.
-        options: what the configuration names.
     """
     default = DEFAULTS[kind]
-    configured = options.postgres_image if kind is StoreKind.POSTGRES else options.mongo_image
-    chosen = image or configured or os.environ.get(default.variable)
+    chosen = image or os.environ.get(default.variable)
     return [chosen] if chosen else [default.official, default.local]

@@ -28,7 +28,7 @@ def open_store(kind: StoreKind, spec: str, options: StoreOptions) -> Store:
     if asked.place == "embedded":
         return _embedded(kind, chosen)
     if asked.place == "container":
-        return _container(kind, chosen, candidates(kind, asked.image, chosen))
+        return _container(kind, chosen, candidates(kind, asked.image))
     from harness.stores.url import UrlMongo, UrlPostgres  # noqa: PLC0415
 
     return UrlPostgres(spec, chosen) if kind is StoreKind.POSTGRES else UrlMongo(spec, chosen)

@@ -12,8 +12,7 @@ class StoreOptions:
 
     ``connections`` is how many clients may be connected at once; ``fsync`` makes PostgreSQL survive a crash of the machine
     (slower); ``disposable`` is the name of the database in a URL, repeated by its owner; ``folder`` is where logs of a
-    server that failed are kept; ``nodes`` is how many a MongoDB replica set has; the images, None for the default, are for the
-    container store.
+    server that failed are kept; ``nodes`` is how many a MongoDB replica set has.
     """
 
     connections: int = 100
@@ -21,5 +20,3 @@ class StoreOptions:
     nodes: int = 1
     disposable: str | None = None
     folder: Path | None = None
-    postgres_image: str | None = None
-    mongo_image: str | None = None

@@ -15,6 +15,8 @@ import pymongo
 import pytest
 
 from harness.model import EnvironmentProblem
+from harness.run.cases import cases, run_cases
+from harness.run.stores import Stores
 from harness.stores import Database, StoreKind, StoreOptions, open_store
 from harness.stores.docker_engine import LABEL, Engine
 from harness.stores.images import DEFAULTS, candidates
@@ -171,17 +173,33 @@ def test_without_docker_one_line_says_what_to_do(kind: StoreKind, monkeypatch: p
     assert "\n" not in str(caught.value)
 
 
-def test_the_option_names_the_image_before_configuration_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_option_names_the_image_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, default = StoreKind.MONGO, DEFAULTS[StoreKind.MONGO]
-    assert candidates(kind, "", StoreOptions()) == [default.official, default.local]
+    assert candidates(kind, "") == [default.official, default.local]
     monkeypatch.setenv(default.variable, "mongo:from-the-environment")
-    assert candidates(kind, "", StoreOptions()) == ["mongo:from-the-environment"]
-    assert candidates(kind, "", StoreOptions(mongo_image="mongo:configured")) == ["mongo:configured"]
-    assert candidates(kind, "host:5000/mongo:7", StoreOptions(mongo_image="mongo:x")) == ["host:5000/mongo:7"]
+    assert candidates(kind, "") == ["mongo:from-the-environment"]
+    assert candidates(kind, "host:5000/mongo:7") == ["host:5000/mongo:7"]
 
 
 def test_every_default_is_pinned_by_its_digest() -> None:
     assert all("@sha256:" in default.official for default in DEFAULTS.values())
+
+
+CASES = ("N01-pg", "N01-pg-indexed", "N04-twin", "N06-mongo", "OK-pg-counter_row-creates_with_rollback", "P06", "S05", "N45")
+
+
+@needs_docker
+def test_the_same_cases_pass_and_fail_on_containers_as_on_embedded_servers(tmp_path: Path) -> None:
+    chosen = [(case, 1) for case in cases() if case.id in CASES]
+    observed = []
+    for spec in ("embedded", "container"):
+        with Stores(dict.fromkeys(StoreKind, spec), StoreOptions(connections=60)) as stores:
+            results = list(run_cases(chosen, stores, out=tmp_path, jobs=2))
+        assert {spec in str(r.result.facts["store"]) for r in results} == {True}
+        observed.append([(r.case.id, str(r.result.verdict), r.met) for r in results])
+
+    assert observed[0] == observed[1]
+    assert all(met for _, _, met in observed[0])
 
 
 @needs_docker

@@ -251,6 +251,27 @@ def test_a_server_that_dies_at_the_start_leaves_its_last_words(monkeypatch: pyte
         open_store(StoreKind.POSTGRES, "embedded", StoreOptions())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_disk_that_is_full_while_a_server_is_prepared_is_told_in_one_line(shelf: Path) -> None:
+    opening = """
+from harness.stores import StoreKind, StoreOptions, open_store
+from harness.stores.embedded_postgres import _template, postgres_binaries
+_template(postgres_binaries())  # there is room for the template, and for no copy of it
+open_store(StoreKind.POSTGRES, "embedded", StoreOptions())
+"""
+    mount = f"mount -t tmpfs -o size=60m,mode=755 none {shelf} && exec env TMPDIR={shelf}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f'{mount} "$@"', "sh", sys.executable, "-c", opening],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    last = done.stderr.splitlines()[-1]
+    assert "EnvironmentProblem: cannot copy a fresh cluster to " in last
+    assert last.endswith(": No space left on device; free some space or set TMPDIR elsewhere")
+
+
 def test_a_platform_without_binaries_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.stores import embedded_mongo, embedded_postgres
 
