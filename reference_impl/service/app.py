@@ -51,6 +51,7 @@ def build_app(variant: Variant, settings: Mapping[str, Any], url: str, connectio
         version="1",
         docs_url=None,  # its page loads script from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         responses={
             status: {"description": told, "content": {MEDIA_TYPE: {"schema": SCHEMA}}} for status, told in MEANINGS.items()
