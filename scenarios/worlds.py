@@ -44,6 +44,7 @@ NUMBERING = World(
     invariants=_without_progress(NUMBERING_INVARIANTS),
     policy="company-series",
     example="create:c0 | create:c0",
+    scopes=(("create:c0", "create:c0:large"), ("create:new",), ("create:c0", "create:c1", "create:new")),
 )
 
 PAYMENTS = World(
@@ -72,6 +73,11 @@ PAYMENTS = World(
     invariants=_without_progress(PAYMENT_INVARIANTS),
     policy="unique",
     example="approve:p0 | approve:p0",
+    scopes=(
+        ("approve:p0", "reject:p0", "cancel:p0"),
+        ("submit:p4", "submit:p5", "approve:p4", "approve:p5"),
+        ("refund:p1", "refund:p1:part", "approve:p3"),
+    ),
 )
 
 ORDERS = World(
@@ -90,6 +96,7 @@ ORDERS = World(
     invariants=_without_progress(ORDER_INVARIANTS),
     policy="unique",
     example="pay:o0 | pay:o0",
+    scopes=(("pay:o0", "pay:o0:small", "discount:o0", "repair:o0"), ("pay:o1", "cancel:o1")),
 )
 
 SALES = World(
@@ -110,6 +117,7 @@ SALES = World(
     invariants=_without_progress(SALE_INVARIANTS),
     policy="branch-daily",
     example="sell:i0 | sell:i0",
+    scopes=(("sell:i0", "sell:i1"), ("sell:i1:c0", "sell:i1:c0:branch1")),
 )
 
 SCENARIOS = (NUMBERING, PAYMENTS, ORDERS, SALES)

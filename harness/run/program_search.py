@@ -31,12 +31,16 @@ FAULTS = ("lose_reply", "kill_client")
 
 
 def plans(
-    menu: Sequence[str], *, clients: int = MOST_CLIENTS, operations: int = MOST_OPERATIONS, faults: Sequence[str] = ()
+    scopes: Sequence[Sequence[str]],
+    *,
+    clients: int = MOST_CLIENTS,
+    operations: int = MOST_OPERATIONS,
+    faults: Sequence[str] = (),
 ) -> st.SearchStrategy[Plan]:
-    """Return the strategy of all programs over a menu. They shrink to fewer clients and operations, and to no faults.
+    """Return the strategy of all programs over a world's keys. They shrink to fewer clients and operations, and to no faults.
 
     Args:
-        menu: the keys; those that come first are what others shrink to.
+        scopes: keys of operations that meet; those that come first are what others shrink to.
         clients: at most.
         operations: of each client, at most.
         faults: those that may be allowed.
@@ -44,8 +48,9 @@ def plans(
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Plan:
-        # Few things at a time: operations that have nothing to do with one another do not race.
-        some = draw(st.lists(st.sampled_from(list(menu)), min_size=1, max_size=3, unique=True))
+        # One scope or two at a time: operations that have nothing to do with one another do not race.
+        chosen = draw(st.lists(st.sampled_from([tuple(scope) for scope in scopes]), min_size=1, max_size=2, unique=True))
+        some = list(dict.fromkeys(key for scope in chosen for key in scope))
         step = st.builds(Step, st.sampled_from(some), st.sampled_from([False, False, False, True]))
         steps = st.lists(step, min_size=1, max_size=operations).map(tuple)
         doing = draw(st.lists(steps, min_size=1, max_size=clients))
@@ -165,7 +170,7 @@ def search_programs(
     request = build_request(
         scenario=found_world.name, target=target, chosen=chosen, policy=policy, clients=clients, seed=drawn_from, out=out
     )
-    strategy = plans(list(found_world.menu), clients=clients, operations=operations, faults=faults if engine == "explore" else ())
+    strategy = plans(found_world.scopes, clients=clients, operations=operations, faults=faults if engine == "explore" else ())
     with _trials(engine, request, stores, most) as trials:
         seen = _Seen(trials, frozenset(wanted))
         plan = _smallest(seen.fails, strategy, examples=examples, drawn_from=drawn_from, database=database)

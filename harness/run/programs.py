@@ -72,7 +72,8 @@ def _step(word: str, known: Sequence[str]) -> Step:
 class World:
     """A scenario whose clients do what the setting ``program`` says.
 
-    ``menu`` holds the operations by key; their tokens are made when the program is. ``scene`` is what is there before.
+    ``menu`` holds the operations by key; their tokens are made when the program is. ``scene`` is what is there before. ``scopes``
+    are the keys of operations that meet: on one series of numbers, one payment, one order.
     """
 
     name: str
@@ -83,9 +84,11 @@ class World:
     invariants: tuple[str, ...]
     policy: str
     example: str
+    scopes: Sequence[Sequence[str]] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scopes", self.scopes or (tuple(self.menu),))
         keys = ", ".join(self.menu)
         help = f"what each client does, separated by {BETWEEN_CLIENTS}, of: {keys}; {AGAIN} marks the same request once more"
         object.__setattr__(self, "settings", {"program": Setting(default=self.example, help=help)})

@@ -11,6 +11,7 @@ from hypothesis import given
 from harness.model import Call, Seat, UsageError
 from harness.run.program_search import plans
 from harness.run.programs import Plan, Step, World, parse_plan
+from harness.run.registry import scenarios
 
 MENU = ("create:c0", "create:c1", "void:c0")
 WORLD = World(
@@ -25,12 +26,12 @@ WORLD = World(
 )
 
 
-@given(plans(MENU))
+@given(plans([MENU[:2], MENU[2:]]))
 def test_every_program_is_a_text_that_means_it(plan: Plan) -> None:
     assert parse_plan(str(plan), MENU).clients == plan.clients
 
 
-@given(plans(MENU, clients=2, operations=1, faults=["lose_reply"]))
+@given(plans([MENU], clients=2, operations=1, faults=["lose_reply"]))
 def test_programs_stay_within_what_was_asked_for(plan: Plan) -> None:
     assert 1 <= len(plan.clients) <= 2
     assert plan.longest == 1
@@ -66,3 +67,10 @@ def test_a_client_that_the_program_does_not_name_does_nothing() -> None:
 def test_a_world_offers_what_its_scene_and_its_menu_need() -> None:
     assert WORLD.operations == {"seed", "create", "void"}
     assert WORLD.settings["program"].default == WORLD.example
+    assert WORLD.scopes == (MENU,)
+
+
+def test_every_operation_of_our_worlds_belongs_to_a_scope() -> None:
+    for world in (s for s in scenarios().values() if isinstance(s, World)):
+        assert {key for scope in world.scopes for key in scope} == set(world.menu), world.name
+        parse_plan(world.example, world.menu)
