@@ -21,7 +21,7 @@ from harness.invariants import REGISTRY, judge
 from harness.invariants.audit import APPROVALS
 from harness.invariants.numbering.columns import PLACE, stored
 from harness.invariants.numbering.gaps import budget_findings, gapless_findings, names
-from harness.invariants.telling import rows, times
+from harness.invariants.telling import money, rows, times
 from harness.model import (
     Books,
     Continuity,
@@ -46,7 +46,6 @@ NEEDS_HISTORY: Mapping[str, str] = {
     "N-DURABLE": "a database does not tell what was acknowledged",
     "N-IMMUT": "a database does not tell what it held before",
     "P-KEYMATCH": "a database does not tell what was sent",
-    "O-BAL": "a database does not tell which installment the advance is; see O-DRIFT",
     "O-CONS": "a database does not tell what was acknowledged",
     "L-RETRY": "a database does not tell what clients saw",
     "L-PROGRESS": "a database does not tell what clients saw",
@@ -392,6 +391,8 @@ class _Audit:
         for table in ("payments", "refunds", "installments"):
             if table in tables:
                 self._stored_twice(table, tables[table])
+        if "orders" in tables and "installments" in tables:
+            self._advance_twice(tables["orders"], tables["installments"])
         if "audit" in tables and "payments" in tables:
             self._approved_twice(tables["audit"], tables["payments"])
 
@@ -415,6 +416,41 @@ class _Audit:
                 "payments": payments.filter(pl.col("id") == subject),
             }
             self._tell("P-TERM1", f"payment {subject} was approved {times(count)}", twice.height, shown)
+
+    def _advance_twice(self, orders: pl.DataFrame, installments: pl.DataFrame) -> None:
+        """Tell of orders whose first installment is their advance, stored a second time.
+
+        Where the stored balance counts the two as one that is certain. Where it counts both, the customer may have paid the same
+        amount again: then it is only said.
+        """
+        self.checked.append("O-BAL")
+        sums = installments.group_by("order").agg(pl.col("amount").sum().alias("paid"))
+        first = installments.filter(pl.col("number") == 1).unique("order", keep="first").select("order", again="amount")
+        alike = (
+            orders.filter(pl.col("advance") > 0)
+            .join(first, left_on="id", right_on="order")
+            .join(sums, left_on="id", right_on="order")
+            .filter(pl.col("again") == pl.col("advance"))
+            .with_columns(
+                once=pl.col("total") - pl.col("discount").fill_null(0) - pl.col("paid") + pl.col("refunded").fill_null(0)
+            )
+            .sort("id")
+        )
+        certain = pl.col("balance") == pl.col("once")
+        for part, kind, says in (
+            (
+                alike.filter(certain),
+                FindingClass.VIOLATION,
+                "is stored in the order and again as installment #1, and counted once",
+            ),
+            (alike.filter(~certain), FindingClass.COST, "equals its installment #1: is it stored twice, or was it paid twice?"),
+        ):
+            if part.height:
+                row = part.row(0, named=True)
+                shown = {"orders": part.select(orders.columns), "installments": installments.filter(pl.col("order") == row["id"])}
+                self._tell(
+                    "O-BAL", f"the advance of order {row['id']}, {money(row['advance'])}, {says}", part.height, shown, kind
+                )
 
 
 class _ByRow:

@@ -1,6 +1,7 @@
 """A small service for tests: creates numbered invoices on PostgreSQL, over HTTP, with a pool of connections.
 
-``BUG=1`` in the environment numbers them by counting; otherwise a counter row does. It knows nothing of racegate.
+``BUG=1`` in the environment numbers them by counting; otherwise a counter row does. ``HEARTBEAT=1`` makes it write to the
+database of its own accord all the time, as services with jobs do. It knows nothing of racegate.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -45,6 +47,12 @@ def create(company: str, reference: str, cents: int) -> int:
     return int(number)
 
 
+def beat() -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        while not threading.Event().wait(0.02):
+            connection.execute("UPDATE heartbeat SET beats = beats + 1")
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -76,5 +84,8 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute(SCHEMA)
+        connection.execute("CREATE TABLE IF NOT EXISTS heartbeat AS SELECT 0 AS beats")
+    if os.environ.get("HEARTBEAT") == "1":
+        threading.Thread(target=beat, daemon=True).start()
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
     server.serve_forever()

@@ -151,6 +151,12 @@ def test_books_that_are_right_pass(shop: Database, tmp_path: Path) -> None:
             "UPDATE orders SET balance = 500 WHERE id = 'o1' AND balance = 450;",
         ),
         ("INSERT INTO parts VALUES ('x0', 'o1', 2, 200)", "O-DRIFT", "stores the balance 5.00", "-- order o1: the difference is"),
+        (
+            "UPDATE parts SET amount = 200; UPDATE orders SET balance = 800",
+            "O-BAL",
+            "the advance of order o1, 2.00, is stored in the order and again as installment #1",
+            "-- order o1: the difference is",
+        ),
         ("INSERT INTO parts VALUES ('x2', 'o1', 1, 0)", "O-INST", "more than one installment #1", ""),
     ],
 )  # fmt: skip

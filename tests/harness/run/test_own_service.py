@@ -108,6 +108,46 @@ def test_the_fix_is_explored_to_the_end_and_is_quiet(tmp_path: Path) -> None:
     assert result["schedules"]["explored"] > 1
 
 
+def test_a_service_that_has_other_traffic_is_explored_when_that_is_named(tmp_path: Path, postgres_database: Database) -> None:
+    config = described(tmp_path, bug=True, database=postgres_database)
+    text = config.read_text().replace('BUG = "1"', 'HEARTBEAT = "1", BUG = "1"')
+    config.write_text(text.replace("[target]", '[target]\nbackground = ["^UPDATE heartbeat "]'))
+
+    status, result = called(tmp_path, "explore", "--config", str(config), "--seed", "1")
+
+    assert (status, result["schedules"]["diverged"]) == (1, 0)
+    assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
+
+
+def test_a_service_that_somebody_starts_is_waited_for_with_the_url_that_it_needs(
+    tmp_path: Path, postgres_database: Database
+) -> None:
+    port = free_port()
+    config = described(tmp_path, bug=True, url=f"http://127.0.0.1:{port}", command="", database=postgres_database)
+    racegate = [sys.executable, "-c", "from harness.cli.main import entry; entry()"]
+    words = ["explore", "--config", str(config), "--seed", "1", "--out", str(tmp_path), "--json", str(tmp_path / "result.json")]
+    with subprocess.Popen([*racegate, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as exploring:
+        assert exploring.stderr is not None
+        said = next(line for line in exploring.stderr if "start the service with this database" in line)
+        proxied = said.split()[-1]
+        who, where = postgres_database.url.split("//")[1].split("@")[0], proxied.split("@")[1]
+        assert who.partition(":")[2] not in said, "no password is printed"
+        environment = {
+            **os.environ,
+            "DATABASE_URL": f"postgresql://{who}@{where}",
+            "PORT": str(port),
+            "API_TOKEN": TOKEN,
+            "BUG": "1",
+        }
+        with subprocess.Popen([sys.executable, invoices.__file__], env=environment) as service:
+            try:
+                exploring.communicate(timeout=120)
+            finally:
+                service.terminate()
+    assert exploring.returncode == 1
+    assert "N-UNIQ" in {f["invariant"] for f in json.loads((tmp_path / "result.json").read_text())["findings"]}
+
+
 def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back(
     tmp_path: Path, postgres_database: Database
 ) -> None:
