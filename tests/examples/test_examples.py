@@ -45,6 +45,9 @@ NODE = [
     Example(name="node-pg", bug='LOCKING = "none"', fix='LOCKING = "row"', breaks=frozenset({"O-DRIFT", "O-INST", "P-NOOVER"})),
 ]
 DJANGO = Example(name="django", bug='LOCKING = "none"', fix='LOCKING = "row"', breaks=frozenset({"P-CONS", "P-ONCE"}))
+PHP = Example(
+    name="php-pdo", bug='NUMBERING = "refresh"', fix='NUMBERING = "returning"', breaks=frozenset({"N-UNIQ", "N-GAPLESS"})
+)
 REFERENCE = Example(name="reference", bug="pg.count_plus_one", fix="pg.counter_row", breaks=frozenset({"N-UNIQ"}))
 
 Installed = Callable[[str], Path]
@@ -163,6 +166,19 @@ def test_the_example_in_django_is_caught_and_its_fix_is_quiet(
     installed: Installed, postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow(DJANGO, installed("django"), postgres_database, monkeypatch)
+
+
+def test_the_example_in_php_is_caught_and_its_fix_is_quiet(
+    installed: Installed, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("php") is None:
+        pytest.skip("php is not installed: the example in PHP is not tested")
+    drivers = subprocess.run(
+        ["php", "-r", "echo implode(' ', PDO::getAvailableDrivers());"], capture_output=True, text=True, check=False
+    )
+    if "pgsql" not in drivers.stdout.split():
+        pytest.skip("php has no pdo_pgsql: the example in PHP is not tested")
+    follow(PHP, installed("php-pdo"), request.getfixturevalue("postgres_database"), monkeypatch)
 
 
 def test_the_reference_service_is_caught_and_its_fix_is_quiet(
