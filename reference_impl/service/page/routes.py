@@ -17,7 +17,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from reference_impl.base.arguments import COMPANY
 from reference_impl.service.page.form import MEDIA_TYPE, Typed, minor_units, read_form
 from reference_impl.service.page.view import CHOOSE, SUBMIT, page_of
-from reference_impl.service.problems import MEANINGS, Problem
+from reference_impl.service.problems import MEANINGS, SCHEMA, Problem
+from reference_impl.service.problems import MEDIA_TYPE as PROBLEM_TYPE
 
 NEEDED = frozenset({"account", "history", "submit"})
 """Operations that a variant must have for the page to be served."""
@@ -118,7 +119,9 @@ def _add_file(app: FastAPI, name: str, kind: str) -> None:
 
 
 def _as_pages() -> dict[int | str, dict[str, Any]]:
-    return {status: {"description": told, **HTML} for status, told in MEANINGS.items()}
+    """Return how refusals are told: as a page, or as a problem where the address is not even known."""
+    content = {**HTML["content"], PROBLEM_TYPE: {"schema": SCHEMA}}
+    return {status: {"description": told, "content": content} for status, told in MEANINGS.items()}
 
 
 def _address(account: str, company: str, **query: str) -> str:
