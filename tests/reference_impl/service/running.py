@@ -41,6 +41,7 @@ class Running:
 
     url: str
     database: Database
+    variant: str
 
     def post(self, operation: str, arguments: Mapping[str, Any], *, key: str | None = None) -> Answer:
         """Ask for an operation; each request has a key of its own unless one is given."""
@@ -98,7 +99,7 @@ def served(
     try:
         assert ready.wait(30)
         assert server.started, "the service did not start"
-        yield Running(url=f"http://127.0.0.1:{line.getsockname()[1]}", database=database)
+        yield Running(url=f"http://127.0.0.1:{line.getsockname()[1]}", database=database, variant=variant)
     finally:
         server.should_exit = True
         thread.join(15)

@@ -12,6 +12,8 @@ import pytest
 
 from harness.stores import Store
 from reference_impl.service.body import KEY
+from reference_impl.service.schemas import ARGUMENTS, REQUIRED
+from reference_impl.variants import VARIANTS
 from tests.reference_impl.service.running import Answer, Running, served
 
 OURS = {"company": "main"}
@@ -24,10 +26,25 @@ PAYMENTS = {
     "refund": {"subject": "paid", "amount": 100},
     "webhook": {"subject": "waiting", "event": "e9"},
     "account": {"subject": "s1"},
+    "history": {"subject": "s1"},
+    "deliver": {"most": 5},
 }
 NUMBERING = {
     "create": {"company": "main", "amount": 100},
+    "post": {"company": "main", "documents": ["invoice", "journal_entry"], "amount": 100},
+    "seed": {"company": "other", "through": 5, "counter": True},
+    "import_document": {"company": "main", "amount": 100, "number": 7},
+    "introduce": {"company": "main"},
     "void": {"company": "main", "text": "INV-00001", "reason": "a mistake"},
+    "delete": {"company": "main", "text": "INV-00001"},
+    "cleanup": {"company": "main", "apply": True, "text": "INV-00001", "document": "1"},
+}
+ON_MONGO = {operation: arguments for operation, arguments in NUMBERING.items() if operation != "post"}
+RESERVING = {
+    "reserve": {"company": "main", "amount": 100},
+    "confirm": {"company": "main", "text": "INV-00001"},
+    "release": {"company": "main", "text": "INV-00001", "reason": "a mistake"},
+    "sweep": {"company": "main"},
 }
 ORDERS = {
     "open_order": {"subject": "o9", "total": 1000, "advance": 100},
@@ -36,12 +53,17 @@ ORDERS = {
     "refund_order": {"subject": "o1", "amount": 10},
     "cancel_order": {"subject": "o1"},
     "order": {"subject": "o1"},
+    "import_order": {"subject": "o8", "total": 1000, "advance": 10, "discount": 5, "twice": True},
+    "migrate": {"most": 5},
+    "repair": {"subject": "o1"},
+    "verify": {"company": "main"},
 }
 SALES = {
     "stock_item": {"subject": "i9", "quantity": 5, "price": 100},
     "add_customer": {"subject": "c9", "limit": 1000},
     "sell": {"branch": "Main", "item": "i1", "quantity": 1, "price": 100},
     "gaps": {"branch": "Main"},
+    "deliver": {"most": 5},
 }
 BEGINNING: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "approve_in_one_transaction": [
@@ -55,39 +77,47 @@ BEGINNING: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "sell_in_one_transaction": [("stock_item", {"subject": "i1", "quantity": 5, "price": 100})],
 }
 BEGINNING["approve_in_transaction"] = BEGINNING["approve_in_one_transaction"]
+BEGINNING["reserved_number"] = BEGINNING["counter_row"]
 BEGINNING["counter_document"] = BEGINNING["counter_row"]
 
 VALID: dict[str, dict[str, dict[str, Any]]] = {
     "pg.approve_in_one_transaction": PAYMENTS,
     "mongo.approve_in_transaction": PAYMENTS,
-    "pg.counter_row": NUMBERING,
-    "mongo.counter_document": NUMBERING,
+    "pg.reserved_number": {**NUMBERING, **RESERVING},
+    "mongo.counter_document": ON_MONGO,
     "pg.balance_from_one_row": ORDERS,
     "pg.sell_in_one_transaction": SALES,
 }
-MONEY = {"amount", "assessment", "total", "advance", "price", "limit", "quantity"}
-BAD_MONEY = (-1, -(10**30), 10**30, 10**14, 0.5, 100.5, 1e300, "100", "", None, True, [100], {"amount": 100})
-MAY_BE_ZERO = {"advance", "limit"}
-BAD_TEXT = (None, "", 5, 1.5, True, ["x"], {"x": 1}, "x" * 201, "null\0byte", "line\nbreak", "\ud800")
-OPTIONAL = {"reason", "advance"}
+NO_COUNT = (-1, -(10**30), 10**30, 10**14, 0.5, 100.5, 1e300, "100", "", None, True, [100], {"amount": 100})
+NO_TEXT = ("", 5, 1.5, True, ["x"], {"x": 1}, "x" * 201, "null\0byte", "line\nbreak", "\ud800")
+NO_SWITCH = (0, 1, "true", "", None, [], {})
+NO_LIST = (None, "invoice", 5, [], {}, [5], [None], [["invoice"]], ["Not a Type"], ["invoice", "invoice"], ["invoice"] * 6)
 
 
 def wrong_values(name: str) -> Iterator[Any]:
-    """Yield what an argument must not be."""
-    if name in MONEY:
-        yield from (v for v in BAD_MONEY if not (name == "quantity" and v is None))
-        if name not in MAY_BE_ZERO:
-            yield 0
-    else:
-        yield from BAD_TEXT
+    """Yield what an argument must not be, by what the OpenAPI document says of it."""
+    schema = ARGUMENTS[name]
+    match schema["type"]:
+        case "integer":
+            yield from NO_COUNT
+            if schema["minimum"] > 0:
+                yield 0
+        case "boolean":
+            yield from NO_SWITCH
+        case "array":
+            yield from NO_LIST
+        case kind:
+            yield from NO_TEXT
+            if "null" not in kind:
+                yield None
 
 
-def bad_bodies(valid: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+def bad_bodies(operation: str, valid: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     """Yield a sentence and a body for each way of spoiling a valid request."""
     for name in valid:
         for value in wrong_values(name):
             yield f"{name} is {str(value)[:30]!r}", json.dumps({**valid, name: value}).encode()
-        if name not in OPTIONAL:
+        if name in REQUIRED.get(operation, ()):
             yield f"{name} is missing", json.dumps({n: v for n, v in valid.items() if n != name}).encode()
     for name, value in [
         ("currency", "USD"),
@@ -143,9 +173,10 @@ def refused(answer: Answer) -> bool:
 def test_bad_input_is_refused_and_changes_nothing(spoiled: tuple[Running, dict[str, dict[str, Any]]]) -> None:
     service, valid = spoiled
     before = service.everything()
+    assert set(valid) == VARIANTS[service.variant].operations, "every operation is tried"
     wrong = []
     for operation, arguments in valid.items():
-        for told, body in bad_bodies(arguments):
+        for told, body in bad_bodies(operation, arguments):
             answer = service.send(operation, body, {KEY: secrets.token_hex(8)})
             if not refused(answer):
                 wrong.append(f"{operation} with {told}: {answer.status} {str(answer.body)[:80]}")
@@ -170,6 +201,13 @@ def test_a_request_without_a_proper_key_or_type_is_refused(spoiled: tuple[Runnin
     assert service.everything() == before
 
 
+OWN = frozenset(
+    {"create", "post", "seed", "import_document", "introduce", "reserve", "sweep", "open_account", "open_order", "import_order"}
+    | {"migrate", "verify", "stock_item", "add_customer", "gaps", "deliver"}
+)
+"""Operations that make something of the company's own, tell what it has, or belong to no company."""
+
+
 def books(service: Running) -> dict[str, list[str]]:
     """Return everything but the log of attempts, which tells of refused ones too."""
     return {table: rows for table, rows in service.everything().items() if table != "attempts"}
@@ -179,8 +217,8 @@ def test_what_belongs_to_another_company_cannot_be_seen_or_touched(spoiled: tupl
     service, valid = spoiled
     before = books(service)
     for operation, arguments in valid.items():
-        if operation in ("create", "open_account", "open_order", "stock_item", "add_customer", "gaps"):
-            continue  # these make something of the company's own, or tell what it has
+        if operation in OWN:
+            continue
         answer = service.post(operation, {**arguments, "company": "another"})
         assert refused(answer), operation
         assert answer.status in (404, 409), operation
