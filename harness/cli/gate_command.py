@@ -10,7 +10,11 @@ import typer
 from harness.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.config.gate import GateConfig
     from harness.run.gate import GateOutcome, GateRow
+    from harness.run.own_service import OwnService
 
 MARKS = {"pass": "PASS", "fail": "FAIL", "unknown": "UNKNOWN"}
 
@@ -58,7 +62,9 @@ def gate(
     say(f"racegate: gate of {len(asked.checks)} checks from {config}, {asked.budget:g} s, seed {asked.seed}")
     clients = max(max(c.clients, c.explore_clients) for c in asked.checks)
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=clients) as stores:
-        outcome = Gate(asked, stores, out=out / "runs", observe=lambda row: say(_line(row))).run()
+        outcome = Gate(
+            asked, stores, out=out / "runs", observe=lambda row: say(_line(row)), service=_service(asked, clients=clients)
+        ).run()
     written = write_reports(outcome.folders, wanted, out)
     write_json(outcome.to_json(), str(out / "gate.json"))
     if json is not None:
@@ -69,15 +75,29 @@ def gate(
     return exit_status_of([outcome.verdict])
 
 
+def _service(asked: GateConfig, *, clients: int) -> Callable[[bool], OwnService] | None:
+    """Return what opens the service that the configuration describes, if a check is fired at it."""
+    if all(check.target for check in asked.checks):
+        return None
+    from harness.cli.output import say  # noqa: PLC0415
+    from harness.cli.service_running import SPARE_CONNECTIONS  # noqa: PLC0415
+    from harness.config.service import load_service  # noqa: PLC0415
+    from harness.run.own_service import OwnService  # noqa: PLC0415
+
+    described = load_service(asked.path)
+    connections = 2 * clients + SPARE_CONNECTIONS
+    return lambda wire: OwnService(described, url=None, wire=wire, connections=connections, say=say)
+
+
 def _line(row: GateRow) -> str:
-    return f"racegate: {row.engine} {row.check.scenario} on {row.check.target}: {row.verdict}, {row.note}"
+    return f"racegate: {row.engine} {row.check.scenario} on {row.result.target}: {row.verdict}, {row.note}"
 
 
 def screen(outcome: GateOutcome) -> str:
     """Return what the gate prints: a line for each check and engine, what is wrong below it, and the verdict last."""
     lines = []
     rows = outcome.rows
-    titles = [f"{row.check.scenario} on {row.check.target}" for row in rows]
+    titles = [f"{row.check.scenario} on {row.result.target}" for row in rows]
     wide = max(len(title) for title in titles)
     for row, title in zip(rows, titles, strict=True):
         lines.append(f"{MARKS[row.verdict]:<8}{row.engine:<9}{title:<{wide}}  {row.seconds:6.1f} s  {row.note}")

@@ -10,14 +10,14 @@
     scenario = "concurrent_creates"
     target = "reference:pg.counter_row"
 
-The other sections of the file describe a service; they are read elsewhere and are of no interest here.
+The other sections of the file describe a service and are read elsewhere. A check without a target is fired at that service.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,14 @@ MOST_EXPLORED = 8
 
 @dataclass(frozen=True, kw_only=True)
 class GateCheck:
-    """One scenario on one target.
+    """One scenario on one target; without a target, on the service that the same file describes.
 
     ``engines`` are ``explore``, ``stress`` or both. ``clients`` and ``ops`` (in all, per round) are of the stress engine,
     ``explore_clients``, ``explore_operations`` (of each client), ``interleavings`` (at most) and ``faults`` of the explorer.
     """
 
     scenario: str
-    target: str
+    target: str = ""
     engines: tuple[str, ...] = ENGINES
     settings: Mapping[str, Any] = field(default_factory=dict)
     policy: str | None = None
@@ -82,14 +82,17 @@ def load_gate(path: Path) -> GateConfig:
         raise UsageError(f"{path}: gate.checks is empty: a gate that checks nothing proves nothing; add [[gate.checks]]")
     policy = gate.get("policy")
     return GateConfig(
-        checks=tuple(_check(path, f"gate.checks.{n}", check, policy) for n, check in enumerate(checks, start=1)),
+        checks=tuple(
+            _check(path, f"gate.checks.{n}", check, policy, described="target" in document)
+            for n, check in enumerate(checks, start=1)
+        ),
         budget=_budget(path, gate.get("budget", DEFAULT_BUDGET)),
         seed=_whole(path, "gate.seed", gate.get("seed", 0), least=0),
         path=path,
     )
 
 
-def _check(path: Path, where: str, value: Any, policy: Any) -> GateCheck:
+def _check(path: Path, where: str, value: Any, policy: Any, *, described: bool) -> GateCheck:
     if not isinstance(value, Mapping):
         raise UsageError(f"{path}: {where} is a table: [[gate.checks]]")
     declared = {f.name: f for f in fields(GateCheck)}
@@ -97,9 +100,10 @@ def _check(path: Path, where: str, value: Any, policy: Any) -> GateCheck:
     chosen: dict[str, Any] = {"policy": policy} if policy is not None else {}
     for name, item in value.items():
         chosen[name] = _typed(path, f"{where}.{name}", item, declared[name].default)
-    for name in ("scenario", "target"):
-        if name not in chosen:
-            raise UsageError(f"{path}: {where}.{name} is missing")
+    if "scenario" not in chosen:
+        raise UsageError(f"{path}: {where}.scenario is missing")
+    if "target" not in chosen and not described:
+        raise UsageError(f"{path}: {where}.target is missing; name one, or describe your service in [target]")
     check = GateCheck(**chosen)
     for engine in check.engines:
         if engine not in ENGINES:
@@ -123,7 +127,6 @@ def _typed(path: Path, where: str, value: Any, default: Any) -> Any:
         return tuple(dict.fromkeys(listed))
     if isinstance(default, int):
         return _whole(path, where, value, least=1)
-    assert default is None or default is MISSING
     if not isinstance(value, str):
         raise UsageError(f"{path}: {where} is a text, not {value!r}")
     return value

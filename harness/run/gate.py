@@ -10,20 +10,24 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.config.gate import GateCheck, GateConfig
 from harness.engines.explore.moves import FaultPlan, fault_plan
-from harness.model import Finding, FindingClass, Verdict, worst
+from harness.model import Finding, FindingClass, RacegateError, UsageError, Verdict, worst
 from harness.run.execute import execute
 from harness.run.explored import explore
+from harness.run.own_service import OwnService
+from harness.run.registry import scenario_named
 from harness.run.request import build_request
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
+from harness.targets.http import HttpTarget
 
 GATE_SCHEMA = "racegate.gate/1"
 
@@ -80,7 +84,7 @@ class GateRow:
         """Return plain JSON values."""
         document: dict[str, Any] = {
             "scenario": self.check.scenario,
-            "target": self.check.target,
+            "target": self.result.target,
             "engine": self.engine,
             "verdict": self.verdict.value,
             "rounds": self.rounds,
@@ -137,6 +141,7 @@ class Gate:
         stores: where.
         out: where the run folders are made.
         observe: told of each row as it is done.
+        service: opens the service that the configuration describes, with its statements held or not; for checks without a target.
         clock: tells the seconds that the budget is made of.
     """
 
@@ -147,12 +152,14 @@ class Gate:
         *,
         out: Path,
         observe: Callable[[GateRow], None] = lambda row: None,
+        service: Callable[[bool], AbstractContextManager[OwnService]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._stores = stores
         self._out = out
         self._observe = observe
+        self._service = service
         self._clock = clock
 
     def run(self) -> GateOutcome:
@@ -165,8 +172,9 @@ class Gate:
         checks = self._config.checks
         for check in checks:  # a mistake in the last check must not cost the time of the others
             fault_plan(",".join(check.faults), 1)
-            for engine in check.engines:
-                self._request(check, engine, self._config.seed)
+            for engine in check.engines if check.target else ():
+                self._request(check, _Place(check.target, self._stores), engine, self._config.seed)
+            scenario_named(check.scenario)
         began = self._clock()
         until = began + self._config.budget
         rows: list[GateRow] = []
@@ -183,13 +191,32 @@ class Gate:
             self._observe(rows[-1])
         return GateOutcome(config=self._config, seconds=self._clock() - began, rows=rows)
 
+    @contextmanager
+    def _place(self, check: GateCheck, *, wire: bool) -> Iterator[_Place]:
+        """Yield what a check is fired at: a named target, or the service, started for the time being."""
+        if check.target:
+            yield _Place(check.target, self._stores)
+            return
+        if self._service is None:
+            raise UsageError(f"the check of {check.scenario} names no target; name one, or describe your service in [target]")
+        with self._service(wire) as service:
+            held = {"proxy": service.proxy, "background": service.background} if wire else {}
+            yield _Place(service.target, service.stores, held)
+
     def _request(
-        self, check: GateCheck, engine: str, seed: int, *, clients: int | None = None, budget: float = ROUND_LIMIT
+        self,
+        check: GateCheck,
+        place: _Place,
+        engine: str,
+        seed: int,
+        *,
+        clients: int | None = None,
+        budget: float = ROUND_LIMIT,
     ) -> RunRequest:
         wanted = clients or (check.explore_clients if engine == "explore" else check.clients)
         return build_request(
             scenario=check.scenario,
-            target=check.target,
+            target=place.target,
             chosen=check.settings,
             policy=check.policy,
             clients=wanted,
@@ -198,13 +225,14 @@ class Gate:
             seed=seed,
             out=self._out,
             engine=engine,
-            command=command_of(check, engine, seed),
+            command=command_of(check, engine, seed, self._config.path),
         )
 
     def _explored(self, check: GateCheck, seconds: float) -> GateRow:
-        request = self._request(check, "explore", self._config.seed, budget=seconds)
         faults = fault_plan(",".join(check.faults), 1)
-        result = self._explore(request, check, operations=check.explore_operations, faults=faults)
+        with self._place(check, wire=True) as place:
+            request = self._request(check, place, "explore", self._config.seed, budget=seconds)
+            result = _explore(request, check, place, operations=check.explore_operations, faults=faults)
         assert result.schedules is not None
         return GateRow(
             check=check,
@@ -215,22 +243,20 @@ class Gate:
             note=f"{result.schedules['explored']} schedules, {result.schedules['coverage']}",
         )
 
-    def _explore(self, request: RunRequest, check: GateCheck, *, operations: int, faults: FaultPlan) -> RunResult:
-        return explore(request, self._stores, operations=operations, faults=faults, most=check.interleavings)
-
     def _stressed(self, check: GateCheck, until: float) -> GateRow:
-        began = self._clock()
+        began = time.monotonic()
         kept: RunResult | None = None
         rounds, operations = 0, 0
-        while kept is None or (kept.verdict is Verdict.PASS and self._clock() < until):
-            result = execute(self._request(check, "stress", self._config.seed + rounds), self._stores)
-            rounds += 1
-            operations += sum(result.operations.values())
-            if kept is None or result.verdict is not Verdict.PASS:
-                _forget(kept)
-                kept = result
-            else:
-                _forget(result)
+        with self._place(check, wire=False) as place:
+            while kept is None or (kept.verdict is Verdict.PASS and self._clock() < until):
+                result = execute(self._request(check, place, "stress", self._config.seed + rounds), place.stores)
+                rounds += 1
+                operations += sum(result.operations.values())
+                if kept is None or result.verdict is not Verdict.PASS:
+                    _forget(kept)
+                    kept = result
+                else:
+                    _forget(result)
         replayable, hunted = None, ""
         if kept.verdict is Verdict.FAIL:
             replayable, hunted = self._hunt(check, {f.invariant for f in kept.findings if f.finding_class in WRONG})
@@ -238,7 +264,7 @@ class Gate:
             check=check,
             engine="stress",
             result=kept,
-            seconds=self._clock() - began,
+            seconds=time.monotonic() - began,
             rounds=rounds,
             operations=operations,
             replayable=replayable,
@@ -249,21 +275,36 @@ class Gate:
     def _hunt(self, check: GateCheck, wanted: set[str]) -> tuple[RunResult | None, str]:
         """Look for an interleaving that breaks one of the invariants that stress broke."""
         tried = 0
-        until = self._clock() + HUNT_SECONDS
-        for left, (clients, operations, faults) in zip(range(len(HUNTS), 0, -1), HUNTS, strict=True):
-            seconds = (until - self._clock()) / left
-            request = self._request(check, "explore", self._config.seed, clients=clients, budget=seconds)
-            if request.target.store is None:
-                return None, "not replayable: the target brings its own store"
-            result = self._explore(request, check, operations=operations, faults=fault_plan(faults, 1))
-            if wanted & {f.invariant for f in result.findings if f.schedule is not None}:
-                return (
-                    result,
-                    f"made replayable: {result.schedules['explored'] if result.schedules else 0} schedules of {clients} clients",
-                )
-            tried += (result.schedules or {}).get("explored", 0)
-            _forget(result)
+        until = time.monotonic() + HUNT_SECONDS
+        try:
+            with self._place(check, wire=True) as place:
+                for left, (clients, operations, faults) in zip(range(len(HUNTS), 0, -1), HUNTS, strict=True):
+                    seconds = (until - time.monotonic()) / left
+                    request = self._request(check, place, "explore", self._config.seed, clients=clients, budget=seconds)
+                    if request.target.store is None:
+                        return None, "not replayable: the target brings its own store"
+                    result = _explore(request, check, place, operations=operations, faults=fault_plan(faults, 1))
+                    explored = (result.schedules or {}).get("explored", 0)
+                    if wanted & {f.invariant for f in result.findings if f.schedule is not None}:
+                        return result, f"made replayable: {explored} schedules of {clients} clients"
+                    tried += explored
+                    _forget(result)
+        except RacegateError as e:  # the failure stands; that it cannot be repeated is no reason to lose it
+            return None, f"not replayable: {e}"
         return None, f"not replayable: {tried} interleavings of 2 and 3 clients did not show it"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a check is fired at, where, and how the explorer reaches it."""
+
+    target: str | HttpTarget
+    stores: Stores
+    held: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _explore(request: RunRequest, check: GateCheck, place: _Place, *, operations: int, faults: FaultPlan) -> RunResult:
+    return explore(request, place.stores, operations=operations, faults=faults, most=check.interleavings, **place.held)
 
 
 def _forget(result: RunResult | None) -> None:
@@ -272,9 +313,10 @@ def _forget(result: RunResult | None) -> None:
         shutil.rmtree(result.folder, ignore_errors=True)
 
 
-def command_of(check: GateCheck, engine: str, seed: int) -> str:
+def command_of(check: GateCheck, engine: str, seed: int, config: Path) -> str:
     """Return the command that runs this check alone."""
-    words: list[object] = ["racegate", "explore" if engine == "explore" else "run", check.scenario, "--target", check.target]
+    where = ["--target", check.target] if check.target else ["--config", config]
+    words: list[object] = ["racegate", "explore" if engine == "explore" else "run", check.scenario, *where]
     if engine == "explore":
         words += ["--clients", check.explore_clients, "--ops", check.explore_clients * check.explore_operations]
         if check.faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +55,11 @@ class OwnService:
         self.proxy: WireProxy | None = None
         self.target: HttpTarget
         self.stores: Stores
+
+    @property
+    def background(self) -> Sequence[str]:
+        """Regular expressions of statements that are the service's own."""
+        return self._section.background
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from harness.cli.main import COMMANDS, main
+from tests.harness.run.test_own_service import described
 
 ROOT = Path(__file__).parents[3]
 CI = sorted((ROOT / "docs" / "ci").glob("*.yml"))
@@ -59,6 +60,27 @@ def test_one_screen_all_reports_and_exit_status_1(
     jsonschema.validate(document, orjson.loads(files("harness.run").joinpath("schemas/gate-1.json").read_bytes()))
     assert ET.parse("gate/junit.xml").getroot().get("failures") == "1"
     assert "N-UNIQ" in Path("gate/report.md").read_text()
+
+
+@pytest.mark.parametrize(("bug", "status"), [(False, 0), (True, 1)])
+def test_a_check_without_a_target_is_fired_at_the_service_that_the_file_describes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bug: bool, status: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("API_TOKEN", "s3cr3t")
+    path = described(tmp_path, bug=bug)
+    engines = '["stress"]' if bug else '["explore", "stress"]'
+    check = f'[[gate.checks]]\nscenario = "concurrent_creates"\nclients = 4\nops = 80\nengines = {engines}\n'
+    path.write_text(f'{path.read_text()}\n[gate]\nbudget = "1s"\n{check}')
+
+    assert main(["gate"]) == status
+
+    told = capsys.readouterr().out
+    if bug:
+        assert "N-UNIQ" in told
+        assert "made replayable" in told
+    else:
+        assert told.count("PASS ") == 2
 
 
 def test_without_a_configuration_the_gate_says_what_to_write(

@@ -27,6 +27,14 @@ def test_a_check_has_both_engines_and_the_gates_policy_unless_it_says_otherwise(
     assert (second.engines, second.policy) == (("stress",), "unique")
 
 
+def test_a_check_may_leave_the_target_out_where_the_file_describes_a_service(tmp_path: Path) -> None:
+    check = '[[gate.checks]]\nscenario = "concurrent_creates"\n'
+
+    gate = load_gate(written(tmp_path, f'[target]\nurl = "http://127.0.0.1:3000"\n{check}'))
+
+    assert gate.checks[0].target == ""
+
+
 def test_sections_that_describe_a_service_are_of_no_interest(tmp_path: Path) -> None:
     gate = load_gate(written(tmp_path, f'[target]\nurl = "http://127.0.0.1:3000"\n[gate]\nbudget = "90s"\nseed = 7\n{ONE}'))
 

@@ -58,7 +58,7 @@ def test_explorations_come_first_and_everything_listed_runs_at_least_once(stores
 
 def test_stress_goes_on_until_the_budget_ends_and_keeps_one_round_that_passed(stores: Stores, tmp_path: Path) -> None:
     ticks = itertools.count()  # the clock is asked a few times before, and once after each round that passed
-    config = GateConfig(checks=(only(RIGHT, "stress"),), budget=7, seed=1)
+    config = GateConfig(checks=(only(RIGHT, "stress"),), budget=6, seed=1)
 
     [row] = Gate(config, stores, out=tmp_path, clock=lambda: float(next(ticks))).run().rows
 
