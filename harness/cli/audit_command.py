@@ -68,7 +68,8 @@ def audit(
     from harness.targets.books_stream import open_snapshot  # noqa: PLC0415
 
     restore_interrupts()
-    described = load_service(config)
+    service = ("target", "login", "operations", "runs")
+    described = load_service(config, without=(*service, "store") if postgres or mongo else service)
     kind, url = _where(described, postgres, mongo)
     rules = load_policy(policy) if policy else policy_of(described, "unique")
     request = AuditRequest(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -38,8 +38,12 @@ ENCODINGS = ("json", "form")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def load_service(path: Path) -> ServiceConfig:
+def load_service(path: Path, *, without: Collection[str] = ()) -> ServiceConfig:
     """Read and check a configuration file; environment variables are filled in, and kept out of everything that is printed.
+
+    Args:
+        path: of the file.
+        without: sections that are not needed and not read: an audit needs no service, nor the secrets that it takes.
 
     Raises:
         UsageError: the file cannot be read, is not TOML, or says something that makes no sense.
@@ -50,10 +54,10 @@ def load_service(path: Path) -> ServiceConfig:
         raise UsageError(f"the configuration {path} cannot be read: {e.strerror}; racegate init proposes one") from e
     except ValueError as e:  # not UTF-8, or a name that no file can have
         raise UsageError(f"the configuration {path} cannot be read: {e}; it is a text file in UTF-8") from e
-    return parse_service(text, path)
+    return parse_service(text, path, without=without)
 
 
-def parse_service(text: str, path: Path) -> ServiceConfig:
+def parse_service(text: str, path: Path, *, without: Collection[str] = ()) -> ServiceConfig:
     """Check the text of a configuration file. Raises UsageError as `load_service` does."""
     try:
         document = tomllib.loads(text)
@@ -61,21 +65,25 @@ def parse_service(text: str, path: Path) -> ServiceConfig:
         where = re.search(r"\(at line (\d+), column (\d+)\)", str(e))
         line = f":{where[1]}" if where else ""
         raise UsageError(" ".join(f"{path}{line} is not TOML: {e or 'it is nested too deeply'}".split())) from e
-    return _Reader(path, text).config(document)
+    return _Reader(path, text, without).config({key: value for key, value in document.items() if key not in without})
 
 
 def policy_of(config: ServiceConfig, default: str) -> Policy | str:
     """Return the configuration's policy, or the name of one. Raises UsageError as `harness.config.policy` does."""
     if config.policy is None:
         return default
-    return config.policy if isinstance(config.policy, str) else policy_from(config.policy, where=f"{config.file}: policy")
+    if isinstance(config.policy, str):
+        beside = Path(config.file).parent / config.policy  # a file is named from where the configuration lies
+        return str(beside) if config.policy.endswith(".toml") and beside.is_file() else config.policy
+    return policy_from(config.policy, where=f"{config.file}: policy")
 
 
 class _Reader:
     """Turns a TOML document into the sections, and complains with file, line and key."""
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, text: str, without: Collection[str]) -> None:
         self._path = path
+        self._without = without
         self._lines = key_lines(text)
 
     def config(self, document: Mapping[str, Any]) -> ServiceConfig:
@@ -103,7 +111,7 @@ class _Reader:
 
     def _check(self, config: ServiceConfig) -> None:
         """Check what single values cannot show."""
-        if config.target is None and config.store == StoreSection() and not config.books:
+        if not self._without and config.target is None and config.store == StoreSection() and not config.books:
             raise self.wrong("target", 'is missing; add [target] with url = "http://127.0.0.1:3000"')
         if config.target is not None:
             self._check_target(config.target)

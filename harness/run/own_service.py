@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from harness.config.sections import ServiceConfig, TargetSection
 from harness.engines.explore.scene import BEFORE, MongoScene, PostgresScene
@@ -18,6 +19,7 @@ from harness.run.stores import Stores
 from harness.stores import StoreOptions, open_store
 from harness.stores.base import Database, Store, StoreKind
 from harness.stores.inplace import open_in_place
+from harness.stores.url import check_not_production
 from harness.targets.http import HttpTarget, shown_url
 from harness.wire.base import WireProxy
 from harness.wire.opening import open_proxy
@@ -40,7 +42,7 @@ class OwnService:
         say: prints one line for people.
 
     Raises:
-        UsageError: the configuration has no target, or its database may not be written to.
+        UsageError: the configuration has no target, or what it names may not be written to.
         EnvironmentProblem: the database or the service does not start or cannot be reached.
     """
 
@@ -49,6 +51,7 @@ class OwnService:
     ) -> None:
         if config.target is None:
             raise UsageError(f'{config.file} has no [target]; add it with url = "http://127.0.0.1:3000"')
+        check_not_production(urlsplit(url or config.target.url).hostname or "", "the service's host")
         self._section: TargetSection = config.target
         self._config, self._url, self._wire, self._connections, self._say = config, url, wire, connections, say
         self._held = ExitStack()

@@ -171,6 +171,22 @@ def test_each_damage_is_named_with_its_repair(
     assert any(c.startswith(repaired) for c in commands) if repaired else True
 
 
+def test_with_very_many_documents_each_hash_gets_a_pass_of_its_own_and_finds_the_same(
+    shop: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(shop, "UPDATE invoices SET token = 'same' WHERE id IN (2, 3); UPDATE invoices SET printed = 'INV-00001' WHERE id = 5")
+    together = audited(tmp_path, shop.url)[1]["findings"]
+    monkeypatch.setattr("harness.run.audit_numbers.TOGETHER", 5)
+    assert audited(tmp_path, shop.url)[1]["findings"] == together
+    assert {"N-UNIQ", "P-ONCE"} <= {f["invariant"] for f in together}
+
+
+def test_an_audit_needs_no_secret_of_the_service(shop: Database, tmp_path: Path) -> None:
+    service = '[target]\nurl = "http://h"\nheaders = { A = "${NOT_SET_HERE}" }\n[operations.create]\npath = "/"\n'
+    policy, _, books = BOOKS.partition("[books.documents]")
+    assert audited(tmp_path, shop.url, books=f"{policy}{service}[books.documents]{books}")[0] == 0
+
+
 def test_the_proposed_repair_repairs_when_somebody_runs_it(shop: Database, tmp_path: Path) -> None:
     execute(shop, "UPDATE terms SET balance = 300 WHERE id = 't1'; UPDATE counters SET value = 3 WHERE company = 'acme'")
     assert audited(tmp_path, shop.url, "--repair", str(tmp_path / "repair.sql"))[0] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,10 +173,29 @@ def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back
 
 
 def test_a_service_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = described(tmp_path, bug=False, url=f"http://127.0.0.1:{free_port()}", command="", store="")
+    config = described(tmp_path, bug=False, url=f"http://127.0.0.1:{free_port()}", command="start_limit = 0.3", store="")
 
     assert main(["run", "--config", str(config)]) == 3
-    assert "is not healthy after 5 s: nothing answers; is it running?" in capsys.readouterr().err
+    assert "is not healthy after 0.3 s: nothing answers; is it running?" in capsys.readouterr().err
+
+
+def test_a_service_whose_host_looks_like_production_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = described(tmp_path, bug=False, url="https://api.prod.example.com", command="", store="")
+
+    assert main(["run", "--config", str(config)]) == 2
+    assert "the service's host 'api.prod.example.com' looks like production" in capsys.readouterr().err
+
+
+def test_a_service_without_a_database_is_judged_by_its_answers_alone(tmp_path: Path, postgres_database: Database) -> None:
+    config = described(tmp_path, bug=True, store="")
+    text = config.read_text().replace('BUG = "1"', f'DATABASE_URL = "{postgres_database.url}", BUG = "1"')
+    config.write_text(text[: text.index("[books.documents]")] + text[text.index("[[runs]]") :])
+
+    status, result = called(tmp_path, "run", "--config", str(config))
+
+    assert (status, result["facts"]["store"]) == (1, None)
+    assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
+    assert main(["explore", "--config", str(config)]) == 2, "there is no wire that could be held"
 
 
 def test_a_service_that_ends_at_once_is_quoted_without_its_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +243,7 @@ def test_a_service_that_does_not_use_the_wire_has_not_passed(
     monkeypatch.setenv("DATABASE_URL", postgres_database.url)
 
     assert main(["explore", "--config", str(config), "--out", str(tmp_path)]) == 3
-    assert "no statement came through the proxy" in capsys.readouterr().err
+    assert re.search("no statement came through the proxy|traffic that does not go through the proxy", capsys.readouterr().err)
 
 
 def test_open_transactions_of_others_are_waited_for_and_later_ones_are_not(postgres_database: Database) -> None:
