@@ -60,6 +60,8 @@ def serve(
     (settings,) = divide(parse_assignments(sets or []), provider.settings(variant))
     kind = provider.store(variant)
     restore_interrupts()
+    if database_url and (disposable or {"postgres": postgres, "mongo": mongo}[kind] != "embedded"):
+        raise UsageError(f"--database-url and --{kind} or --disposable contradict each other; give one of them")
     spec = _from_environment(database_url or {"postgres": postgres, "mongo": mongo}[kind])
     disposable = _own_name(spec) if database_url else disposable
     line = listen(port)

@@ -82,6 +82,7 @@ def test_what_cannot_be_served_is_told_in_one_line(capsys: pytest.CaptureFixture
     assert "did you mean 'pg.counter_row'" in failing(["pg.counter_rwo"], capsys)[1]
     assert failing(["pg.counter_row", "--set", "isolation=none"], capsys)[0] == 2
     assert failing(["pg.counter_row", "--disposable", "x"], capsys)[0] == 2
+    assert "contradict" in failing(["pg.counter_row", "--database-url", url, "--disposable", "x"], capsys)[1]
     assert "is not set" in failing(["pg.counter_row", "--database-url", "env:NOT_THERE_AT_ALL"], capsys)[1]
     assert "--disposable" in failing(["pg.counter_row", "--postgres", url], capsys)[1]
     assert "looks like production" in failing(["pg.counter_row", "--database-url", "postgresql://x@127.0.0.1/live"], capsys)[1]

@@ -304,6 +304,7 @@ def test_a_form_that_makes_no_sense_is_refused(
     answer = form(service, account, **changed)
 
     assert (answer.status, f'data-code="{code}"' in answer.body) == (status, True)
+    assert ('aria-invalid="true"' in answer.body) == (code == "invalid_amount")
     assert payments(service, account) == []
 
 
