@@ -84,7 +84,7 @@ def to_json(results: Sequence[CaseResult]) -> dict[str, Any]:
                 "first": r.first_sentence,
                 "operations": dict(r.result.operations),
                 "seconds": round(r.seconds, 3),
-                "folder": str(r.result.folder),
+                "folder": str(r.result.folder) if r.result.folder and r.result.folder.exists() else None,
             }
             for r in results
         ],

@@ -33,7 +33,10 @@ def catalogue(
     """Run the cases of the catalogue and hold what is observed against what is expected.
 
     It proves that the harness finds what is there and is quiet where nothing is. Exit status 1 on any difference.
+    With several seeds only the folders of runs that differ are kept.
     """
+    from shutil import rmtree  # noqa: PLC0415
+
     from harness.cli.cases_table import print_matrix, to_json  # noqa: PLC0415
     from harness.cli.output import say, write_json  # noqa: PLC0415
     from harness.cli.running import open_stores  # noqa: PLC0415
@@ -68,6 +71,9 @@ def catalogue(
         results = []
         for n, result in enumerate(run_cases(pairs, stores, out=out, jobs=jobs), start=1):
             results.append(result)
+            folder = result.result.folder
+            if seeds > 1 and result.met and folder is not None:
+                rmtree(folder, ignore_errors=True)
             say(f"[{n}/{len(pairs)}] {result.case.id}: {result.result.verdict} {'as expected' if result.met else 'DIFFERS'}")
     if json is not None:
         write_json(to_json(results), json)
