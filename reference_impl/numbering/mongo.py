@@ -22,7 +22,7 @@ from pymongo.client_session import ClientSession
 from reference_impl.base.keys import key_reused
 from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused, unknown
-from reference_impl.numbering.series import Ask, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, understand, validate
 
 Settings = Mapping[str, Any]
 Drawn = tuple[int, str | None]
@@ -90,8 +90,10 @@ class CounterDocument:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = understand(f, arguments, token)
         if f in JOBS:
-            answer: dict[str, Any] = getattr(self, f)(ask)
-            return answer
+            done: dict[str, Any] = getattr(self, f)(ask)
+            return done
+        if f != "create":
+            raise no_operation(f)
         try:
             answer, attempts = self.create(ask, checkpoint)
         except pymongo.errors.DuplicateKeyError as e:

@@ -34,7 +34,7 @@ from reference_impl.base.postgres import (
 )
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.numbering import duplicates
-from reference_impl.numbering.series import Ask, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, understand, validate
 
 SCHEMA = """
 CREATE TABLE documents (
@@ -186,7 +186,9 @@ class CounterRow:
 
     def carry_out(self, ask: Ask, checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
         """Do anything else in one transaction; return the answer and the tries that it took."""
-        work = self.jobs()[ask.f]
+        work = self.jobs().get(ask.f)
+        if work is None:
+            raise no_operation(ask.f)
         return self.session.run(lambda tx: work(tx, ask), checkpoint)
 
     def jobs(self) -> Mapping[str, Job]:

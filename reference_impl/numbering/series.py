@@ -106,6 +106,10 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 
 def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     """Read a request. Raises Refused where it makes no sense."""
+    if f not in ARGUMENTS:
+        raise no_operation(f)
+    if not token or len(token) > read.MAX_TEXT:
+        raise invalid(f"The token must have 1 to {read.MAX_TEXT} characters.")
     read.known(arguments, ARGUMENTS[f])
     read.currency(arguments)
     company = read.text(arguments, "company")
@@ -147,6 +151,11 @@ def _part(ask: Ask, document_type: str) -> Ask:
     key = ask.key if document_type == ask.document_type else f"{ask.key}/{document_type}"
     place = place_of(ask.company, document_type, ask.branch, ask.at)
     return replace(ask, key=key, document_type=document_type, place=place)
+
+
+def no_operation(f: str) -> Refused:
+    """Return the refusal of an operation that nobody knows, or that this way of numbering does not offer."""
+    return Refused("unknown_operation", f"There is no operation {f!r}.", status=404)
 
 
 def validate(ask: Ask) -> None:

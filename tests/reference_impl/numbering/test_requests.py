@@ -1,0 +1,94 @@
+"""Bad input to every operation of numbering is refused with a typed error and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.stores import Database
+from reference_impl.base.arguments import MAX_MONEY
+from reference_impl.base.refusal import Refused
+from reference_impl.numbering.series import ARGUMENTS, understand
+from tests.reference_impl.stepping import play
+
+PLACE = {"company": "acme", "document_type": "invoice", "branch": "Main", "at": "2026-12-31T12:00:00+00:00"}
+GOOD: dict[str, dict[str, Any]] = {
+    "create": {**PLACE, "amount": 100},
+    "post": {"company": "acme", "documents": ["invoice", "journal_entry"], "amount": 100},
+    "seed": {**PLACE, "through": 3},
+    "import_document": {**PLACE, "amount": 100, "number": 7},
+    "introduce": PLACE,
+    "void": {**PLACE, "text": "INV-00001", "reason": "spoiled"},
+    "delete": {**PLACE, "text": "INV-00001"},
+    "cleanup": {**PLACE, "apply": True, "text": "INV-00001", "document": "1"},
+    "reserve": {**PLACE, "amount": 100},
+    "confirm": {**PLACE, "text": "INV-00001"},
+    "release": {**PLACE, "text": "INV-00001", "reason": "changed her mind"},
+    "sweep": PLACE,
+}
+
+NUMBERS = [-1, 0, 0.5, 100.0, 10**30, "100", "1e3", True, None, [100], {"PHP": 100}, float("nan")]
+TEXTS = [None, "", 7, 7.5, True, ["acme"], {}, "x" * 300, "a\nb", "a\x00b"]
+WRONG = {
+    "amount": [*NUMBERS, MAX_MONEY + 1],
+    "number": NUMBERS,
+    "through": [*NUMBERS, 10**8],
+    "documents": [None, [], "invoice", ["invoice", "invoice"], ["Invoice"], [7], ["a"] * 6, {}],
+    "document_type": [value for value in TEXTS if value is not None] + ["Invoice", "a-b", "x'); DROP TABLE documents;--"],
+    "branch": [value for value in TEXTS if value is not None],
+    "at": ["yesterday", "2026-11-20T10:00:00", 5, "1026-11-20T10:00:00+00:00", "x" * 300],
+    "apply": ["yes", 1, None],
+}
+
+
+def bad() -> list[tuple[str, dict[str, Any]]]:
+    """Return operations with one thing wrong each."""
+    wrong: list[tuple[str, dict[str, Any]]] = [("nonsense", PLACE), ("__init__", PLACE)]
+    for f, good in GOOD.items():
+        for name in good:
+            wrong += [(f, {**good, name: value}) for value in WRONG.get(name, TEXTS)]
+        wrong += [(f, {**good, "amuont": 100}), (f, {**good, "currency": "USD"})]
+    return wrong
+
+
+@pytest.mark.parametrize(("f", "arguments"), bad(), ids=lambda value: str(value)[:60])
+def test_what_makes_no_sense_is_refused_before_any_connection_is_touched(f: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as refused:
+        understand(f, arguments, "token")
+    assert refused.value.refusal in ("invalid_request", "invalid_amount", "foreign_currency", "unknown_operation")
+
+
+def test_every_operation_is_tried_with_bad_input_and_good_input_is_understood() -> None:
+    assert set(GOOD) == set(ARGUMENTS)
+    for f, arguments in GOOD.items():
+        assert understand(f, arguments, "token").f == f
+
+
+@pytest.mark.parametrize("token", ["", "x" * 300])
+def test_a_request_needs_a_token_of_sensible_length(token: str) -> None:
+    with pytest.raises(Refused, match="token"):
+        understand("create", GOOD["create"], token)
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number", "mongo.counter_document"])
+def test_another_companys_documents_are_not_there(request: pytest.FixtureRequest, variant: str) -> None:
+    fixture = "postgres_database" if variant.startswith("pg.") else "mongo_database"
+    database: Database = request.getfixturevalue(fixture)
+    with play(variant, database) as stage:
+        a = stage.actor()
+        made = a.does("create", "A", **PLACE, amount=100).result or {}
+        a.does("import_document", "B", **PLACE, amount=100, number=1)
+        before = stage.books().table("documents").sort("id").rows()
+        theirs = {**PLACE, "company": "other", "text": made["text"]}
+        for f, more in (
+            ("void", {"reason": "spoiled"}),
+            ("delete", {}),
+            ("cleanup", {"apply": True, "document": made["document"]}),
+            ("confirm", {}),
+            ("release", {"reason": "spoiled"}),
+        ):
+            failure = a.does(f, f"x-{f}", **theirs, **more).failure
+            assert failure is not None
+            assert failure.refusal
+        assert stage.books().table("documents").sort("id").rows() == before
