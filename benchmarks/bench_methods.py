@@ -8,6 +8,7 @@ interleaved and medians taken, so that what else the machine does falls on all m
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -73,6 +74,7 @@ def main() -> None:
                     fleet.install(database)
                     rates[name, clients].append(fleet.rate(database, clients, SECONDS))
                     store.drop_database(database)
+                print(f"  {name}: {', '.join(f'{rates[name, c][-1]:,.0f}' for c in CLIENTS)}", file=sys.stderr, flush=True)
     finally:
         for store in stores.values():
             store.close()

@@ -11,6 +11,9 @@ from typing import Any
 from harness.stores import Database
 from reference_impl.provider import PROVIDER
 
+PRELOAD = ["benchmarks.fleet", "reference_impl.numbering.variants", "reference_impl.payments.variants", "psycopg", "pymongo"]
+"""What the clients' processes have imported before they are forked."""
+
 AT = "2026-12-31T12:00:00+00:00"
 Job = Callable[[Any, int, int], None]
 """What a client does once: its connection, its number, and how often it did so before."""
@@ -31,6 +34,7 @@ class Fleet:
     def rate(self, database: Database, clients: int, seconds: float) -> float:
         """Return how often a second the job was done by all clients together, connecting not counted."""
         context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
         barrier = context.Barrier(clients)
         results: Any = context.SimpleQueue()
         given = [(self, database, n, seconds, barrier, results) for n in range(clients)]
