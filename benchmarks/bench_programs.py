@@ -31,16 +31,14 @@ IDS = (
     "P01",
     "P02-pg",
     "P07",
-    "P10-pg",
     "P14",
     "O05",
     "O06",
-    "O07-cancel",
     "S01-pg",
     "S02",
 )
 SCENES = {"period_rollover": {}, "first_documents": {"scopes": 1}}
-SMALL = {"payments": 1, "orders": 1, "items": 1, "customers": 1}
+SMALL = {"payments": 1, "orders": 1, "items": 1, "stock": 1, "customers": 1}
 
 
 def interleaving(result: RunResult) -> list[tuple[int, str]]:

@@ -100,11 +100,16 @@ class _Seen:
         if plan not in self.answers:
             self.answers[plan] = self.trials.attempt(plan)
         found = self.answers[plan]
-        if not found.findings or (self.wanted and found.invariant not in self.wanted):
+        broken = [f.invariant for f in found.findings if not self.wanted or f.invariant in self.wanted]
+        if not broken:
             return False
         if self.first is None:
-            self.first, self.wanted = plan, frozenset([found.invariant])
+            self.first, self.wanted = plan, frozenset(broken[:1])
         return True
+
+    def told(self, trial: Trial) -> Trial:
+        """Return a trial with what was looked for first among its findings."""
+        return replace(trial, findings=sorted(trial.findings, key=lambda f: f.invariant not in self.wanted))
 
 
 def world_for(target: str, name: str = "") -> World:
@@ -183,9 +188,9 @@ def search_programs(
         return ProgramFound(
             world=found_world.name,
             plan=plan,
-            trial=replace(trial, findings=trial.findings or evidence.findings),
+            trial=seen.told(replace(trial, findings=trial.findings or evidence.findings)),
             first=seen.first,
-            first_trial=seen.answers[seen.first],
+            first_trial=seen.told(seen.answers[seen.first]),
             tried=len(seen.answers),
         )
 
