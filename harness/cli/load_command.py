@@ -39,6 +39,10 @@ Rate = Annotated[
         )
     ),
 ]
+LocustFile = Annotated[
+    bool,
+    typer.Option("--locustfile", help="print the path of a file for plain Locust: locust -f FILE --scenario NAME --target NAME"),
+]
 FindCapacity = Annotated[
     bool,
     typer.Option("--find-capacity", help="more and more users, up to --users, until a limit or an invariant gives way"),
@@ -82,6 +86,7 @@ def load(
     ui_host: UiHost = "127.0.0.1",
     ui_port: UiPort = 8089,
     ui_login: UiLogin = False,
+    locustfile: LocustFile = False,
     find_capacity: FindCapacity = False,
     slo: Slo = None,
     against: Against = None,
@@ -106,7 +111,7 @@ def load(
     Example: racegate load concurrent_creates --target reference:pg.counter_row --users 20 --duration 10s
     Example: racegate load concurrent_creates --target reference:pg.counter_row --users 64 --find-capacity --slo p95=200ms
     """
-    from harness.cli.loading import load_and_show  # noqa: PLC0415 - heavy, and not needed for --help
+    from harness.cli import loading  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.cli.output import this_command  # noqa: PLC0415
     from harness.cli.running import open_stores  # noqa: PLC0415
     from harness.cli.service_running import is_service, load_service_with  # noqa: PLC0415
@@ -120,6 +125,9 @@ def load(
     from harness.run.run_request import RunRequest  # noqa: PLC0415
     from harness.run.stores import Stores  # noqa: PLC0415
 
+    if locustfile:
+        print(Path(loading.__file__).parent.parent / "engines" / "load" / "locustfile.py")
+        return 0
     if scenario is None and config is None:
         raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
     if target is None and config is None:
@@ -166,7 +174,7 @@ def load(
 
             return capacity_and_show([request, *others], stores, chosen, limits, json=json)
         kept = chosen.limits or parse_limits(configured)
-        return load_and_show(request, stores, replace(chosen, limits=kept), json=json)
+        return loading.load_and_show(request, stores, replace(chosen, limits=kept), json=json)
 
     if is_service(target, config):
         if find_capacity:

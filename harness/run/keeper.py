@@ -1,0 +1,113 @@
+"""The clean process beside plain Locust: prepares database and scene, waits, and judges.
+
+Entry point: ``python -m harness.run.keeper DESCRIPTOR``.
+
+Locust patches its process, and its listeners swallow errors; stores and invariants do not belong there. What Locust's side
+says and is told is in `harness.engines.load.locustfile`. If Locust is killed, what it recorded is judged all the same, with the
+verdict ``unknown`` at best.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.engines.load.channel import Channel
+from harness.engines.load.engine import LoadOutcome
+from harness.engines.stress import Progress
+from harness.model import RacegateError
+from harness.run.execute import Raced, execute
+from harness.run.folder import RunFolder
+from harness.run.live import HistoryTail
+from harness.run.loaded import LoadOptions, plan_of, raced
+from harness.run.registry import reports
+from harness.run.request import build_request
+from harness.run.result import exit_status_of
+from harness.run.run_request import RunRequest
+from harness.run.stores import Stores
+from harness.stores import StoreKind, StoreOptions
+from harness.stores.base import Database
+
+ROOM = 100
+"""Users for whom the store has room at least: the page may ask for more than the command line did."""
+
+LONGEST = 7 * 24 * 3600.0
+
+
+def main(descriptor: int) -> int:
+    """Keep one test and return the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Locust's, which stops its users first
+    end = socket.socket(fileno=descriptor)
+    end.setblocking(True)  # gevent made it otherwise
+    channel = Channel.of_parent(end)
+    sys.path[:] = channel.receive()
+    asked = channel.receive()
+    try:
+        status, text = keep(channel, asked)
+    except RacegateError as e:
+        status, text = int(e.exit_status), f"racegate: {' '.join(str(e).split())}\n"
+        channel.send({"said": "refused", "exit": status, "text": text})
+        return status
+    channel.send({"said": "verdict", "exit": status, "text": text})
+    return status
+
+
+def keep(channel: Channel, asked: Mapping[str, Any]) -> tuple[int, str]:
+    """Run one test whose users are Locust's; return the exit status and the report."""
+    users = max(asked["users"], ROOM)
+    request = build_request(
+        scenario=asked["scenario"],
+        target=asked["target"],
+        policy=asked["policy"],
+        clients=max(asked["users"], asked["processes"]),
+        processes=asked["processes"],
+        duration=asked["duration"] or LONGEST,
+        budget=LONGEST,
+        seed=asked["seed"],
+        out=Path(asked["out"]),
+        engine="load",
+        command=asked["command"],
+    )
+    request = replace(request, duration=asked["duration"])
+    options = LoadOptions(spawn_rate=float(asked["users"]))
+
+    def race(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
+        channel.send({"said": "plan", "plan": plan_of(request, options, database, folder)})
+        outcome = _outcome(channel)
+        tail = HistoryTail(folder.history)
+        tail.follow()
+        numbers = tail.issued + tail.missing
+        live = {"duplicates": tail.duplicates, "gap_rate": tail.missing / numbers if numbers else 0.0}
+        return raced(request, options, outcome, live)
+
+    specs = {StoreKind.POSTGRES: "embedded", StoreKind.MONGO: "embedded"}
+    with Stores(specs, StoreOptions(connections=2 * users + 20)) as stores:
+        result = execute(request, stores, race=race)
+    assert result.folder is not None
+    return int(exit_status_of([result.verdict])), reports()["terminal"].render([result.folder], colours=False)
+
+
+def _outcome(channel: Channel) -> LoadOutcome:
+    try:
+        told = channel.receive()
+    except EOFError:
+        return LoadOutcome(seconds=0.0, lost=("Locust ended without a word",))
+    finals = tuple(told["finals"])
+    return LoadOutcome(
+        seconds=told["seconds"],
+        finals=finals,
+        lost=tuple(told["lost"]),
+        troubles=tuple(trouble for final in finals for trouble in final["troubles"]),
+        stuck=tuple((client, seconds) for final in finals for client, seconds in final["stuck"]),
+        requests=told["requests"],
+        errors=told["errors"],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

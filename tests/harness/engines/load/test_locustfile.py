@@ -1,0 +1,68 @@
+"""Plain Locust on our file: its command line, our verdict and exit status."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import harness.engines.load
+
+FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
+
+
+def locust(out: Path, target: str, *more: str) -> subprocess.Popen[str]:
+    words = ["-f", str(FILE), "--headless", "-u", "4", "-r", "4", "--target", f"reference:{target}", "--racegate-out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "locust", *words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def result_of(out: Path) -> dict[str, Any]:
+    [file] = out.glob("*/result.json")
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def test_the_verdict_is_locusts_exit_status(tmp_path: Path) -> None:
+    process = locust(tmp_path, "pg.count_plus_one", "-t", "5s")
+    said, wrong = process.communicate(timeout=120)
+
+    result = result_of(tmp_path)
+    assert process.returncode == {"pass": 0, "fail": 1, "unknown": 4}[result["verdict"]], wrong
+    assert result["verdict"].upper() in said
+    assert result["engine"] == "load"
+    counts = result["facts"]["load"]["counts"]
+    assert counts["invoked"] == sum(result["operations"].values()) > 0
+    assert result["verdict"] == "fail" or counts["invoked"] < 100, "on a busy machine too little may happen to go wrong"
+
+
+def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: Path) -> None:
+    process = locust(tmp_path, "pg.counter_row", "-t", "60s", "--processes", "2")
+    limit = time.monotonic() + 60
+    while sum(f.stat().st_size > 1000 for f in tmp_path.glob("*/history/load-*.jsonl")) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    workers = [c for c in psutil.Process(process.pid).children() if "locust" in " ".join(c.cmdline())]
+    workers[0].send_signal(signal.SIGKILL)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+
+    result = result_of(tmp_path)
+    assert (process.returncode, result["verdict"]) == (4, "unknown")
+    assert any("went without a final word" in f["message"] for f in result["findings"])
+
+
+def test_what_does_not_exist_is_said_and_nothing_is_run(tmp_path: Path) -> None:
+    process = locust(tmp_path, "pg.counter_rov", "-t", "3s")
+    _, wrong = process.communicate(timeout=120)
+
+    assert process.returncode == 2
+    assert "did you mean 'reference:pg.counter_row'" in wrong
