@@ -1,9 +1,9 @@
 """Runs tests against mutants, quickly: in forks of a process that has collected every test already.
 
-Which tests execute which lines of the invariants is traced once. A mutant is put in place by exchanging the code of live
-functions, and only the tests that execute its lines are run, the quickest first, until one fails. What acts when a module is
-loaded (constants, registrations, models) is put in place by running the broken module again in the place of the whole one, and
-giving what it defines to everybody who imported it by name.
+A mutant is put in place by exchanging the code of live functions, and only the tests of its family are run, until one fails: the
+cases of the rules whose module uses the mutant's, and the tests of its own. What acts when a module is loaded (constants,
+registrations, models) is put in place by running the broken module again in the place of the whole one, and giving what it
+defines to everybody who imported it by name.
 
 No data frame may be touched before the fork: the threads of Polars do not survive it.
 """
@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import ast
 import gc
-import json
+import hashlib
 import os
 import resource
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -38,21 +35,14 @@ OPTIONS = (
     *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:terminal"),
 )
 
-PATIENCE = 8.0
-"""Seconds that a broken program may take longer than the whole one before it counts as noticed: it does not end."""
+PATIENCE = 60
+"""Seconds of the processor's time that the tests of a mutant may take before it counts as noticed: it does not end."""
 
 MEMORY = 6 << 30
 """Bytes that a broken program may have before it is stopped."""
 
-Lines = dict[str, list[int]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Covered:
-    """One test: how long it takes, in seconds, and the lines that it executes by file."""
-
-    seconds: float
-    lines: Lines
+MOST = 400
+"""Tests that are run for a module that nearly every rule uses."""
 
 
 @dataclass
@@ -75,34 +65,30 @@ class Run:
         settings.load_profile("mutation")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Trace the tests, then try every mutant."""
-        items = {item.nodeid: item for item in session.items}
-        began = time.monotonic()
-        covered = traced(list(items.values()), self.root)
-        print(f"{len(items)} tests traced in {time.monotonic() - began:.0f} s", file=sys.stderr)
+        """Try every mutant."""
+        families = {path: family(path, session.items) for path in {m.path for m in self.mutants}}
+        needed = list({item.nodeid: item for items in families.values() for item in items}.values())
+        whole = fork(lambda: all(_passes(item) for item in needed))
         waiting = list(self.mutants)
-        running: dict[int, tuple[Mutant, float]] = {}
+        running: dict[int, Mutant] = {}
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 mutant = waiting.pop(0)
-                ids = chosen(mutant, covered)
-                pid = self._forked(mutant, [items[i] for i in ids])
-                spent = sum(covered[i].seconds for i in ids)
-                running[pid] = (mutant, time.monotonic() + PATIENCE + 5 * spent)
-            for pid, (mutant, deadline) in list(running.items()):
+                running[self._forked(mutant, families[mutant.path])] = mutant
+            for pid, mutant in list(running.items()):
                 done, status = os.waitpid(pid, os.WNOHANG)
-                if not done and time.monotonic() > deadline:
-                    os.kill(pid, signal.SIGKILL)
-                    done, status = os.waitpid(pid, 0)
                 if done:
                     del running[pid]
                     self.noticed[mutant.name] = status != 0
                     self.tell(mutant, status != 0, len(self.noticed), len(self.mutants))
             time.sleep(0.002)
+        if os.waitpid(whole, 0)[1]:
+            raise RuntimeError("nothing is broken, and yet one of the tests fails: run them first")
         return True
 
     def _forked(self, mutant: Mutant, items: Sequence[pytest.Item]) -> int:
         def child() -> bool:
+            resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
             tree = broken(mutant, self.root)
             if mutant.load:
                 load_again(tree, mutant.path, self.root, items)
@@ -133,64 +119,41 @@ def _passes(item: pytest.Item) -> bool:
     return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=None))
 
 
-def chosen(mutant: Mutant, covered: dict[str, Covered]) -> list[str]:
-    """Return the tests that can notice a mutant, the quickest first.
+def family(path: Path, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests that can notice a mutant of a module, those first that notice most for their time.
 
-    A line that no test was seen to execute may be executed where the trace does not see it (called from another thread), so
-    then all tests that execute anything of the module are run, as for what acts when the module is loaded.
+    Cases of the corpus count by their rule: by the module of the rule, and the modules that this one uses.
     """
-    path, (first, last) = mutant.path.as_posix(), mutant.lines
-    touching = {i: c for i, c in covered.items() if path in c.lines}
-    direct = {i for i, c in touching.items() if any(first <= line <= last for line in c.lines[path])}
-    ids = direct if direct and not mutant.load else set(touching)
-    return sorted(ids, key=lambda i: covered[i].seconds)
+    from harness.invariants.registry import REGISTRY
+
+    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    rules = {id_ for id_, rule in REGISTRY.items() if name in _used(rule.check.__module__, set())}
+    chosen = []
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        rule = getattr(parameters.get("case"), "invariant", parameters.get("rule", parameters.get("invariant")))
+        if rule in rules if rule else name in _used(item.module.__name__, set()):
+            chosen.append(item)
+    ordered = sorted(chosen, key=lambda i: (_slowness(i.nodeid), hashlib.sha256(i.nodeid.encode()).digest()))
+    return ordered[:MOST]
 
 
-def traced(items: Sequence[pytest.Item], root: Path) -> dict[str, Covered]:
-    """Run every test once in a fork and return what it executes.
-
-    Raises:
-        RuntimeError: a test fails although nothing is broken.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        into = Path(folder) / "covered.json"
-
-        def child() -> bool:
-            found: dict[str, Any] = {}
-            for item in items:
-                lines: dict[str, set[int]] = {}
-                began = time.perf_counter()
-                sys.settrace(_tracer(str(root / "harness" / "invariants"), lines))
-                passed = _passes(item)
-                sys.settrace(None)
-                if not passed:
-                    into.write_text(json.dumps(item.nodeid))
-                    return False
-                here = {Path(file).relative_to(root).as_posix(): sorted(seen) for file, seen in lines.items()}
-                found[item.nodeid] = [time.perf_counter() - began, here]
-            into.write_text(json.dumps(found))
-            return True
-
-        _, status = os.waitpid(fork(child), 0)
-        found = json.loads(into.read_text()) if into.is_file() else "the first test"
-    if status:
-        raise RuntimeError(f"nothing is broken, and yet this fails: {found}")
-    return {name: Covered(seconds=seconds, lines=lines) for name, (seconds, lines) in found.items()}
+def _slowness(name: str) -> int:
+    order = ("test_rules", "nearest_neighbours", "said_is_as_recorded", "judged_as_it_says", "test_corpus", "test_worlds")
+    slow = any(word in name for word in ("exhaustive", "thousand", "cut_into_parts", "runs_out", "agrees"))
+    return len(order) + slow if slow else next((n for n, word in enumerate(order) if word in name), len(order))
 
 
-def _tracer(folder: str, lines: dict[str, set[int]]) -> Any:
-    def local(frame: FrameType, event: str, argument: Any) -> Any:
-        lines[frame.f_code.co_filename].add(frame.f_lineno)
-        return local
-
-    def called(frame: FrameType, event: str, argument: Any) -> Any:
-        name = frame.f_code.co_filename
-        if not name.startswith(folder):
-            return None
-        lines.setdefault(name, set()).add(frame.f_lineno)
-        return local
-
-    return called
+def _used(name: str, seen: set[str]) -> set[str]:
+    """Return a module and those of ours that it uses, by the names that it imported."""
+    if name in seen or name not in sys.modules:
+        return seen
+    seen.add(name)
+    for value in list(vars(sys.modules[name]).values()):
+        of = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        if isinstance(of, str) and of.startswith("harness."):
+            _used(of, seen)
+    return seen
 
 
 def exchange_code(tree: ast.Module, path: Path, root: Path) -> None:
