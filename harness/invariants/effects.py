@@ -170,7 +170,7 @@ def _stored_failures(history: History) -> list[Finding]:
         .with_columns(
             settled=(pl.col("invoked") >= pl.col("completed").cum_max().shift(1).over("token")).fill_null(True),
         )
-        .group_by("token", maintain_order=True)
+        .group_by("token")
         .agg(
             pl.len().alias("attempts"),
             pl.col("outcome").eq("fail").all().alias("failed"),

@@ -75,7 +75,7 @@ def _pending_now(history: History, books: Books) -> list[Finding]:
     )
     crowded = (
         waiting.group_by("place")
-        .agg(pl.len().alias("waiting"), pl.col("amount").sum())
+        .agg(pl.len().alias("waiting"))
         .filter(pl.col("waiting") > 1)
         .sort("waiting", "place", descending=[True, False])
     )
@@ -128,7 +128,7 @@ def _pending_then(history: History) -> list[Finding]:
         .with_columns(term=pl.col("arguments").str.json_path_match("$.term"))
         .filter(pl.col("term").is_not_null())
         .group_by("subject", "term")
-        .agg(pl.col("completed").min().alias("start"), pl.col("token").first())
+        .agg(pl.col("completed").min().alias("start"))
     )
     ended = (
         operations.filter(pl.col("outcome") != "fail", pl.col("f").is_in(list(DECISIONS)))
