@@ -185,8 +185,8 @@ def etcd(folder: Path, size: int, share: float) -> None:
         best, busy = min(best, time.perf_counter() - began), min(busy, time.process_time() - used)
     own = PORCUPINES_OWN * len(logs)
     print(
-        f"{len(logs)} histories read and searched in {best:.3f} s ({busy:.3f} s of processor); porcupine took {own:.3f} s for as many "
-        f"(measured before, not in this run): {best / own:.2f}x; peak {_peak():.0f} MB"
+        f"{len(logs)} histories read and searched in {best:.3f} s ({busy:.3f} s of processor); porcupine took {own:.3f} s for as "
+        f"many (measured before, not in this run): {best / own:.2f}x; peak {_peak():.0f} MB"
     )
 
 
