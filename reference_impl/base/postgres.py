@@ -95,7 +95,10 @@ class PostgresSession:
         if isinstance(where, sa.Engine):
             self._engine: sa.Engine = where.execution_options(isolation_level="AUTOCOMMIT")
         else:
-            self._engine = sa.create_engine(dialect_url(where), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+            # Nothing is given back to a pool, so nothing need be rolled back first: the line may be dead by then.
+            self._engine = sa.create_engine(
+                dialect_url(where), poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT"
+            )
         self._connection, self._wire = self._open()
         self._second: sa.Connection | None = None
         self._second_wire: Wire | None = None
