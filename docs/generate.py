@@ -11,6 +11,7 @@ import typer.main
 from harness.cli.main import build_app
 from harness.config.published import config_schema
 from harness.invariants import REGISTRY
+from harness.model.books import TABLES
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py from the code; change it there. -->\n"
@@ -108,7 +109,24 @@ def configuration() -> str:
         for key, item in section["properties"].items():
             default = "required" if key in section["required"] else f"`{item['default']}`" if "default" in item else ""
             lines.append(f"| `{key}` | {_type(item)} | {default} | {_cell(item['description'])} |")
+    lines += [
+        "",
+        "## Canonical tables",
+        "",
+        "The columns that a query of the books may give. Money is in minor units (cents); what is not given is unknown.",
+    ]
+    lines += ["", "| table | columns |", "|---|---|"]
+    for table, columns in TABLES.items():
+        if table != "inexact":
+            lines.append(f"| `{table}` | {', '.join(f'`{c}` ({_simple(kind)})' for c, kind in columns.items())} |")
     return "\n".join(lines) + "\n"
+
+
+def _simple(kind: Any) -> str:
+    text = str(kind)
+    return {"String": "text", "Int64": "whole number", "Boolean": "true or false"}.get(
+        text, "time" if "Datetime" in text else text
+    )
 
 
 def _type(item: Mapping[str, Any]) -> str:

@@ -110,7 +110,8 @@ class ServiceConfig:
     operations: Mapping[str, OperationSection] = about("how each operation is a request: [operations.NAME]", factory=dict)
     store: StoreSection = about("the service's database", factory=StoreSection)
     books: Mapping[str, BooksSection] = about(
-        f"how each canonical table is read: [books.NAME], NAME being one of {', '.join(TABLES)}", factory=dict
+        f"how each canonical table is read: [books.NAME], NAME being one of {', '.join(t for t in TABLES if t != 'inexact')}",
+        factory=dict,
     )
     policy: str | Mapping[str, Any] | None = about("what the numbers must obey: a policy's name, or a table of its fields", None)
     runs: tuple[RunSection, ...] = about("what racegate run and racegate explore fire when no scenario is named", ())

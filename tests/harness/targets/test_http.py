@@ -113,3 +113,70 @@ def test_the_name_shows_no_password(service: tuple[HttpTarget, type[Invoices]]) 
 
     assert target.name.startswith("http://127.0.0.1:")
     assert "pw" not in target.name
+
+
+class Sessions(BaseHTTPRequestHandler):
+    """Gives out a session to each clerk, and wants its cookie and its token back."""
+
+    protocol_version = "HTTP/1.1"
+    seen: list[tuple[str, dict[str, str | None], str]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.seen.append((self.path, {name: self.headers[name] for name in ("Cookie", "Authorization", "Content-Type")}, body))
+        answer = {"access": f"key-of-{body}", "success": "closed" not in body, "number": "17", "error": "the books are closed"}
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Set-Cookie", f"session={len(self.seen)}; Path=/; HttpOnly")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def sessions() -> Iterator[tuple[HttpTarget, type[Sessions]]]:
+    handler = type("Handler", (Sessions,), {"seen": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    config = ServiceConfig(
+        target=TargetSection(url=f"http://127.0.0.1:{server.server_port}", headers={"Authorization": "Bearer {key}"}),
+        login=OperationSection(path="/login", body={"user": "clerk{client}"}, encoding="form", answer={"key": "access"}),
+        operations={
+            "create": OperationSection(
+                path="/invoices", body={"note": "{note}"}, refused_when={"success": "false"}, answer={"number": "number"}
+            )
+        },
+    )
+    yield HttpTarget.of(config), handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_each_client_logs_in_once_and_keeps_its_own_session(sessions: tuple[HttpTarget, type[Sessions]]) -> None:
+    target, handler = sessions
+    for client in (4, 5):
+        connection = target.connect(None, client)
+        assert connection.call("create", {"note": "x"}, "t", lambda point: None) == {"number": 17}
+        connection.close()
+
+    assert [body for path, _, body in handler.seen if path == "/login"] == ["user=clerk4", "user=clerk5"]
+    created = [headers for path, headers, _ in handler.seen if path == "/invoices"]
+    assert [h["Cookie"] for h in created] == ["session=1", "session=3"]
+    assert [h["Authorization"] for h in created] == ["Bearer key-of-user=clerk4", "Bearer key-of-user=clerk5"]
+
+
+def test_a_refusal_with_status_200_is_one(sessions: tuple[HttpTarget, type[Sessions]]) -> None:
+    target, _ = sessions
+    connection = target.connect(None, 0)
+
+    with pytest.raises(Exception, match="the books are closed") as error:
+        connection.call("create", {"note": "closed"}, "t", lambda point: None)
+    connection.close()
+
+    outcome, failure = classify_error(error.value)
+    assert (outcome, failure.refusal, failure.code) == (Outcome.FAIL, True, "success=false")
