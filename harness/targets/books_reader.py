@@ -88,15 +88,22 @@ class PostgresBooks:
         queries: one for each table.
 
     Raises:
-        UsageError: a query names a table that is not canonical.
+        UsageError: a query names a table that is not canonical, or the database does not understand it.
     """
 
     def __init__(self, connection: Any, queries: Sequence[BooksQuery]) -> None:
+        import psycopg  # noqa: PLC0415
         from psycopg import sql  # noqa: PLC0415 - only a run on PostgreSQL pays for it
 
         _check(queries)
         self._connection = connection
-        self._names = {query.table: tuple(_names(connection, query)) for query in queries}
+        self._names: dict[str, tuple[str, ...]] = {}
+        for query in queries:
+            try:
+                self._names[query.table] = tuple(_names(connection, query))
+            except psycopg.ProgrammingError as e:
+                why = str(e).partition("\n")[0]
+                raise UsageError(f"books.{query.table} cannot be read: {why}; correct its query") from e
         selects = [_select(query, self._names[query.table]) for query in queries]
         script = [sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), *selects, sql.SQL("COMMIT")]
         self._script = sql.SQL("; ").join(script).as_string(connection).encode()

@@ -81,7 +81,11 @@ class PostgresScene:
     def __init__(self, url: str, queries: Sequence[BooksQuery] = (), *, copies: str = COPIES) -> None:
         self._copies = copies
         self._connection = psycopg.connect(url, autocommit=True, application_name="racegate control")
-        self._books = PostgresBooks(self._connection, queries)
+        try:
+            self._books = PostgresBooks(self._connection, queries)
+        except BaseException:
+            self._connection.close()
+            raise
         self._tables: dict[str, str] = {}
         self._sequences = ""
         self.sessions_remember = False
