@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test bench lint images docs clean
+.PHONY: setup demo test bench mutation lint images docs clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,9 @@ lint: setup
 images: setup
 	containers/engine
 	PYTHON=$(abspath $(BIN))/python containers/images
+
+mutation: setup
+	$(BIN)/python -m tests.mutation
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -152,6 +152,12 @@ def test_a_number_after_a_higher_one_is_late() -> None:
     assert check({A: [(0, 10, 1), (0, 20, 3), (21, 30, 2)]}, ordered=False).valid
 
 
+def test_an_answer_that_never_came_puts_nothing_behind_it() -> None:
+    """An operation that the books turned into a success has no return."""
+    assert check({A: [(0, 10, 1), (0, None, 3), (21, 30, 2)]}).valid
+    assert check({A: [(0, 10, 1), (0, None, 3), (40, None, None)]}).valid
+
+
 def test_a_missing_number_needs_an_operation_that_began_in_time() -> None:
     found = check({A: [(0, 10, 1), (0, 20, 4), (21, None, None), (5, None, None)]})
     assert found.lacking.to_dicts() == [

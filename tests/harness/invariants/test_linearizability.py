@@ -420,8 +420,9 @@ def test_the_second_approval_may_be_refused_or_unknown() -> None:
         assert check_linearizable(history, APPROVAL).verdict is Verdict.PASS
 
 
-def test_a_refusal_that_speaks_of_the_state_must_fit_it() -> None:
-    refused = Failure(code="not_awaiting_approval", message="", refusal=True)
+@pytest.mark.parametrize("code", ["not_awaiting_approval", "already_awaiting_approval", "already_decided"])
+def test_a_refusal_that_speaks_of_the_state_must_fit_it(code: str) -> None:
+    refused = Failure(code=code, message="", refusal=True)
     history = History.of([operation("submit", "p1", (0, 1)), operation("approve", "p1", (2, 9), "fail", failure=refused)])
     assert check_linearizable(history, APPROVAL).verdict is Verdict.FAIL
     other = replace(refused, code="no_permission")
@@ -474,3 +475,27 @@ def test_compressed_and_plain_histories_are_the_same(tmp_path: Path) -> None:
     plain.write_bytes(gzip.decompress((PORCUPINE / "kv" / "c50-ok.txt.gz").read_bytes()))
     packed = read_history(PORCUPINE / "kv" / "c50-ok.txt.gz").history
     assert read_history(plain).history.operations.equals(packed.operations)
+
+
+@pytest.mark.parametrize(
+    ("model", "f", "arguments", "result", "expected"),
+    [
+        ("register", "cas", {"value": 3}, {"value": True}, "the old and the new value"),
+        ("register", "cas", {"value": [1, 2, 3]}, {"value": True}, "the old and the new value"),
+        ("kv", "put", {"key": "x", "value": 3}, {}, "text"),
+        ("kv", "get", {"key": "x"}, {"value": 3}, "text"),
+        ("counter", "add", {"value": "3"}, {}, "a whole number"),
+        ("counter", "add", {"value": True}, {}, "a whole number"),
+        ("counter", "next", {}, {}, "a whole number"),
+        ("account", "deposit", {"subject": "a"}, {}, "an amount in minor units"),
+        ("account", "withdraw", {"subject": "a", "amount": -1}, {}, "an amount in minor units"),
+    ],
+)
+def test_an_operation_that_says_something_else_than_the_model_takes_is_refused(
+    model: str, f: str, arguments: dict[str, Any], result: dict[str, Any], expected: str
+) -> None:
+    odd = Operation(
+        process=4, client=4, f=f, token="a", arguments=arguments, invoked=1, completed=2, outcome=Outcome.OK, result=result
+    )
+    with pytest.raises(UsageError, match=f"the {f} of process 4 has .* the model {model} expects {expected}"):
+        check_linearizable(History.of([odd]), MODELS[model])
