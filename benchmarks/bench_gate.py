@@ -70,7 +70,9 @@ def repeated(name: str, checks: tuple[GateCheck, ...], stores: Stores, times: in
     verdicts: Counter[str] = Counter()
     findings: Counter[str] = Counter()
     began = time.perf_counter()
-    for _ in range(times):
+    for n in range(times):
+        if n and n % 5 == 0:
+            print(f"{name}: {n} of {times}: {dict(verdicts)} {dict(findings)}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as out:
             done = Gate(GateConfig(checks=checks, budget=1.0, seed=1), stores, out=Path(out)).run()
         verdicts[done.verdict.value] += 1

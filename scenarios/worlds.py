@@ -106,18 +106,19 @@ SALES = World(
     scene=[
         stock(0, 1),
         stock(1, 1000),
+        stock(2, 1000),
         Call(f="add_customer", token="customer-0", arguments={"subject": "c0", "limit": PRICE + PRICE // 2}),
     ],
     menu={
         "sell:i0": sell(0, ""),
         "sell:i1": sell(1, ""),
         "sell:i1:c0": sell(1, "", customer="c0"),
-        "sell:i1:c0:branch1": sell(1, "", customer="c0", branch="Branch1"),
+        "sell:i2:c0:branch1": sell(2, "", customer="c0", branch="Branch1"),
     },
     invariants=_without_progress(SALE_INVARIANTS),
     policy="branch-daily",
     example="sell:i0 | sell:i0",
-    scopes=(("sell:i0", "sell:i1"), ("sell:i1:c0", "sell:i1:c0:branch1")),
+    scopes=(("sell:i0", "sell:i1"), ("sell:i1:c0", "sell:i2:c0:branch1")),
 )
 
 SCENARIOS = (NUMBERING, PAYMENTS, ORDERS, SALES)
