@@ -378,7 +378,8 @@ class Play:
             elif last not in busy:
                 raise EnvironmentProblem(
                     f"a statement came and it is not clear whose it is ({step.text[:80]}); is there traffic of another "
-                    "program, or of the service itself? Mark each request's statements with a comment such as /*client='1'*/"
+                    "program, or of the service itself? Name the service's own in target.background, or mark each request's "
+                    "statements with a comment such as /*client='1'*/"
                 )
         return owner[step.connection]
 
