@@ -215,7 +215,7 @@ def facts_of(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, li
         "arrivals": arrivals_of(options.arrivals, counts, outcome.seconds),
         "counts": counts,
         "requests": outcome.requests,
-        "errors": outcome.errors,
+        "errors": counts["errors"],
         "latency_ms": latencies_of(outcome.finals),
         "live": dict(live),
         "generator": [final["generator"] for final in outcome.finals],

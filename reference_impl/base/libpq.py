@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 import psycopg
+from psycopg import generators, waiting
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 from sqlalchemy.exc import DBAPIError
@@ -52,6 +53,8 @@ class Wire:
 
     def __init__(self, connection: psycopg.Connection[Any], begin: bytes | None, prepared: Prepared) -> None:
         self._libpq = connection.pgconn
+        self._connection = connection
+        self._alone = waiting.wait is getattr(waiting, "wait_c", None)
         self._begin = begin
         self._converters = Transformer(connection)
         self._prepared = prepared
@@ -71,9 +74,9 @@ class Wire:
             types, formats = self._converters.types or (), self._converters.formats
             name = self._name((sql, tuple(types)), text) if names else None
             if name is None:
-                result = self._libpq.exec_params(text, given, types, formats)
+                result = self._ask(self._libpq.exec_params, self._libpq.send_query_params, text, given, types, formats)
             else:
-                result = self._libpq.exec_prepared(name, given, formats)
+                result = self._ask(self._libpq.exec_prepared, self._libpq.send_query_prepared, name, given, formats)
         except psycopg.Error as e:
             raise self._wrapped(sql, e) from e
         self._check(result, sql)
@@ -84,13 +87,24 @@ class Wire:
         row = _row(tuple((result.fname(n) or b"").decode() for n in range(result.nfields)))
         return self._converters.load_rows(0, result.ntuples, row._make), changed
 
+    def _ask(self, call: Any, send: Any, *arguments: Any) -> Any:
+        """Return the answer to a command: by the call that waits in C, or by the one that lets greenlets work meanwhile.
+
+        The driver has found out, when it was imported, whether this is a process of greenlets. There a call that waits in C
+        would stop every other client of the process, and they would take turns instead of racing.
+        """
+        if self._alone:
+            return call(*arguments)
+        send(*arguments)
+        return self._connection.wait(generators.execute(self._libpq))[-1]
+
     def _name(self, use: Use, text: bytes) -> bytes | None:
         """Return the name under which the statement is prepared, None while it is used too rarely."""
         known = self._prepared
         known.used[use] += 1
         if use not in known.names and known.used[use] >= PREPARE_AT:
             name = f"s{len(known.names)}".encode()
-            self._check(self._libpq.prepare(name, text, use[1]), use[0])
+            self._check(self._ask(self._libpq.prepare, self._libpq.send_prepare, name, text, use[1]), use[0])
             known.names[use] = name
         return known.names.get(use)
 
@@ -105,7 +119,7 @@ class Wire:
     def command(self, sql: bytes) -> None:
         """Run a command that has no values and no rows. Raises DBAPIError."""
         try:
-            result = self._libpq.exec_(sql)
+            result = self._ask(self._libpq.exec_, self._libpq.send_query, sql)
         except psycopg.Error as e:
             raise self._wrapped(sql.decode(), e) from e
         self._check(result, sql.decode())

@@ -129,6 +129,7 @@ def summary(histogram: HdrHistogram) -> dict[str, float]:
 class Counts:
     """What clients did: operations sent and how they ended, and connections that were refused.
 
+    ``errors`` is what Locust is told of as one; its own sums can lack the last moments of a worker.
     In an open model ``arrived`` are the arrivals that came due, of which ``dropped`` found no free client, and ``late`` were
     sent noticeably after their moment.
     """
@@ -139,6 +140,7 @@ class Counts:
     info: int = 0
     refused: int = 0
     unconnected: int = 0
+    errors: int = 0
     arrived: int = 0
     dropped: int = 0
     late: int = 0

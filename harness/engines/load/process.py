@@ -157,6 +157,7 @@ class Worker(Actor):
         """Make the site on which this run's clients work."""
         self.here = Site(plan=self.plan, number=self.part.number, rank=self.rank, processes=self.part.processes)
         self.closed.site = self.open.site = self.here
+        self.here.warm_up()
         if not self.rounds:
             gevent.spawn(self.tell_progress)
             gevent.spawn(watch_generator, lambda: self.here)

@@ -92,6 +92,16 @@ class Site:
         self._seats = Seats(self.rank, self.processes)
         self._share = self.plan.share(self.rank, self.processes)
 
+    def warm_up(self) -> None:
+        """Connect once and close, so that what a driver imports at first costs no user's time, and is there to be checked."""
+        target: Any = self.plan.target
+        if isinstance(target, HttpTarget):
+            return
+        try:
+            target.connect(self.plan.database, -1).close()
+        except Exception:  # noqa: BLE001 - if nobody can connect, the users will say so
+            return
+
     def users(self, counted: int) -> int:
         """Return how many clients are there; in an open model Locust counts one for all of them."""
         return counted if self.plan.arrivals is None else len(range(self.rank, self.plan.users, self.processes))

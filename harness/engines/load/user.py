@@ -139,6 +139,8 @@ def unexpected(call: Call, operation: Operation) -> NotAnswered | None:
 
 def fire(environment: Any, site: Site, name: str, took_ns: int, error: Exception | None) -> None:
     """Tell Locust of a request that took so many ns."""
+    if error is not None:
+        site.counts.errors += 1
     environment.events.request.fire(
         request_type=site.plan.target.store or "http",
         name=name,
