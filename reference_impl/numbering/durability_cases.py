@@ -1,4 +1,7 @@
-"""The cases of servers that die: what a client was told is still true afterwards, or it is not."""
+"""The cases of servers that die: what a client was told is still true afterwards, or it is not.
+
+S04 and S05 with clients that die are in the catalogue of sales.
+"""
 
 from __future__ import annotations
 
@@ -49,5 +52,14 @@ CASES = (
     _case("N37-counter", "mongo.counter_document", LAG, "pass", ops=400),
     _case("CRASH-pg", "pg.counter_row", CRASH, "pass", policy="gapless"),
     _case("CRASH-pg-asynchronous", "pg.asynchronous_commit", CRASH, "fail", LOST),
+    _case(
+        "S04-crash",
+        "pg.counter_on_other_connection",
+        CRASH,
+        "fail",
+        ("N-GAPLESS",),
+        policy="gapless",
+        note="the server dies between number and document",
+    ),
     _case("CRASH-mongo", "mongo.counter_document", CRASH, "pass"),
 )
