@@ -23,7 +23,7 @@ class OneStore:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def get(self, kind: Any) -> Store:
+    def get(self, kind: Any, *, logs: Path | None = None) -> Store:
         return self.store
 
 

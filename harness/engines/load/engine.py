@@ -167,6 +167,7 @@ class LoadEngine:
             raise EnvironmentProblem(f"Locust's {', '.join(ended)} is gone since an earlier run; start racegate again")
         round = self._round = _Round(plan=plan, observe=observe, hear=hear)
         self._aborted = False
+        self._interrupts = 0
         with self._interrupts_counted():
             for process in self._processes:
                 process.begin_round()
