@@ -14,23 +14,16 @@ from harness.recording.loader import load
 from harness.run.execute import execute
 from harness.run.request import build_request
 from harness.run.result import RunResult
-from harness.stores import Store
-
-
-class OneStore:
-    """Serves the session's store to a run."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def get(self, kind: Any, *, logs: Path | None = None) -> Store:
-        return self.store
+from harness.run.stores import Stores
+from harness.stores import Store, StoreOptions
 
 
 def run(store: Store, out: Path, scenario: str, target: str, **more: Any) -> tuple[RunResult, pl.DataFrame]:
     """Run a scenario and return its result and what the clients saw, without the opening scene."""
     request = build_request(scenario=scenario, target=f"reference:{target}", clients=8, processes=2, seed=1, out=out, **more)
-    result = execute(request, OneStore(store))  # type: ignore[arg-type]  # all that it asks for is a store
+    shared = Stores({}, StoreOptions())
+    shared._open[store.kind] = store
+    result = execute(request, shared)
     assert result.folder is not None
     history, _ = load(sorted((result.folder / "history").glob("*.jsonl")))
     return result, history.operations.filter(pl.col("client") >= 0)
