@@ -123,6 +123,8 @@ class ExploreEngine:
         self._judged: dict[Hashable, Sequence[Finding]] = {}
         self._wrongs: set[frozenset[str]] = set()
         self._touched: frozenset[str] | None = None
+        self._fresh = False
+        """Clients begin anew for every run."""
 
     @property
     def url(self) -> str:
@@ -130,12 +132,29 @@ class ExploreEngine:
         return self._proxy.url
 
     def __enter__(self) -> ExploreEngine:
-        self._scene.remember()
-        self._piece.remember(self._scene.read())
-        for client in range(self._piece.clients):
-            self._enter(client)
-        self._bypass.begin()
+        try:
+            self._scene.remember()
+            self._piece.remember(self._scene.read())
+            for client in range(self._piece.clients):
+                self._enter(client)
+            self._bypass.begin()
+            self._fresh = self._scene.sessions_remember or self._clients_remember()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
+
+    def _clients_remember(self) -> bool:
+        """Carry out one interleaving twice, and tell whether the second went another way though it began in the same scene.
+
+        Then a client keeps something from run to run, such as a block of numbers, and must begin anew for each.
+        """
+        first, one = self.once(Follow([]))
+        self._bypass.look()
+        second, other = self.once(Follow([]))
+        assert one is not None  # whoever follows never cuts a run short
+        assert other is not None
+        return fingerprints(first) != fingerprints(second) or one.key != other.key
 
     def _enter(self, client: int) -> None:
         self._stage.connect(client, lambda: self._piece.enter(client, self._proxy.url))
@@ -260,8 +279,6 @@ class ExploreEngine:
             return
         state.explored += 1
         state.last = ending
-        if state.explored == 1:
-            self._bypass.look()
         for client in range(self._piece.clients):
             state.steps[client] = max(state.steps.get(client, 0), sum(m.client == client for m in run.moves))
         findings = self.findings(ending)
@@ -283,7 +300,7 @@ class ExploreEngine:
 
     def once(self, chooser: Chooser) -> tuple[Run, Ending | None]:
         """Carry out one interleaving from the scene; its ending is None if it was cut short."""
-        if self._scene.sessions_remember:
+        if self._fresh:
             self._leave()
         self._scene.restore(self._touched)
         self._touched = None

@@ -290,3 +290,33 @@ def test_ids_that_sessions_take_ahead_never_collide(postgres_database: Database)
     )
 
     assert (found.verdict, found.explored, found.coverage, found.message) == (Verdict.PASS, 20, "exhaustive", "")
+
+
+def test_clients_that_remember_the_last_run_begin_anew_for_each(postgres_database: Database) -> None:
+    """A block of numbers that is taken ahead must not last from one interleaving to the next."""
+
+    class Session:
+        def __init__(self, url: str) -> None:
+            self.connection = psycopg.connect(url, autocommit=True)
+            self.block: list[int] = []
+
+        def close(self) -> None:
+            self.connection.close()
+
+    def create(session: Session) -> int:
+        if not session.block:
+            query = "UPDATE counter SET n = n + 2 RETURNING n"
+            last: int = session.connection.execute(query).fetchone()[0]  # type: ignore[index]
+            session.block = [last - 1, last]
+        return session.block.pop(0)
+
+    client = Client(connect=Session, act=create)
+    found = explore(
+        database=postgres_database,
+        clients=[client, client],
+        invariants=[lambda seen: sorted(seen.answers) == [1, 3]],
+        setup=["CREATE TABLE counter (n int)", "INSERT INTO counter VALUES (0)"],
+        reduce=False,
+    )
+
+    assert (found.verdict, found.explored, found.diverged, found.message) == (Verdict.PASS, 2, 0, "")
