@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from harness.model.operation import Call, Failure, Operation, Outcome
 from harness.targets.base import Connection
@@ -49,6 +50,13 @@ class InjectedVanish(Exception):
 
 class ClientKilled(BaseException):
     """Raised in the code of a client that was killed in its own thread. No driver's handler of errors takes it for one."""
+
+    arrived: ClassVar[set[int]] = set()
+    """The threads in which it was raised, by their idents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived.add(threading.get_ident())
 
 
 class Client:

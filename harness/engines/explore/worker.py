@@ -20,6 +20,7 @@ class Worker:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._at_work = False
+        self._sent = False
         self._thread = threading.Thread(target=self._run, name=f"client {number}", daemon=True)
         self._thread.start()
 
@@ -33,17 +34,16 @@ class Worker:
         A driver that would go on for minutes to do what its client asked for must not: the client is dead.
         """
         with self._lock:
-            if self._at_work:
-                self._raise(ClientKilled)
-
-    def _raise(self, what: type[BaseException] | None) -> None:
-        thread = ctypes.c_ulong(self._thread.ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(what) if what else None)
+            if self._at_work and not self._sent and self._thread.ident is not None:
+                self._sent = True
+                ClientKilled.arrived.discard(self._thread.ident)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(ClientKilled))
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            self._sent = False
+            self._at_work = True
             try:
-                self._at_work = True
                 try:
                     job()
                 finally:
@@ -55,10 +55,18 @@ class Worker:
             self._say(("done", self.number))
 
     def _rest(self) -> None:
-        """From here on nobody is killed any more; who was to be, and had ended already, is not."""
-        with self._lock:
+        """From here on nobody is killed any more, and who was to be has been.
+
+        An exception that was sent must arrive: called off (``PyThreadState_SetAsyncExc`` with NULL), CPython 3.11 looks for it
+        for ever, in every thread, which makes a traced function that begins hang.
+        """
+        try:
+            with self._lock:
+                self._at_work = False
+            while self._sent and threading.get_ident() not in ClientKilled.arrived:
+                pass
+        except ClientKilled:
             self._at_work = False
-            self._raise(None)
 
     def close(self) -> None:
         """End the thread."""
