@@ -52,7 +52,7 @@ def alone(seat: Seat, n: int) -> bool:
     Where the two do different things to it, one of which always ends it, each has a few to itself: otherwise the slower
     one might come too late every time, and nothing would be known of it.
     """
-    return n // 8 % 8 == (0 if is_second(seat) else 4)
+    return n // 8 % 8 == (2 if is_second(seat) else 6)
 
 
 def is_second(seat: Seat) -> bool:

@@ -112,7 +112,8 @@ def explore(
         description = scene.description
     ending = found.ending if found else outcome.last
     history, books = (ending.history, ending.books) if ending else (History.of([]), Books(complete=False))
-    judged = judge(history, books, request.policy, request.scenario.invariants)
+    ids = [i for i in request.scenario.invariants if i != "L-PROGRESS" or not piece.progressed]
+    judged = judge(history, books, request.policy, ids)
     findings = _with_schedule(request, found, piece) if found else list(judged.findings)
     if outcome.out_of_time and most is not None:
         findings.append(_out_of_time(outcome, most))

@@ -258,8 +258,15 @@ class ScenarioPiece:
     absent: frozenset[int] = frozenset()
     alike: Sequence[frozenset[int]] = ()
     _earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    _called: set[str] = field(default_factory=set)
+    _succeeded: set[str] = field(default_factory=set)
     _seated: dict[int, Client] = field(default_factory=dict)
     _record: OperationList = field(default_factory=OperationList)
+
+    @property
+    def progressed(self) -> bool:
+        """Tell whether each operation that was called succeeded in one interleaving at least."""
+        return bool(self._called) and self._called <= self._succeeded
 
     @property
     def here(self) -> frozenset[int]:
@@ -335,6 +342,8 @@ class ScenarioPiece:
     def ending(self, tables: Mapping[str, Rows]) -> OperationsEnding:
         """Return the operations with the rows."""
         operations = sorted(self._record.operations, key=lambda o: o.invoked)
+        self._called |= {o.f for o in operations}
+        self._succeeded |= {o.f for o in operations if o.outcome is Outcome.OK}
         return OperationsEnding(opening=self.opening, operations=operations, tables=tables, earlier=self._earlier)
 
     def judge(self, ending: Ending) -> Sequence[Finding]:

@@ -151,3 +151,13 @@ def test_reduction_leaves_the_three_that_differ(stores: Stores, tmp_path: Path, 
 
     assert result.schedules is not None
     assert (result.schedules["explored"], result.schedules["endings"], result.schedules["coverage"]) == (3, 3, "exhaustive")
+
+
+@pytest.mark.parametrize("target", ["pg.approve_in_one_transaction"])
+def test_whoever_comes_second_is_refused_and_that_is_progress(stores: Stores, tmp_path: Path, target: str) -> None:
+    """In one interleaving only the approval succeeds, in another only the rejection; over all of them both do."""
+    result = explored(stores, tmp_path, target, "approve_against_reject")
+
+    assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
+    assert result.schedules is not None
+    assert result.schedules["coverage"] == "exhaustive"
