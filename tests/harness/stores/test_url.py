@@ -129,5 +129,5 @@ def test_passwords_are_hidden_wherever_they_stand(text: str, hidden: str) -> Non
 
 @pytest.mark.parametrize("spec", ["embeded", "", "docker"])
 def test_a_store_that_is_none_of_the_three_ways_is_a_wrong_call(spec: str) -> None:
-    with pytest.raises(UsageError, match="expected embedded, container, or a URL"):
+    with pytest.raises(UsageError, match="expected embedded, container, container:IMAGE, or a URL"):
         open_store(StoreKind.POSTGRES, spec, StoreOptions())
