@@ -54,8 +54,6 @@ def test_two_shards_merged_equal_one_run_finding_for_finding(tmp_path: Path, cap
         "N18",
         "--id",
         "O02",
-        "--seeds",
-        "2",
         "--seed",
         "1",
     ]
