@@ -53,7 +53,7 @@ def test_two_shards_merged_equal_one_run_finding_for_finding(tmp_path: Path, cap
         "--id",
         "N18",
         "--id",
-        "O02",
+        "N21",
         "--seed",
         "1",
     ]
