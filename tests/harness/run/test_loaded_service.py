@@ -35,11 +35,11 @@ def test_a_correct_service_passes_and_its_latencies_are_told(tmp_path: Path, pos
 
 def test_a_wrong_service_fails(tmp_path: Path, postgres_database: Database) -> None:
     config = str(described(tmp_path, bug=True, database=postgres_database))
-    status, result = called(tmp_path, "load", "--config", config, "--users", "4", "--duration", "2s", "--rate", "100")
+    status, result = called(tmp_path, "load", "--config", config, "--users", "8", "--duration", "2s", "--rate", "400")
 
     assert status == 1
     assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
-    assert result["facts"]["load"]["arrivals"]["arrived"] == 200
+    assert result["facts"]["load"]["arrivals"]["arrived"] == 800
     kept = [p for p in (tmp_path / "runs").rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()]
     assert kept == []
 
