@@ -72,7 +72,7 @@ def test_a_correct_variant_is_left_alone_whatever_is_drawn(racegate_stores: Stor
 
 def test_at_full_speed_the_result_is_a_rate(racegate_stores: Stores, tmp_path: Path) -> None:
     seen = found(
-        "pg.increment_then_refresh", racegate_stores, tmp_path, engine="stress", clients=2, operations=1, examples=10, most=15
+        "pg.increment_then_refresh", racegate_stores, tmp_path, engine="stress", clients=2, operations=2, examples=60, most=30
     )
 
     assert isinstance(seen, ProgramFound)

@@ -75,8 +75,8 @@ def test_a_client_process_that_dies_leaves_an_open_operation_and_the_run_goes_on
 
     assert outcome.restarted == 1
     by_client = dict(history.operations.group_by("client").len().iter_rows())
-    assert by_client == {0: 10, 1: 10, 2: 10, 3: 10}
-    # client 2 shares the process; it may have been caught in the middle of an operation too
+    # client 2 shares the process; it may have been caught in the middle of an operation, or just before one was recorded
+    assert by_client in ({0: 10, 1: 10, 2: 10, 3: 10}, {0: 10, 1: 10, 2: 9, 3: 10})
     assert history.count()["info"] in (1, 2)
     assert history.operations["process"].n_unique() > 4, "a replaced client acts as a new process"
 
