@@ -11,7 +11,9 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -42,6 +44,8 @@ INTERRUPTED = 4
 TYPERS_INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt."""
 
+WRONG_CALL = 2
+
 BUG = 3
 
 
@@ -55,12 +59,12 @@ def build_app() -> typer.Typer:
             "Start with: racegate doctor, then racegate demo. Exit status: 0 pass, 1 fail, 2 wrong call, "
             "3 environment, 4 unknown."
         ),
-        no_args_is_help=True,
         add_completion=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_everywhere)
     for name in COMMANDS:
         module = f"harness.cli.{name}_command"
         try:
@@ -73,12 +77,28 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"racegate {version('racegate')}")
+        raise typer.Exit
+
+
+def _everywhere(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way out
     """Run one command and return its exit status."""
     from harness.model.errors import RacegateError  # noqa: PLC0415 - after --help has been answered
 
     try:
-        status = build_app()(args=list(argv), prog_name="racegate", standalone_mode=False)
+        status = build_app()(args=list(argv) or ["--help"], prog_name="racegate", standalone_mode=False)
+        if not argv:
+            return WRONG_CALL
         return _interrupted() if status == TYPERS_INTERRUPTED else int(status or 0)
     except TyperException as e:
         return _say(f"{_one_line(e.format_message())}; see: racegate --help", e.exit_code)

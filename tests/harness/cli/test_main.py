@@ -99,6 +99,16 @@ def test_every_mistake_is_one_line_with_its_exit_status(
     assert "s3cr3t" not in line
 
 
+def test_a_call_without_a_command_shows_the_help_and_proves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Commands:\n" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"racegate \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
 def test_a_policy_file_with_an_unknown_field_names_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     policy = tmp_path / "ours.toml"
     policy.write_text('name = "ours"\ncontinuty = "gapless"\n')
