@@ -311,7 +311,8 @@ class Proxy:
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
-            server = loop.run_until_complete(loop.create_server(lambda: _Link(self).client, "127.0.0.1", 0))
+            listening = loop.create_server(lambda: _Link(self).client, "127.0.0.1", 0)
+            server = cast(asyncio.Server, loop.run_until_complete(listening))
         except OSError as e:
             started.set_exception(e)
             loop.close()
