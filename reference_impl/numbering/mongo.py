@@ -22,7 +22,7 @@ from pymongo.client_session import ClientSession
 from reference_impl.base.keys import key_reused
 from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused, unknown
-from reference_impl.numbering.series import Ask, no_operation, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, number_taken, series_begun, understand, validate
 
 Settings = Mapping[str, Any]
 Drawn = tuple[int, str | None]
@@ -89,14 +89,16 @@ class CounterDocument:
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = understand(f, arguments, token)
-        if f in JOBS:
-            done: dict[str, Any] = getattr(self, f)(ask)
-            return done
-        if f != "create":
+        if f != "create" and f not in JOBS:
             raise no_operation(f)
         try:
+            if f in JOBS:
+                done: dict[str, Any] = getattr(self, f)(ask)
+                return done
             answer, attempts = self.create(ask, checkpoint)
         except pymongo.errors.DuplicateKeyError as e:
+            if f == "import_document" and violated(e) == "number,period,scope":
+                raise number_taken(ask.number) from e
             if violated(e) != "token":
                 raise
             answer, attempts = self.recall(ask), getattr(e, "attempts", 1) + 1
@@ -190,7 +192,10 @@ class CounterDocument:
         return {"scope": place.scope, "period": place.period}
 
     def seed(self, ask: Ask) -> dict[str, Any]:
-        """Take over documents that exist already, and start the counter where they end."""
+        """Take over the documents of an empty series, and start the counter where they end."""
+        where = {"scope": ask.place.scope, "period": ask.place.period}
+        if self.documents.find_one(where) or (self.keeps_counter and ask.counter and self.counters.find_one(where)):
+            raise series_begun(ask.place.scope)
         rows = []
         for number in range(1, ask.through + 1):
             row = {**self.document(ask, number), "amount": 100}

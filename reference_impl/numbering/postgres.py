@@ -34,7 +34,7 @@ from reference_impl.base.postgres import (
 )
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.numbering import duplicates
-from reference_impl.numbering.series import Ask, no_operation, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, number_taken, series_begun, understand, validate
 
 SCHEMA = """
 CREATE TABLE documents (
@@ -164,6 +164,8 @@ class CounterRow:
         try:
             answer, attempts = self.create(ask, checkpoint) if f == "create" else self.carry_out(ask, checkpoint)
         except DBAPIError as e:
+            if ask.f == "import_document" and violated(e) == "documents_number_key":
+                raise number_taken(ask.number) from e
             if violated(e) not in self.token_indexes:
                 raise
             answer, attempts = self.session.run(lambda tx: self.recall(tx, ask), checkpoint)
@@ -252,8 +254,10 @@ class CounterRow:
             raise key_reused(ask.key)
 
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over documents that exist already, and start the counter where they end, both in one transaction."""
+        """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
         place = ask.place
+        if tx.value("SELECT EXISTS (SELECT FROM documents WHERE scope = :scope AND period = :period)", **key_of(ask)):
+            raise series_begun(place.scope)
         tx.change(
             "INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount)"
             " SELECT :company, :document_type, :branch, :scope, :period, n,"

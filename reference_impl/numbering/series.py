@@ -135,7 +135,7 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         amount=read.money(arguments) if "amount" in wanted else 0,
         discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
         discount_permitted=read.switch(arguments, "discount_permitted", default=True),
-        through=read.count(arguments, "through", most=10**7) if f == "seed" else 0,
+        through=read.count(arguments, "through", most=10**5) if f == "seed" else 0,
         counter=read.switch(arguments, "counter", default=True),
         reason=read.text(arguments, "reason") if "reason" in wanted else None,
         text=read.text(arguments, "text") if "text" in wanted and chosen else None,
@@ -156,6 +156,16 @@ def _part(ask: Ask, document_type: str) -> Ask:
 def no_operation(f: str) -> Refused:
     """Return the refusal of an operation that nobody knows, or that this way of numbering does not offer."""
     return Refused("unknown_operation", f"There is no operation {f!r}.", status=404)
+
+
+def number_taken(number: int) -> Refused:
+    """Return the refusal of a document whose number another one bears."""
+    return Refused("number_taken", f"The number {number} is another document's.", number=number)
+
+
+def series_begun(scope: str) -> Refused:
+    """Return the refusal to take over documents where there are some already."""
+    return Refused("series_begun", f"The series {scope!r} has documents or a counter already; only an empty one can be filled.")
 
 
 def validate(ask: Ask) -> None:

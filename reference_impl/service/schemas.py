@@ -62,7 +62,7 @@ ARGUMENTS: Mapping[str, Schema] = {
     "subject": TEXT,
     "term": TEXT,
     "text": {**TEXT, "description": "the number as printed"},
-    "through": {"type": "integer", "minimum": 1, "maximum": 10**7},
+    "through": {"type": "integer", "minimum": 1, "maximum": 10**5},
     "total": MONEY,
     "twice": SWITCH,
 }

@@ -201,6 +201,21 @@ def test_what_a_block_has_left_is_accounted_for(database: Database, variant: str
         assert policy == set()
 
 
+# Documents from elsewhere
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_what_is_taken_over_does_not_meet_what_is_there(database: Database, variant: str) -> None:
+    with play(variant, database, unique_index=True) as stage:
+        a = stage.actor()
+        done(a, "import_document", "I", amount=100, number=7)
+        assert done(a, "import_document", "I", amount=100, number=7)["replayed"]
+        assert refused(a, "import_document", "I", amount=100, number=8) == "key_reused"
+        assert refused(a, "import_document", "J", amount=100, number=7) == "number_taken"
+        assert refused(a, "seed", "S", through=3) == "series_begun"
+        assert [text for text, _, _ in states(stage)] == ["INV-00007"]
+
+
 # Duplicates
 
 

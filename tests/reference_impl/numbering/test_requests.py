@@ -33,7 +33,7 @@ TEXTS = [None, "", 7, 7.5, True, ["acme"], {}, "x" * 300, "a\nb", "a\x00b"]
 WRONG = {
     "amount": [*NUMBERS, MAX_MONEY + 1],
     "number": NUMBERS,
-    "through": [*NUMBERS, 10**8],
+    "through": [*NUMBERS, 10**8, 100_001],
     "documents": [None, [], "invoice", ["invoice", "invoice"], ["Invoice"], [7], ["a"] * 6, {}],
     "document_type": [value for value in TEXTS if value is not None] + ["Invoice", "a-b", "x'); DROP TABLE documents;--"],
     "branch": [value for value in TEXTS if value is not None],

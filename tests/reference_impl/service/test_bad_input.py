@@ -78,6 +78,8 @@ BEGINNING: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 BEGINNING["approve_in_transaction"] = BEGINNING["approve_in_one_transaction"]
 BEGINNING["reserved_number"] = BEGINNING["counter_row"]
+BEGINNING["number_from_order"] = BEGINNING["balance_from_one_row"]
+BEGINNING["take_from_stock"] = BEGINNING["sell_in_one_transaction"]
 BEGINNING["counter_document"] = BEGINNING["counter_row"]
 
 VALID: dict[str, dict[str, dict[str, Any]]] = {
@@ -85,6 +87,8 @@ VALID: dict[str, dict[str, dict[str, Any]]] = {
     "mongo.approve_in_transaction": PAYMENTS,
     "pg.reserved_number": {**NUMBERING, **RESERVING},
     "mongo.counter_document": ON_MONGO,
+    "mongo.number_from_order": {name: ORDERS[name] for name in ("open_order", "pay_installment")},
+    "mongo.take_from_stock": {name: SALES[name] for name in ("stock_item", "sell")},
     "pg.balance_from_one_row": ORDERS,
     "pg.sell_in_one_transaction": SALES,
 }

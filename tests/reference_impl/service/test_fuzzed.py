@@ -26,10 +26,19 @@ EXPECTED = [
     checks.response_schema_conformance,
 ]
 REJECTED = [*EXPECTED, checks.negative_data_rejection]
-VARIANTS = ["pg.counter_row", "pg.approve_in_one_transaction", "pg.balance_from_one_row", "pg.sell_in_one_transaction"]
+VARIANTS = [
+    "pg.counter_row",
+    "pg.approve_in_one_transaction",
+    "pg.balance_from_one_row",
+    "pg.sell_in_one_transaction",
+    "mongo.counter_document",
+    "mongo.approve_in_transaction",
+    "mongo.number_from_order",
+    "mongo.take_from_stock",
+]
 
 
-@pytest.fixture(scope="module", params=[*VARIANTS, "mongo.approve_in_transaction"])
+@pytest.fixture(scope="module", params=VARIANTS)
 def service(request: pytest.FixtureRequest) -> Iterator[Running]:
     """A service of each business."""
     store: Store = request.getfixturevalue({"pg": "postgres_store", "mongo": "mongo_store"}[request.param.split(".")[0]])
