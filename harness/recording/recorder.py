@@ -27,11 +27,24 @@ now = time.monotonic_ns
 
 @cache
 def boot() -> str | None:
-    """Return what names the machine's boot, within which its monotonic clock counts; None where nothing does."""
+    """Return what names the machine's boot, within which its monotonic clock counts; None where nothing does.
+
+    In a time namespace whose clock is set otherwise (time_namespaces(7)) the offset, in seconds and ns, belongs to the name.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
+        name = Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
     except OSError:
         return None
+    offset = _clock_offset()
+    return name and (f"{name}/{offset}" if offset else name)
+
+
+def _clock_offset() -> str:
+    try:
+        rows = [line.split() for line in Path("/proc/self/timens_offsets").read_text().splitlines()]
+    except OSError:  # a kernel without time namespaces
+        return ""
+    return "".join(f"{seconds}+{ns}" for clock, seconds, ns in rows if clock == "monotonic" and (seconds, ns) != ("0", "0"))
 
 
 class Recorder:

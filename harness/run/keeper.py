@@ -9,6 +9,7 @@ verdict ``unknown`` at best.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import sys
@@ -17,14 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.config.service import load_service
 from harness.engines.load.channel import Channel
 from harness.engines.load.engine import LoadOutcome
 from harness.engines.stress import Progress
-from harness.model import RacegateError
+from harness.model import EnvironmentProblem, RacegateError
+from harness.recording.recorder import boot
+from harness.recording.shifting import shift
 from harness.run.execute import Raced, execute
 from harness.run.folder import RunFolder
 from harness.run.live import HistoryTail
 from harness.run.loaded import LoadOptions, plan_of, raced
+from harness.run.own_service import OwnService
 from harness.run.registry import reports
 from harness.run.request import build_request
 from harness.run.result import exit_status_of
@@ -60,53 +65,90 @@ def main(descriptor: int) -> int:
 def keep(channel: Channel, asked: Mapping[str, Any]) -> tuple[int, str]:
     """Run one test whose users are Locust's; return the exit status and the report."""
     users = max(asked["users"], ROOM)
-    request = build_request(
-        scenario=asked["scenario"],
-        target=asked["target"],
-        policy=asked["policy"],
-        clients=max(asked["users"], asked["processes"]),
-        processes=asked["processes"],
-        duration=asked["duration"] or LONGEST,
-        budget=LONGEST,
-        seed=asked["seed"],
-        out=Path(asked["out"]),
-        engine="load",
-        command=asked["command"],
-    )
-    request = replace(request, duration=asked["duration"])
+    more = {
+        "policy": asked["policy"],
+        "clients": max(asked["users"], asked["processes"]),
+        "processes": asked["processes"],
+        "duration": asked["duration"] or LONGEST,
+        "budget": LONGEST,
+        "seed": asked["seed"],
+        "out": Path(asked["out"]),
+        "engine": "load",
+        "command": asked["command"],
+    }
     options = LoadOptions(spawn_rate=float(asked["users"]))
 
     def race(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
         channel.send({"said": "plan", "plan": plan_of(request, options, database, folder)})
-        outcome = _outcome(channel)
+        outcome = _outcome(channel, folder)
         tail = HistoryTail(folder.history)
         tail.follow()
         numbers = tail.issued + tail.missing
         live = {"duplicates": tail.duplicates, "gap_rate": tail.missing / numbers if numbers else 0.0}
         return raced(request, options, outcome, live)
 
-    specs = {StoreKind.POSTGRES: "embedded", StoreKind.MONGO: "embedded"}
-    with Stores(specs, StoreOptions(connections=2 * users + 20)) as stores:
-        result = execute(request, stores, race=race)
+    with contextlib.ExitStack() as held:
+        stores: Stores
+        if asked["config"] is not None:
+            config = load_service(Path(asked["config"]))
+            service = held.enter_context(OwnService(config, url=None, wire=False, connections=2 * users + 20, say=_say))
+            request, stores = build_request(scenario=asked["scenario"], target=service.target, **more), service.stores
+        else:
+            request = build_request(scenario=asked["scenario"], target=asked["target"], **more)
+            specs = {StoreKind.POSTGRES: asked["postgres"], StoreKind.MONGO: asked["mongo"]}
+            room = StoreOptions(connections=2 * users + 20, disposable=asked["disposable"])
+            stores = held.enter_context(Stores(specs, room))
+        result = execute(replace(request, duration=asked["duration"]), stores, race=race)
     assert result.folder is not None
     return int(exit_status_of([result.verdict])), reports()["terminal"].render([result.folder], colours=False)
 
 
-def _outcome(channel: Channel) -> LoadOutcome:
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _outcome(channel: Channel, folder: RunFolder) -> LoadOutcome:
     try:
         told = channel.receive()
     except EOFError:
         return LoadOutcome(seconds=0.0, lost=("Locust ended without a word",))
-    finals = tuple(told["finals"])
+    finals, lost = {final["worker"]: final for final in told["finals"]}, list(told["lost"])
+    for host in told["hosts"]:
+        try:
+            _bring_in(folder, host)
+        except RacegateError as e:
+            del finals[host["rank"]]
+            lost.append(f"worker {host['rank']}: {e}")
+        else:
+            at, answered = finals[host["rank"]]["last"]
+            finals[host["rank"]]["last"] = [at - (host["skew_ns"] or [0])[0] if at else at, answered]
     return LoadOutcome(
         seconds=told["seconds"],
-        finals=finals,
-        lost=tuple(told["lost"]),
-        troubles=tuple(trouble for final in finals for trouble in final["troubles"]),
-        stuck=tuple((client, seconds) for final in finals for client, seconds in final["stuck"]),
+        finals=tuple(finals.values()),
+        lost=tuple(lost),
+        troubles=tuple(trouble for final in finals.values() for trouble in final["troubles"]),
+        stuck=tuple((client, seconds) for final in finals.values() for client, seconds in final["stuck"]),
         requests=told["requests"],
         errors=told["errors"],
+        hosts=tuple(told["hosts"]),
     )
+
+
+def _bring_in(folder: RunFolder, host: Mapping[str, Any]) -> None:
+    """Put the history of a worker that is elsewhere, or has another clock, among the others; as recorded it stays as well."""
+    name = f"load-{host['rank']}.jsonl"
+    received, history = folder.path / "received" / name, folder.history / name
+    try:
+        if not host["fetched"]:
+            received.parent.mkdir(exist_ok=True)
+            history.rename(received)
+        if host["skew_ns"] is None:
+            received.rename(history)
+            return
+    except OSError as e:
+        raise EnvironmentProblem(f"its history cannot be moved to {received}: {e.strerror}") from e
+    least, most = host["skew_ns"]
+    shift(received, history, least=least, most=most, boot=boot())
 
 
 if __name__ == "__main__":

@@ -220,6 +220,7 @@ def facts_of(request: RunRequest, options: LoadOptions, outcome: LoadOutcome, li
         "live": dict(live),
         "generator": [final["generator"] for final in outcome.finals],
         "saturated": saturated([final["generator"] for final in outcome.finals]),
+        "hosts": [dict(host) for host in outcome.hosts],
     }
 
 

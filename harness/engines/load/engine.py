@@ -47,7 +47,8 @@ class LoadOutcome:
     """What happened to the processes and clients, apart from the history.
 
     ``finals`` are the workers' final words; ``lost`` names processes that went without one; ``requests`` and ``errors`` are
-    Locust's own counts; ``interrupted`` tells that somebody stopped the run before its time.
+    Locust's own counts; ``interrupted`` tells that somebody stopped the run before its time; ``hosts`` what became of the
+    histories of workers that have another file system or clock.
     """
 
     seconds: float
@@ -58,6 +59,7 @@ class LoadOutcome:
     requests: int = 0
     errors: int = 0
     interrupted: bool = False
+    hosts: tuple[Mapping[str, Any], ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return what the workers counted, added up."""
