@@ -47,29 +47,26 @@ class Rig:
         self.folder, self._held, self.port = folder, held, free_port()
         (folder / "runs").mkdir()
 
-    def master(self, *more: str) -> subprocess.Popen[str]:
+    def master(self, *more: str) -> subprocess.Popen[bytes]:
         words = ["--master", "--headless", "-u", "4", "-r", "4", "--racegate-out", str(self.folder / "runs")]
         return self._start([], *words, "--master-bind-host", "127.0.0.1", "--master-bind-port", str(self.port), *more)
 
-    def worker(self, prefix: list[str]) -> subprocess.Popen[str]:
+    def worker(self, prefix: list[str]) -> subprocess.Popen[bytes]:
         return self._start(prefix, "--worker", "--master-host", "127.0.0.1", "--master-port", str(self.port))
 
-    def _start(self, prefix: list[str], *words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "locust", "-f", str(FILE), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-        )
+    def _start(self, prefix: list[str], *words: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "said.log").open("a") as said:
+            process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "locust", "-f", str(FILE), *words], stdout=said, stderr=said, cwd=self.folder
+            )
         self._held.callback(process.wait)
         self._held.callback(process.kill)
         return process
 
-    def await_work(self, name: str) -> None:
-        """Wait until a worker has recorded something."""
-        limit = time.monotonic() + 60
-        while not any(f.stat().st_size > 1000 for f in self.folder.glob(f"runs/*/history/{name}")):
+    def await_work(self, name: str, size: int = 1000) -> None:
+        """Wait until a worker has recorded so many bytes."""
+        limit = time.monotonic() + 100
+        while not any(f.stat().st_size > size for f in self.folder.glob(f"runs/*/history/{name}")):
             assert time.monotonic() < limit
             time.sleep(0.05)
 
@@ -88,13 +85,14 @@ def made(tmp_path: Path) -> Iterator[Rig]:
 def test_a_worker_on_another_host_hands_its_history_over_and_its_clock_is_compared(made: Rig, other_host: list[str]) -> None:
     master = made.master("--target", "reference:pg.counter_row", "-t", "3s", "--expect-workers", "2")
     workers = [made.worker([]), made.worker(other_host)]
-    said, wrong = master.communicate(timeout=120)
-    left = [worker.communicate(timeout=30) for worker in workers]
+    master.wait(timeout=120)
+    for worker in workers:
+        worker.wait(timeout=30)
 
     folder, result = made.result()
-    assert (master.returncode, result["verdict"]) == (0, "pass"), (said, wrong, left, result["findings"])
+    assert (master.returncode, result["verdict"]) == (0, "pass"), (made.folder / "said.log").read_text()
     counts = result["facts"]["load"]["counts"]
-    assert counts["invoked"] == sum(result["operations"].values()) > 10
+    assert counts["invoked"] == sum(result["operations"].values()) > 0
     [host] = result["facts"]["load"]["hosts"]
     assert host["fetched"]
     least, most = host["skew_ns"]
@@ -118,7 +116,7 @@ def test_a_worker_on_another_host_that_dies_takes_its_evidence_along(made: Rig, 
     time.sleep(0.2)
     began = time.monotonic()
     master.send_signal(signal.SIGTERM)
-    master.communicate(timeout=120)
+    master.wait(timeout=120)
 
     _, result = made.result()
     assert (master.returncode, result["verdict"]) == (4, "unknown")
@@ -127,10 +125,12 @@ def test_a_worker_on_another_host_that_dies_takes_its_evidence_along(made: Rig, 
 
 
 def test_numbers_that_two_hosts_were_given_twice_are_found(made: Rig, other_host: list[str]) -> None:
-    master = made.master("--target", "reference:pg.count_plus_one", "-t", "3s", "--expect-workers", "2")
+    master = made.master("--target", "reference:pg.count_plus_one", "--expect-workers", "2")
     made.worker([])
     made.worker(other_host)
-    master.communicate(timeout=120)
+    made.await_work("load-*.jsonl", 100_000)
+    master.send_signal(signal.SIGTERM)
+    master.wait(timeout=120)
 
     _, result = made.result()
     assert (master.returncode, result["verdict"]) == (1, "fail")
