@@ -18,9 +18,12 @@ import pytest
 import harness.engines.load
 from harness.recording.loader import load
 from harness.run.folder import RunFolder
+from harness.stores import Database
 from harness.stores.process import free_port
 
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
+
+ROOT = Path(__file__).parents[4]
 
 AHEAD = 86_400
 """Seconds that the clock of the other host shows more."""
@@ -59,9 +62,13 @@ class Rig:
             process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "locust", "-f", str(FILE), *words], stdout=said, stderr=said, cwd=self.folder
             )
+        self.ends(process)
+        return process
+
+    def ends(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process with the test."""
         self._held.callback(process.wait)
         self._held.callback(process.kill)
-        return process
 
     def await_work(self, name: str, size: int = 1000) -> None:
         """Wait until a worker has recorded so many bytes."""
@@ -135,3 +142,26 @@ def test_numbers_that_two_hosts_were_given_twice_are_found(made: Rig, other_host
     _, result = made.result()
     assert (master.returncode, result["verdict"]) == (1, "fail")
     assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
+
+
+def test_a_service_that_is_there_already_is_judged_by_its_books_as_the_compose_file_does(
+    made: Rig, other_host: list[str], postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("DATABASE_URL", postgres_database.url)
+    described = (ROOT / "containers" / "service" / "racegate.toml").read_text()
+    described = described.replace(":8000", f":{port}").replace(
+        'disposable = "racegate"', f'disposable = "{postgres_database.name}"'
+    )
+    (made.folder / "racegate.toml").write_text(described)
+    served = ["racegate", "serve", "pg.counter_row", "--port", str(port), "--database-url", "env:DATABASE_URL"]
+    service = subprocess.Popen([str(Path(sys.executable).with_name(served[0])), *served[1:]], stderr=subprocess.DEVNULL)
+    made.ends(service)
+    master = made.master("--racegate-config", "racegate.toml", "-t", "3s", "--expect-workers", "1")
+    made.worker(other_host)
+    master.wait(timeout=120)
+
+    _, result = made.result()
+    assert (master.returncode, result["verdict"]) == (0, "pass"), (made.folder / "said.log").read_text()
+    assert result["target"] == f"http://127.0.0.1:{port}"
+    assert result["facts"]["load"]["hosts"][0]["fetched"]
