@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_impl.cases import CaseFile, Stage
+from reference_impl.cases import CaseFile, Stage, stage
 
 
-def _stage(id: str, stage: str, variant: str, expect: str, invariants: tuple[str, ...], note: str, **more: Any) -> Stage:
-    return Stage(
-        id=id,
-        stage=stage,
-        area=more.pop("area", "numbering"),
-        store="postgres" if variant.startswith("pg.") else "mongo",
-        variant=f"reference:{variant}",
-        scenario=more.pop("scenario", "concurrent_creates"),
-        expect=expect,
-        invariants=invariants,
-        note=note,
-        **more,
-    )
+def _stage(
+    id: str, name: str, variant: str, spoke: tuple[str, ...], note: str, *, scenario: str = "concurrent_creates", **more: Any
+) -> Stage:
+    return stage(id, name, variant, scenario, *spoke, note=note, **{"area": "numbering", **more})
 
 
 CASE_FILES = (
@@ -30,7 +21,6 @@ CASE_FILES = (
                 "payment-numbers-original",
                 "original",
                 "mongo.count_plus_one",
-                "fail",
                 ("N-UNIQ",),
                 "Counts the payments and adds one.",
             ),
@@ -38,7 +28,6 @@ CASE_FILES = (
                 "payment-numbers-fix",
                 "published fix",
                 "mongo.check_next_retry_fallback",
-                "fail",
                 ("N-EXPLAINED", "N-FMT", "L-RETRY"),
                 "Checks whether the number exists, tries the next, retries, falls back to the clock.",
                 scenario_settings={"document_type": "payment"},
@@ -48,7 +37,6 @@ CASE_FILES = (
                 "payment-numbers-true",
                 "true fix",
                 "mongo.counter_document",
-                "pass",
                 (),
                 "One counter document per scope, incremented and read in one step.",
                 scenario_settings={"document_type": "payment"},
@@ -63,7 +51,6 @@ CASE_FILES = (
                 "invoice-sequences-original",
                 "original",
                 "pg.count_plus_one",
-                "fail",
                 ("N-UNIQ",),
                 "Counts the invoices and adds one.",
             ),
@@ -71,7 +58,6 @@ CASE_FILES = (
                 "invoice-sequences-fix",
                 "published fix",
                 "pg.increment_then_refresh",
-                "fail",
                 ("N-UNIQ",),
                 "Increments a sequences row, then reads it back; each statement commits by itself.",
             ),
@@ -79,7 +65,6 @@ CASE_FILES = (
                 "invoice-sequences-true",
                 "true fix",
                 "pg.counter_row",
-                "pass",
                 (),
                 "INSERT .. ON CONFLICT DO UPDATE .. RETURNING in the invoice's transaction.",
                 policy="gapless",
@@ -93,7 +78,6 @@ CASE_FILES = (
                 "invoice-gaps-original",
                 "original",
                 "pg.counter_on_other_connection",
-                "fail",
                 ("N-GAPLESS",),
                 "The number is drawn outside the sale's transaction and stays drawn when the sale fails.",
                 scenario="creates_with_rollback",
@@ -103,7 +87,6 @@ CASE_FILES = (
                 "invoice-gaps-fix",
                 "published fix",
                 "pg.native_sequence",
-                "fail",
                 ("N-GAPLESS",),
                 "Declared normal: a database sequence, gaps and all.",
                 scenario="creates_with_rollback",
@@ -113,7 +96,6 @@ CASE_FILES = (
                 "invoice-gaps-true",
                 "true fix",
                 "pg.counter_row",
-                "pass",
                 (),
                 "The counter row belongs to the sale's transaction and rolls back with it.",
                 scenario="creates_with_rollback",

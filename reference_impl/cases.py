@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -44,3 +44,34 @@ class CaseFile:
 
     title: str
     stages: tuple[Stage, ...]
+
+
+def case(id: str, variant: str, scenario: str, expect: str, *spoke: str, area: str, **more: Any) -> Case:
+    """Return a case of a variant. Of ``more``, what is no field of a case is a setting of the variant."""
+    return Case(**_fields(id, variant, scenario, expect, spoke, area, more))
+
+
+def stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, area: str, **more: Any) -> Stage:
+    """Return a stage of a case file; it is expected to fail if an invariant is to speak."""
+    return Stage(stage=stage, **_fields(id, variant, scenario, "fail" if spoke else "pass", spoke, area, more))
+
+
+def _fields(
+    id: str, variant: str, scenario: str, expect: str, spoke: tuple[str, ...], area: str, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    known = {name: value for name, value in more.items() if name in _KNOWN}
+    settings = {name: value for name, value in more.items() if name not in _KNOWN}
+    return {
+        "id": id,
+        "area": area,
+        "store": "postgres" if variant.startswith("pg.") else "mongo",
+        "variant": f"reference:{variant}",
+        "scenario": scenario,
+        "expect": expect,
+        "invariants": spoke,
+        **known,
+        "settings": {**known.get("settings", {}), **settings},
+    }
+
+
+_KNOWN = {known.name for known in fields(Case)}

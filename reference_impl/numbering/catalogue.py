@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_impl.cases import Case
+from reference_impl.cases import Case, case
 
 DUPLICATE = ("N-UNIQ",)
 ERROR = ("L-RETRY",)
@@ -21,17 +21,10 @@ FIRSTS: dict[str, Any] = {"scenario": "first_documents", "scenario_settings": {"
 LINGERS = "mongo.counter_in_transaction"
 
 
-def _case(id: str, variant: str, expect: str, invariants: tuple[str, ...] = (), **more: Any) -> Case:
-    return Case(
-        id=id,
-        area="numbering",
-        store="postgres" if variant.startswith("pg.") else "mongo",
-        variant=f"reference:{variant}",
-        scenario=more.pop("scenario", "concurrent_creates"),
-        expect=expect,
-        invariants=invariants,
-        **more,
-    )
+def _case(
+    id: str, variant: str, expect: str, spoke: tuple[str, ...] = (), *, scenario: str = "concurrent_creates", **more: Any
+) -> Case:
+    return case(id, variant, scenario, expect, *spoke, area="numbering", **more)
 
 
 def _both(row: str, variant: str, *, without: tuple[str, ...] = DUPLICATE, with_index: tuple[str, ...] = ERROR) -> list[Case]:

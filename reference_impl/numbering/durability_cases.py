@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_impl.cases import Case
+from reference_impl.cases import Case, case
 
 CRASH = "creates_through_a_crash"
 PRIMARY = "creates_while_the_primary_dies"
@@ -15,18 +15,8 @@ LAG = "creates_with_a_lagging_secondary"
 LOST = ("N-UNIQ", "N-DURABLE")
 
 
-def _case(id: str, variant: str, scenario: str, expect: str, invariants: tuple[str, ...] = (), **more: Any) -> Case:
-    return Case(
-        id=id,
-        area="durability",
-        store="postgres" if variant.startswith("pg.") else "mongo",
-        variant=f"reference:{variant}",
-        scenario=scenario,
-        expect=expect,
-        invariants=invariants,
-        ops=more.pop("ops", 800),
-        **more,
-    )
+def _case(id: str, variant: str, scenario: str, expect: str, spoke: tuple[str, ...] = (), **more: Any) -> Case:
+    return case(id, variant, scenario, expect, *spoke, area="durability", **{"ops": 800, **more})
 
 
 CASES = (

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from reference_impl.cases import Case, CaseFile, Stage
+from reference_impl.cases import CaseFile, case, stage
 
 RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
 
-
-def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> Case:
-    chosen: dict[str, Any] = {name: more.pop(name) for name in ("unique_index", "isolation", "transaction") if name in more}
-    return Case(
-        id=id,
-        area="orders",
-        store="postgres" if variant.startswith("pg.") else "mongo",
-        variant=f"reference:{variant}",
-        scenario=scenario,
-        expect=expect,
-        invariants=spoke,
-        settings=chosen,
-        ops=more.pop("ops", 1000),
-        **more,
-    )
-
+_case = partial(case, area="orders", ops=1000)
 
 BROKEN = [
     _case("O01", "pg.advance_stored_twice", "orders_one_by_one", "fail", "O-BAL", clients=1),
@@ -76,20 +61,7 @@ RIGHT = [
 CASES = (*BROKEN, *MONGO, *RIGHT)
 
 
-def _stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, note: str) -> Stage:
-    return Stage(
-        id=id,
-        stage=stage,
-        area="orders",
-        store="postgres",
-        variant=f"reference:{variant}",
-        scenario=scenario,
-        expect="fail" if spoke else "pass",
-        invariants=spoke,
-        ops=1000,
-        note=note,
-    )
-
+_stage = partial(stage, area="orders", ops=1000)
 
 CASE_FILES = (
     CaseFile(

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from reference_impl.cases import Case as _Case
-from reference_impl.cases import CaseFile, Stage
+from reference_impl.cases import Case, CaseFile, case, stage
 
 RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
 LEVELS = (RC, RR, SERIALIZABLE)
 
-
-def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> _Case:
-    chosen: dict[str, Any] = {name: more.pop(name) for name in ("unique_index", "isolation", "transaction") if name in more}
-    return _Case(
-        id=id,
-        area=more.pop("area", "payments"),
-        store="postgres" if variant.startswith("pg.") else "mongo",
-        variant=f"reference:{variant}",
-        scenario=scenario,
-        expect=expect,
-        invariants=spoke,
-        settings=chosen,
-        ops=more.pop("ops", 1000),
-        **more,
-    )
-
+_case = partial(case, area="payments", ops=1000)
 
 PG_BROKEN = [
     _case("P01", "pg.lock_without_transaction", "double_approval", "fail", "P-ONCE", "P-CONS"),
@@ -111,7 +95,7 @@ CUTTING = ("key_reuse", "audit_and_outbox_delivery")
 """Scenarios that cut clients off. MongoDB keeps a cut-off transaction for seconds, so few are cut there."""
 
 
-def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: tuple[str, ...] = (RC,)) -> list[_Case]:
+def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: tuple[str, ...] = (RC,)) -> list[Case]:
     """A correct variant is quiet in every scenario, at these settings."""
     name = variant.replace(".", "-")
     return [
@@ -142,20 +126,7 @@ MONGO_RIGHT = _right("mongo.approve_in_transaction")
 CASES = (*PG_BROKEN, *MONGO_BROKEN, *PG_RIGHT, *MONGO_RIGHT)
 
 
-def _stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, note: str) -> Stage:
-    return Stage(
-        id=id,
-        stage=stage,
-        area="payments",
-        store="postgres",
-        variant=f"reference:{variant}",
-        scenario=scenario,
-        expect="fail" if spoke else "pass",
-        invariants=spoke,
-        ops=1000,
-        note=note,
-    )
-
+_stage = partial(stage, area="payments", ops=1000)
 
 CASE_FILES = (
     CaseFile(

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from reference_impl.cases import Case
+from reference_impl.cases import case
 
 RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
 
-
-def _case(id: str, variant: str, scenario: str, expect: str, *spoke: str, **more: Any) -> Case:
-    chosen: dict[str, Any] = {
-        name: more.pop(name) for name in ("unique_index", "isolation", "transaction", "stock_check", "work_ms") if name in more
-    }
-    return Case(
-        id=id,
-        area="sales",
-        store="postgres" if variant.startswith("pg.") else "mongo",
-        variant=f"reference:{variant}",
-        scenario=scenario,
-        expect=expect,
-        invariants=spoke,
-        settings=chosen,
-        ops=more.pop("ops", 960),
-        **more,
-    )
-
+_case = partial(case, area="sales", ops=960)
 
 BROKEN = [
     _case("S01-pg", "pg.read_then_sell", "oversell", "fail", "S-STOCK"),
