@@ -54,7 +54,9 @@ Abort = Annotated[bool, typer.Option("--abort", help="end the run at the first f
 FaultOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--fault", metavar="FAULT@TIME", help="do this to the store: kill-connections@5s, restart@10s, pause:2s@15s, stepdown@20s"
+        "--fault",
+        metavar="FAULT@TIME",
+        help="do this to the store: kill-connections@5s, restart@10s, pause:2s@15s, stepdown@20s, failover@25s",
     ),
 ]
 Against = Annotated[
@@ -119,7 +121,7 @@ def load(
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.limits import parse_limits  # noqa: PLC0415
-    from harness.run.load_faults import parse_fault  # noqa: PLC0415
+    from harness.run.load_faults import needs_of, parse_fault  # noqa: PLC0415
     from harness.run.loaded import LoadOptions  # noqa: PLC0415
     from harness.run.request import DEFAULT_BUDGET, build_request  # noqa: PLC0415
     from harness.run.run_request import RunRequest  # noqa: PLC0415
@@ -165,15 +167,16 @@ def load(
     )
 
     def go(request: RunRequest, stores: Stores, configured: Sequence[str] = ()) -> int:
+        kept = chosen.limits or parse_limits(configured)
         if ui:
             from harness.cli.load_page import PageOptions, serve_page  # noqa: PLC0415
 
-            return serve_page(PageOptions(host=ui_host, port=ui_port, login=ui_login), stores, request, asked, json=json)
+            page = PageOptions(host=ui_host, port=ui_port, login=ui_login)
+            return serve_page(page, stores, request, replace(chosen, limits=kept), asked, json=json)
         if find_capacity:
             from harness.cli.capacity import capacity_and_show  # noqa: PLC0415
 
             return capacity_and_show([request, *others], stores, chosen, limits, json=json)
-        kept = chosen.limits or parse_limits(configured)
         return loading.load_and_show(request, stores, replace(chosen, limits=kept), json=json)
 
     if is_service(target, config):
@@ -184,5 +187,6 @@ def load(
     request = build_request(**named, **asked, target=str(target))
     others = [build_request(**named, **asked, target=other) for other in against or []]
     connections = max(users, UI_USERS) if ui else users
-    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=connections) as stores:
+    needs = needs_of(chosen.faults)
+    with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=connections, needs=needs) as stores:
         return go(request, stores)

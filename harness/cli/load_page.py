@@ -44,13 +44,16 @@ class PageOptions:
     login: bool
 
 
-def serve_page(page: PageOptions, stores: Stores, request: RunRequest, asked: Mapping[str, Any], *, json: str | None) -> int:
+def serve_page(
+    page: PageOptions, stores: Stores, request: RunRequest, options: LoadOptions, asked: Mapping[str, Any], *, json: str | None
+) -> int:
     """Show the page until Ctrl-C, and return the exit status of all runs that were made there together.
 
     Args:
         page: where and how.
         stores: where runs take place.
         request: what the form shows at first.
+        options: how the load is made, apart from what the form says.
         asked: what the form does not ask for, as `build_request` takes it.
         json: where the result of the last run goes.
 
@@ -63,7 +66,7 @@ def serve_page(page: PageOptions, stores: Stores, request: RunRequest, asked: Ma
         say(f"racegate: the page is at {engine.address} ; stop with Ctrl-C")
         while (form := engine.next_wanted()) is not None:
             try:
-                result = _run(form, engine, stores, request, asked, again=bool(verdicts))
+                result = _run(form, engine, stores, request, options, asked, again=bool(verdicts))
             except RacegateError as e:
                 say(f"racegate: {e}")
                 engine.tell("refused", text=str(e))
@@ -79,7 +82,14 @@ def serve_page(page: PageOptions, stores: Stores, request: RunRequest, asked: Ma
 
 
 def _run(
-    form: Mapping[str, Any], engine: LoadEngine, stores: Stores, first: RunRequest, asked: Mapping[str, Any], *, again: bool
+    form: Mapping[str, Any],
+    engine: LoadEngine,
+    stores: Stores,
+    first: RunRequest,
+    options: LoadOptions,
+    asked: Mapping[str, Any],
+    *,
+    again: bool,
 ) -> RunResult:
     seconds = form.get("seconds")
     processes = asked["processes"]
@@ -102,8 +112,8 @@ def _run(
         }
     )
     request = replace(request, duration=seconds)
-    options = LoadOptions(spawn_rate=form["spawn_rate"])
-    return run_load(request, stores, options, engine=engine, tell=lambda sample: engine.tell("live", sample=sample))
+    how = replace(options, spawn_rate=form["spawn_rate"])
+    return run_load(request, stores, how, engine=engine, tell=lambda sample: engine.tell("live", sample=sample))
 
 
 def _page(page: PageOptions, request: RunRequest) -> Page:

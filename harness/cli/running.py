@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.cli.output import ProgressDisplay, colours, say, write_json
 from harness.engines.stress import Progress
-from harness.model import UsageError
+from harness.model import StoreNeeds, UsageError
 from harness.run.execute import execute
 from harness.run.explored import explore
 from harness.run.registry import reports
@@ -22,8 +22,8 @@ SPARE_CONNECTIONS = 20
 """Connections beyond the clients' own: control, books, and the target's second connections."""
 
 
-def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int) -> Stores:
-    """Return the stores that a run may use, none of them started yet.
+def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int, needs: StoreNeeds = StoreNeeds()) -> Stores:
+    """Return the stores that a run may use, none of them started yet; those that racegate starts are as ``needs`` says.
 
     Raises:
         UsageError: ``--disposable`` was given without a URL that it could belong to.
@@ -32,9 +32,11 @@ def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: i
     if disposable is not None and not urls:
         raise UsageError("--disposable marks the database of a URL; give --postgres URL or --mongo URL with it")
     restore_interrupts()
+    connections = 2 * clients + SPARE_CONNECTIONS
+    options = StoreOptions(connections=connections, disposable=disposable, nodes=needs.nodes, fsync=needs.fsync)
     return Stores(
         {StoreKind.POSTGRES: postgres, StoreKind.MONGO: mongo},
-        StoreOptions(connections=2 * clients + SPARE_CONNECTIONS, disposable=disposable),
+        options,
     )
 
 

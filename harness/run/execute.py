@@ -58,6 +58,7 @@ def execute(
     stores: Stores,
     observe: Callable[[Progress], None] = lambda progress: None,
     race: Race = stress,
+    mark: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
     """Run the request on the stores and return the result, which is also written to a new run folder.
 
@@ -66,6 +67,7 @@ def execute(
         stores: where.
         observe: told the progress a few times a second.
         race: the engine that drives the clients.
+        mark: told what the scenario does to servers, as it begins and as it is over.
 
     Raises:
         UsageError: target and scenario do not fit, or cannot be sent to processes.
@@ -81,7 +83,7 @@ def execute(
                 closing.callback(stores.give_back, store)
             database = store.create_database() if store else None
             faults = server_faults(request)
-            director = FaultDirector(faults, store) if faults and store else None
+            director = FaultDirector(faults, store, mark) if faults and store else None
         about = store.description if store else None
         folder.write_json("run.json", {**asked(request, about), "database": database.shown if database else None})
         try:

@@ -21,6 +21,7 @@ import orjson
 from harness.engines.load.measures import percentiles_of
 from harness.invariants.registry import REGISTRY
 from harness.model import History, Policy
+from harness.recording.recorder import now
 from harness.run.activity import Activity
 from harness.stores.base import Database
 from harness.targets.base import BooksQuery
@@ -193,7 +194,7 @@ class LiveWatch:
     def mark(self, text: str) -> None:
         """Note on the timeline that something was done."""
         with self._lock:
-            self._marks.append({"at": round(time.monotonic() - self._began, 2), "text": text})
+            self._marks.append({"at": round(time.monotonic() - self._began, 2), "time": now(), "text": text})
 
     def facts(self) -> dict[str, Any]:
         """Return what is worth keeping of the watch."""

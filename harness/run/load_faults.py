@@ -14,19 +14,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.model.errors import UsageError
+from harness.model.scenario import StoreNeeds
 from harness.stores.base import Database, Store, StoreKind
 
-FORMS = "kill-connections@5s, restart@10s, pause:2s@15s or stepdown@20s"
+FORMS = "kill-connections@5s, restart@10s, pause:2s@15s, stepdown@20s or failover:1s@25s"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
-_NEEDS = {"restart": "restart", "pause": "pause_server"}
-"""What a store has to offer for a fault that is not done over a connection."""
+REPLICA_SET = 3
+"""Nodes of the MongoDB that racegate starts for a fault that takes the primary away."""
+
+_TAKES_PRIMARY = ("stepdown", "failover")
+
+_NEEDS = {"restart": ("restart", "stop_primary"), "pause": ("pause_server", "pause_primary"), "failover": ("kill_primary",)}
+"""What a store has to offer, one of these, for a fault that is not done over a connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadFault:
-    """One fault: ``at`` seconds after the start, lasting ``seconds`` where it lasts."""
+    """One fault: ``at`` seconds after the start, lasting ``seconds`` where it lasts.
+
+    ``restart`` stops the server (of a replica set the primary) and starts it again, ``pause`` freezes it, ``stepdown`` makes
+    the primary hand over; ``failover`` keeps the other nodes from following for ``seconds``, kills the primary, and brings it
+    back when another leads: what only it had is lost.
+    """
 
     kind: str
     at: float
@@ -37,7 +48,7 @@ class LoadFault:
 def parse_fault(text: str) -> LoadFault:
     """Return the fault that a text means. Raises UsageError if it means none."""
     time_of = r"(\d+(?:\.\d+)?)(ms|s|m)"
-    match = re.fullmatch(rf"(kill-connections|restart|stepdown|pause:{time_of})@{time_of}", text.strip())
+    match = re.fullmatch(rf"(kill-connections|restart|stepdown|failover|(?:pause|failover):{time_of})@{time_of}", text.strip())
     if match is None:
         raise UsageError(f"{text!r} is no fault; expected for example {FORMS}")
     whole, pause, pause_unit, at, unit = match.groups()
@@ -49,14 +60,23 @@ def parse_fault(text: str) -> LoadFault:
     )
 
 
+def needs_of(faults: Sequence[LoadFault]) -> StoreNeeds:
+    """Return what a store that racegate starts needs, to suffer the faults without losing what it acknowledged."""
+    kinds = {fault.kind for fault in faults}
+    return StoreNeeds(
+        nodes=REPLICA_SET if kinds & set(_TAKES_PRIMARY) else 1,
+        fsync=bool(kinds & {"restart", "failover"}),  # otherwise commits are acknowledged before they are anywhere
+    )
+
+
 def check_faults(faults: Sequence[LoadFault], store: Store | None) -> None:
     """Make sure that the store can suffer them. Raises UsageError if it cannot."""
     for fault in faults:
         if store is None:
             raise UsageError(f"--fault {fault.text}: the target has no store that racegate knows")
-        if fault.kind == "stepdown" and store.kind is not StoreKind.MONGO:
-            raise UsageError(f"--fault {fault.text}: only MongoDB has a primary that can step down")
-        if (need := _NEEDS.get(fault.kind)) and not hasattr(store, need):
+        if fault.kind in _TAKES_PRIMARY and store.kind is not StoreKind.MONGO:
+            raise UsageError(f"--fault {fault.text}: only MongoDB has a primary that can lose its place")
+        if (needs := _NEEDS.get(fault.kind)) and not any(hasattr(store, need) for need in needs):
             raise UsageError(f"--fault {fault.text}: {store.description} was not started by racegate, which leaves it running")
 
 
@@ -118,16 +138,39 @@ class Timeline:
             self.done.append(fault.text)
 
     def _carry_out(self, fault: LoadFault) -> None:
+        store = self._store
         if fault.kind == "restart":
-            self._store.restart()
+            if hasattr(store, "restart"):
+                store.restart()
+            else:
+                store.stop_primary()
+                store.bring_back()
         elif fault.kind == "pause":
-            self._store.pause_server()
+            pause, resume = (
+                ("pause_server", "resume_server") if hasattr(store, "pause_server") else ("pause_primary", "bring_back")
+            )
+            getattr(store, pause)()
             try:
                 self._over.wait(fault.seconds)
             finally:
-                self._store.resume_server()
+                getattr(store, resume)()
+        elif fault.kind == "failover":
+            self._fail_over(fault.seconds)
+        elif fault.kind == "stepdown" and hasattr(store, "step_down"):
+            store.step_down()
         elif self._database is not None:
             _over_a_connection(fault.kind, self._database)
+
+    def _fail_over(self, unreplicated: float) -> None:
+        try:
+            if unreplicated:
+                self._store.hold_replication()
+                self._over.wait(unreplicated)
+            self._store.kill_primary()
+        finally:
+            self._store.release_replication()
+        self._store.primary()  # waits until another leads: otherwise the killed one would lead again, and nothing were lost
+        self._store.bring_back()
 
 
 def _over_a_connection(kind: str, database: Database) -> None:

@@ -13,7 +13,7 @@ from harness.engines.load.engine import LoadEngine, LoadOutcome
 from harness.engines.load.measures import merged, saturated, summary
 from harness.engines.load.plan import GRACE, LoadPlan
 from harness.engines.stress import Progress
-from harness.model import Finding, FindingClass
+from harness.model import Finding, FindingClass, UsageError
 from harness.run.execute import Raced, engine_findings, execute, indeterminate
 from harness.run.folder import RunFolder
 from harness.run.limits import Limit, measured_of
@@ -21,6 +21,7 @@ from harness.run.live import LiveWatch
 from harness.run.load_faults import LoadFault, Timeline
 from harness.run.result import RunResult
 from harness.run.run_request import RunRequest
+from harness.run.server_faults import server_faults
 from harness.run.stores import Stores
 from harness.stores.base import Database
 
@@ -72,9 +73,12 @@ def run_load(
         EnvironmentProblem: a store, the disk, the opening scene or a load process failed.
     """
 
+    marks: list[Callable[[str], None]] = []
+    check_one_kind(request, options)
+
     def race(request: RunRequest, database: Database | None, folder: RunFolder, observe: Callable[[Progress], None]) -> Raced:
         plan = plan_of(request, options, database, folder)
-        store = stores.get(request.target.store) if request.target.store else None
+        store = stores.get(request.target.store) if request.target.store and options.faults else None
         ended = Ending(options)
 
         def seen(sample: Mapping[str, Any]) -> None:
@@ -90,6 +94,7 @@ def run_load(
             alone=request.clients == 1 and options.arrivals is None,
             tell=seen,
         )
+        marks.append(watch.mark)
         timeline = Timeline(options.faults, store, database, watch.mark)
         with contextlib.ExitStack() as held:
             there = engine or held.enter_context(LoadEngine(processes=request.processes, logs=folder.path / "logs"))
@@ -105,7 +110,13 @@ def run_load(
         found = raced(request, options, outcome, watch.facts())
         return replace(found, findings=[*found.findings, *_told(timeline, ended)])
 
-    return execute(request, stores, observe, race)
+    return execute(request, stores, observe, race, lambda text: marks[0](text) if marks else None)
+
+
+def check_one_kind(request: RunRequest, options: LoadOptions) -> None:
+    """Make sure that one hand alone hurts the servers. Raises UsageError if the scenario does it as well."""
+    if options.faults and server_faults(request):
+        raise UsageError(f"{request.scenario.name} hurts the store's servers itself; leave --fault {options.faults[0].text} out")
 
 
 class Ending:

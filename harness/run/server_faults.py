@@ -31,12 +31,13 @@ class FaultDirector:
     Args:
         faults: in their order.
         store: a store of the run's own.
+        mark: told what is done, as it begins and as it is over.
 
     Raises:
         UsageError: the store cannot be hurt like that.
     """
 
-    def __init__(self, faults: Sequence[ServerFault], store: Store) -> None:
+    def __init__(self, faults: Sequence[ServerFault], store: Store, mark: Callable[[str], None] = lambda text: None) -> None:
         offered = frozenset(getattr(store, "faults", frozenset()))
         if strange := [f.kind for f in faults if f.kind not in offered]:
             raise UsageError(
@@ -44,6 +45,7 @@ class FaultDirector:
             )
         self._faults = faults
         self._store = store
+        self._mark = mark
         self._change = threading.Condition()
         self._completed = 0
         self._changed_at = time.monotonic()
@@ -99,7 +101,9 @@ class FaultDirector:
             for fault in self._faults:
                 if not self._await_turn(fault):
                     return
+                self._mark(_named(fault))
                 said = getattr(self._store, fault.kind)()
+                self._mark(f"{_named(fault)} over")
                 self.done.append(f"after {time.monotonic() - began:.2f} s and {self._completed} operations: {said or fault.kind}")
         except RacegateError as e:
             self._error = e

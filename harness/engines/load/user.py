@@ -40,6 +40,15 @@ class ScenarioUser(User):
         self._occupied: Occupied | None = None
         self._program: Program | None = None
         self._call: Call | None = None
+        self._leaving = False
+
+    def stop(self, force: bool = False) -> bool:
+        """Leave after the operation that goes on.
+
+        Locust kills a user that waits; one whose wait is just over would begin its next operation and be killed in the middle.
+        """
+        self._leaving = True
+        return bool(super().stop(force))
 
     def on_start(self) -> None:
         """Take a seat and think before the first call."""
@@ -65,6 +74,8 @@ class ScenarioUser(User):
     @task
     def operate(self) -> None:
         """Make the next call; leave when there is none."""
+        if self._leaving:
+            raise StopUser
         if self._call is None or self._occupied is None or self._program is None or self.site.spent:
             self.site.finished += 1
             raise StopUser

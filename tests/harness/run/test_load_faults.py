@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.model import UsageError, Verdict
+from harness.model import StoreNeeds, UsageError, Verdict
 from harness.run.limits import parse_limits
-from harness.run.load_faults import LoadFault, check_faults, parse_fault
+from harness.run.load_faults import LoadFault, check_faults, needs_of, parse_fault
 from harness.run.loaded import Ending, LoadOptions, run_load
 from harness.run.request import build_request
 from harness.run.result import RunResult
 from harness.run.stores import Stores
-from harness.stores import Store, StoreKind, StoreOptions
+from harness.stores import Store, StoreKind, StoreOptions, open_store
 
 
-def loaded(store: Store, out: Path, target: str = "pg.counter_row", duration: float = 4.0, **how: Any) -> RunResult:
+def loaded(
+    store: Store,
+    out: Path,
+    target: str = "pg.counter_row",
+    duration: float = 4.0,
+    chosen: dict[str, object] | None = None,
+    **how: Any,
+) -> RunResult:
     stores = Stores({}, StoreOptions())
-    stores._open[StoreKind.POSTGRES] = store
+    stores._open[store.kind] = store
     request = build_request(
         scenario="concurrent_creates",
         target=f"reference:{target}",
@@ -29,11 +38,22 @@ def loaded(store: Store, out: Path, target: str = "pg.counter_row", duration: fl
         processes=1,
         seed=1,
         engine="load",
+        chosen=chosen,
     )
     return run_load(request, stores, LoadOptions(spawn_rate=100.0, **how))
 
 
+@pytest.fixture(scope="module")
+def replica_set() -> Iterator[Store]:
+    """Three real servers."""
+    store = open_store(StoreKind.MONGO, "embedded", StoreOptions(nodes=3, fsync=True))
+    yield store
+    store.close()
+
+
 def test_a_text_becomes_a_fault() -> None:
+    assert parse_fault("failover@2s") == LoadFault(kind="failover", at=2.0, text="failover@2s")
+    assert parse_fault("failover:1s@2s").seconds == 1.0
     assert parse_fault("pause:500ms@2s") == LoadFault(kind="pause", at=2.0, seconds=0.5, text="pause:500ms@2s")
     assert parse_fault("restart@1m").at == 60.0
 
@@ -58,6 +78,66 @@ def test_connections_that_are_killed_leave_right_books_and_a_mark(postgres_store
     load = result.facts["load"]
     assert [event["text"] for event in load["live"]["events"]] == ["kill-connections@1s", "kill-connections over"]
     assert load["errors"] >= 1, "the clients noticed"
+
+
+def test_what_a_fault_may_lose_is_kept_by_the_store_that_suffers_it() -> None:
+    assert needs_of([parse_fault("restart@1s")]) == StoreNeeds(nodes=1, fsync=True)
+    assert needs_of([parse_fault("stepdown@1s")]) == StoreNeeds(nodes=3)
+    assert needs_of([parse_fault("pause:1s@1s")]) == StoreNeeds()
+
+
+def test_a_server_that_is_restarted_leaves_right_books(tmp_path: Path) -> None:
+    faults = [parse_fault("restart@1s")]
+    with closing(open_store(StoreKind.POSTGRES, "embedded", StoreOptions(fsync=needs_of(faults).fsync))) as store:
+        result = loaded(store, tmp_path, faults=faults)
+
+    assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
+    assert [event["text"] for event in result.facts["load"]["live"]["events"]] == ["restart@1s", "restart over"]
+    assert result.facts["load"]["errors"] >= 1, "the clients noticed"
+
+
+def test_a_primary_that_hands_over_and_one_that_is_restarted_leave_right_books(replica_set: Store, tmp_path: Path) -> None:
+    faults = [parse_fault("stepdown@1s"), parse_fault("restart@3s")]
+    result = loaded(replica_set, tmp_path, "mongo.counter_document", duration=8.0, faults=faults)
+
+    assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
+    told = [event["text"] for event in result.facts["load"]["live"]["events"]]
+    assert told == ["stepdown@1s", "stepdown over", "restart@3s", "restart over"]
+
+
+@pytest.mark.parametrize(("acknowledged_by", "verdict"), [("majority", Verdict.PASS), ("1", Verdict.FAIL)])
+def test_numbers_that_only_the_killed_primary_had_are_issued_again(
+    acknowledged_by: str, verdict: Verdict, replica_set: Store, tmp_path: Path
+) -> None:
+    chosen: dict[str, object] = {"write_concern": acknowledged_by}
+    faults = [parse_fault("failover:1s@1s")]
+    result = loaded(replica_set, tmp_path, "mongo.counter_document", duration=8.0, chosen=chosen, faults=faults)
+
+    assert result.verdict is verdict, [f.message for f in result.findings]
+    assert ("N-UNIQ" in {f.invariant for f in result.findings}) == (verdict is Verdict.FAIL)
+    assert [event["text"] for event in result.facts["load"]["live"]["events"]] == ["failover:1s@1s", "failover over"]
+
+
+def test_what_a_scenario_does_to_servers_is_on_the_timeline_too(tmp_path: Path) -> None:
+    request = build_request(
+        scenario="creates_through_a_crash",
+        target="reference:pg.counter_row",
+        out=tmp_path,
+        duration=8.0,
+        clients=4,
+        processes=1,
+        seed=1,
+        engine="load",
+        chosen={"crash_after": 10},
+    )
+    with Stores({}, StoreOptions()) as stores:
+        with pytest.raises(UsageError, match="hurts the store's servers itself"):
+            run_load(request, stores, LoadOptions(spawn_rate=100.0, faults=[parse_fault("restart@1s")]))
+        result = run_load(request, stores, LoadOptions(spawn_rate=100.0))
+
+    assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
+    told = [event["text"] for event in result.facts["load"]["live"]["events"]]
+    assert told[:4] == ["kill server", "kill server over", "start server", "start server over"]
 
 
 def test_a_fault_that_the_run_did_not_reach_leaves_it_unknown(postgres_store: Store, tmp_path: Path) -> None:
