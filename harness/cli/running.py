@@ -21,8 +21,10 @@ from harness.stores.base import StoreKind
 SPARE_CONNECTIONS = 20
 """Connections beyond the clients' own: control, books, and the target's second connections."""
 
+ANY = StoreNeeds()
 
-def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int, needs: StoreNeeds = StoreNeeds()) -> Stores:
+
+def open_stores(*, postgres: str, mongo: str, disposable: str | None, clients: int, needs: StoreNeeds = ANY) -> Stores:
     """Return the stores that a run may use, none of them started yet; those that racegate starts are as ``needs`` says.
 
     Raises:

@@ -89,7 +89,7 @@ def test_what_a_fault_may_lose_is_kept_by_the_store_that_suffers_it() -> None:
 def test_a_server_that_is_restarted_leaves_right_books(tmp_path: Path) -> None:
     faults = [parse_fault("restart@1s")]
     with closing(open_store(StoreKind.POSTGRES, "embedded", StoreOptions(fsync=needs_of(faults).fsync))) as store:
-        result = loaded(store, tmp_path, faults=faults)
+        result = loaded(store, tmp_path, duration=8.0, faults=faults)
 
     assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
     assert [event["text"] for event in result.facts["load"]["live"]["events"]] == ["restart@1s", "restart over"]
