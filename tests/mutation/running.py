@@ -17,13 +17,15 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
 from tests.mutation.mutants import Mutant, broken
 
@@ -31,7 +33,7 @@ TESTS = ("tests/corpus", "tests/harness/invariants", "tests/harness/run/test_che
 """The tests that must notice."""
 
 OPTIONS = (
-    *("-o", "addopts=", "--import-mode=importlib"),
+    *("-o", "addopts=", "--import-mode=importlib", "--assert=plain"),
     *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:terminal"),
 )
 
@@ -40,6 +42,9 @@ PATIENCE = 60
 
 MEMORY = 6 << 30
 """Bytes that a broken program may have before it is stopped."""
+
+FEW = 2
+"""Examples that a slow property test tries."""
 
 MOST = 400
 """Tests that are run for a module that nearly every rule uses."""
@@ -57,7 +62,7 @@ class Run:
 
     def pytest_collection(self) -> None:
         """Let property tests stop at the first counterexample: nobody reads it, so it need not be small."""
-        from hypothesis import Phase, settings
+        from hypothesis import Phase
 
         settings.register_profile(
             "mutation", settings.get_profile("racegate"), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
@@ -66,19 +71,33 @@ class Run:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try every mutant."""
+        session.config.option.tbstyle = "native"  # nobody reads what a failing test says
+        for item in session.items:
+            _try_few(item)
         families = {path: family(path, session.items) for path in {m.path for m in self.mutants}}
         needed = list({item.nodeid: item for items in families.values() for item in items}.values())
-        whole = fork(lambda: all(_passes(item) for item in needed))
+        at = {item.nodeid: place for place, item in enumerate(needed)}
+        whole = fork(lambda: _first_failing(needed) is None)
+        live = functions(self.root)
+        gc.disable()
+        gc.freeze()  # so that no fork writes to the pages of what it only reads
         waiting = list(self.mutants)
-        running: dict[int, Mutant] = {}
+        running: dict[int, tuple[Mutant, int]] = {}
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 mutant = waiting.pop(0)
-                running[self._forked(mutant, families[mutant.path])] = mutant
-            for pid, mutant in list(running.items()):
+                pid, said = self._forked(mutant, families[mutant.path], at, live)
+                running[pid] = mutant, said
+            for pid, (mutant, said) in list(running.items()):
                 done, status = os.waitpid(pid, os.WNOHANG)
                 if done:
                     del running[pid]
+                    where = os.read(said, 8)
+                    os.close(said)
+                    if where and not _slow((item := needed[int(where)]).nodeid):
+                        # What noticed one mutant is likely to notice the next one, which stands beside it.
+                        families[mutant.path].remove(item)
+                        families[mutant.path].insert(0, item)
                     self.noticed[mutant.name] = status != 0
                     self.tell(mutant, status != 0, len(self.noticed), len(self.mutants))
             time.sleep(0.002)
@@ -86,17 +105,27 @@ class Run:
             raise RuntimeError("nothing is broken, and yet one of the tests fails: run them first")
         return True
 
-    def _forked(self, mutant: Mutant, items: Sequence[pytest.Item]) -> int:
+    def _forked(
+        self, mutant: Mutant, items: Sequence[pytest.Item], at: Mapping[str, int], live: Mapping[str, Sequence[FunctionType]]
+    ) -> tuple[int, int]:
+        """Try a mutant in a fork; return its id and a pipe, in which it says the place of the test that noticed, if one did."""
+        said, saying = os.pipe()
+
         def child() -> bool:
             resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
             tree = broken(mutant, self.root)
             if mutant.load:
                 load_again(tree, mutant.path, self.root, items)
             else:
-                exchange_code(tree, mutant.path, self.root)
-            return all(_passes(item) for item in items)
+                exchange_code(tree, mutant.path, self.root, live)
+            noticed = _first_failing(items)
+            if noticed is not None:
+                os.write(saying, str(at[noticed.nodeid]).encode())
+            return noticed is None
 
-        return fork(child)
+        pid = fork(child)
+        os.close(saying)
+        return pid, said
 
 
 def fork(child: Callable[[], bool]) -> int:
@@ -115,8 +144,11 @@ def fork(child: Callable[[], bool]) -> int:
         os._exit(status)
 
 
-def _passes(item: pytest.Item) -> bool:
-    return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=None))
+def _first_failing(items: Sequence[pytest.Item]) -> pytest.Item | None:
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
+            return item
+    return None
 
 
 def family(path: Path, items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -132,7 +164,7 @@ def family(path: Path, items: Sequence[pytest.Item]) -> list[pytest.Item]:
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         rule = getattr(parameters.get("case"), "invariant", parameters.get("rule", parameters.get("invariant")))
-        if rule in rules if rule else name in _used(item.module.__name__, set()):
+        if rule in rules if rule else name in _used_by(item):
             chosen.append(item)
     ordered = sorted(chosen, key=lambda i: (_slowness(i.nodeid), hashlib.sha256(i.nodeid.encode()).digest()))
     return ordered[:MOST]
@@ -140,8 +172,46 @@ def family(path: Path, items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
 def _slowness(name: str) -> int:
     order = ("test_rules", "nearest_neighbours", "said_is_as_recorded", "judged_as_it_says", "test_corpus", "test_worlds")
-    slow = any(word in name for word in ("exhaustive", "thousand", "cut_into_parts", "runs_out", "agrees"))
-    return len(order) + slow if slow else next((n for n, word in enumerate(order) if word in name), len(order))
+    return len(order) + 1 if _slow(name) else next((n for n, word in enumerate(order) if word in name), len(order))
+
+
+def _try_few(item: pytest.Item) -> None:
+    """Let a property test try only `FEW` examples: each of its own holds thousands of histories."""
+    function: Any = getattr(item, "function", None)
+    own = getattr(function, "_hypothesis_internal_use_settings", None)
+    if own is not None and own.max_examples > FEW and _slow(item.nodeid):
+        function._hypothesis_internal_use_settings = settings(own, max_examples=FEW)
+
+
+def _slow(name: str) -> bool:
+    return any(word in name for word in ("exhaustive", "thousand", "cut_into_parts", "runs_out", "agrees"))
+
+
+BUILT_IN = frozenset({"tmp_path", "capsys", "monkeypatch", "request"})
+
+
+def _used_by(item: pytest.Item) -> set[str]:
+    """Return the modules of ours that a test uses: by the names in its code, or by its whole module where it has fixtures."""
+    test: Any = item
+    function: FunctionType = getattr(getattr(test.function, "hypothesis", None), "inner_test", test.function)
+    used: set[str] = set()
+    if set(test.fixturenames) - set(getattr(getattr(test, "callspec", None), "params", {})) - BUILT_IN:
+        return _used(test.module.__name__, used)
+    followed: set[FunctionType] = set()
+    waiting = [function]
+    while waiting:
+        followed.add(function := waiting.pop())
+        named = {name for code in (function.__code__, *(c for _, c in _codes(function.__code__))) for name in code.co_names}
+        for value in (function.__globals__[name] for name in named if name in function.__globals__):
+            if isinstance(value, FunctionType) and value.__module__ == function.__module__ and value not in followed:
+                waiting.append(value)
+            _used(_home(value), used)
+    return used
+
+
+def _home(value: object) -> str:
+    of = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+    return of if isinstance(of, str) and of.startswith("harness.") else ""
 
 
 def _used(name: str, seen: set[str]) -> set[str]:
@@ -150,21 +220,27 @@ def _used(name: str, seen: set[str]) -> set[str]:
         return seen
     seen.add(name)
     for value in list(vars(sys.modules[name]).values()):
-        of = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        if isinstance(of, str) and of.startswith("harness."):
-            _used(of, seen)
+        _used(_home(value), seen)
     return seen
 
 
-def exchange_code(tree: ast.Module, path: Path, root: Path) -> None:
+def functions(root: Path) -> dict[str, list[FunctionType]]:
+    """Return the live functions of the modules below ``root`` by the name of their file."""
+    found: dict[str, list[FunctionType]] = {}
+    for function in gc.get_objects():
+        if type(function) is FunctionType and function.__code__.co_filename.startswith(str(root)):
+            found.setdefault(function.__code__.co_filename, []).append(function)
+    return found
+
+
+def exchange_code(tree: ast.Module, path: Path, root: Path, live: Mapping[str, Sequence[FunctionType]]) -> None:
     """Give live functions of a module the code of the broken one."""
     name = str(root / path)
     codes = dict(_codes(compile(tree, name, "exec")))
-    for function in gc.get_objects():
-        if type(function) is FunctionType and function.__code__.co_filename == name:
-            code = codes.get(_key(function.__code__))
-            if code is not None and len(code.co_freevars) == len(function.__code__.co_freevars):
-                function.__code__ = code
+    for function in live.get(name, []):
+        code = codes.get(_key(function.__code__))
+        if code is not None and len(code.co_freevars) == len(function.__code__.co_freevars):
+            function.__code__ = code
 
 
 def load_again(tree: ast.Module, path: Path, root: Path, items: Sequence[pytest.Item]) -> None:
