@@ -91,19 +91,34 @@ def load(paths: Sequence[Path]) -> tuple[History, list[FileFacts]]:
 def in_order(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Return all operations in the order of their invocation, one column after the other: memory for one more, not for all.
 
-    The list is emptied.
+    A column without any value is kept as one null. The list is emptied.
     """
-    merged = pl.concat(frames, rechunk=False) if frames else pl.DataFrame(schema=dict(COLUMNS))
+    if not frames:
+        return pl.DataFrame(schema=dict(COLUMNS))
+    invoked = pl.concat([frame["invoked"] for frame in frames])
+    order = None if invoked.is_sorted() else invoked.arg_sort()
+    ordered = [invoked if order is None else invoked.gather(order)]
+    empty: list[str] = []
+    for name in COLUMNS:
+        if name != "invoked":
+            if all(_is_empty(frame, name) for frame in frames):
+                empty.append(name)
+            else:
+                column = pl.concat([frame[name] for frame in frames])
+                ordered.append(column.rechunk() if order is None else column.gather(order))
+                del column
+        frames[:] = [frame.drop(name) for frame in frames]
     frames.clear()
-    if merged["invoked"].is_sorted():
-        return merged.rechunk()
-    order = merged["invoked"].arg_sort()
-    columns = merged.get_columns()
-    del merged
-    ordered: list[pl.Series] = []
-    while columns:
-        ordered.append(columns.pop(0).gather(order))
-    return pl.DataFrame(ordered)
+    return pl.DataFrame(ordered).with_columns(_nulls(empty)).select(list(COLUMNS))
+
+
+def _is_empty(frame: pl.DataFrame, name: str) -> bool:
+    return int(frame.select(pl.col(name).null_count()).item()) == frame.height
+
+
+def _nulls(names: Sequence[str]) -> list[pl.Expr]:
+    """Return columns without a value: one null, however many rows."""
+    return [pl.lit(None, COLUMNS[name]).alias(name) for name in names]
 
 
 def one_clock(facts: Sequence[FileFacts]) -> None:
@@ -321,7 +336,7 @@ def _operations(joined: pl.DataFrame) -> pl.DataFrame:
         return text.cast(pl.Int64(), strict=False)
 
     why = pl.col("why").struct
-    return (
+    found = (
         joined.select(
             process="process",
             client="client",
@@ -348,6 +363,7 @@ def _operations(joined: pl.DataFrame) -> pl.DataFrame:
         .cast(pl.Schema(COLUMNS))
         .with_columns(_own(c) for c, kind in COLUMNS.items() if kind == pl.String())
     )
+    return found.with_columns(_nulls([name for name in COLUMNS if _is_empty(found, name)]))
 
 
 def _own(column: str) -> pl.Expr:

@@ -103,7 +103,7 @@ def explained_gaps(history: History, books: Books, policy: Policy) -> list[Findi
             f"{names(here, policy)} of {place_name(scope, period)} {'is' if gone == 1 else 'are'} missing and {why}: "
             f"{unexplained} {'document was' if unexplained == 1 else 'documents were'} lost",
             total=unexplained,
-            operations=shown(history, _attempted(history, failed)),
+            operations=shown(history, history.operations.join(failed, on="token", how="semi")),
             books={"documents": _around(documents, here)},
         )
 
@@ -242,7 +242,7 @@ def names(holes: pl.DataFrame, policy: Policy) -> str:
 def _taken(documents: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     """Return each number that is issued or void once, sorted, with its printed text."""
     return (
-        documents.filter(pl.col("number").is_not_null(), pl.col("number") >= policy.start, pl.col("status") != "reserved")
+        documents.filter(pl.col("number") >= policy.start, pl.col("status") != "reserved")
         .select(*PLACE, "number", "text", place=pl.struct(PLACE).rank("dense"))
         .sort("place", "number", maintain_order=True)
         .filter(~(_same_place() & (pl.col("number") == pl.col("number").shift(1))))
@@ -258,11 +258,7 @@ def _unmatched(holes: pl.DataFrame, spare: pl.DataFrame) -> pl.DataFrame:
     """Return the places with more holes than attempts can explain: ``missing``, ``tried`` and ``unexplained``."""
     gone = holes.group_by(PLACE, maintain_order=True).agg(pl.col("size").sum().alias("missing"))
     exact = spare.filter(pl.col("period").is_not_null()).group_by(PLACE).agg(pl.col("burnt").sum().alias("exact"))
-    loose = (
-        spare.filter(pl.col("scope").is_not_null(), pl.col("period").is_null())
-        .group_by("scope")
-        .agg(pl.col("burnt").sum().alias("loose"))
-    )
+    loose = spare.filter(pl.col("period").is_null()).group_by("scope").agg(pl.col("burnt").sum().alias("loose"))
     anywhere = int(spare.filter(pl.col("scope").is_null())["burnt"].sum())
     after = (
         gone.join(exact, on=PLACE, how="left", maintain_order="left")
@@ -354,14 +350,9 @@ def _finding(
     )
 
 
-def _attempted(history: History, spare: pl.DataFrame) -> pl.DataFrame:
-    tokens = spare["token"].drop_nulls().head(9)
-    return history.operations.filter(pl.col("token").is_in(tokens.implode()))
-
-
 def _around(documents: pl.DataFrame, holes: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the documents on both sides of the first, the longest and the last hole."""
-    picked = pl.concat([holes.head(1), holes.sort("size", descending=True).head(1), holes.tail(1)]).unique()
+    picked = pl.concat([holes.head(1), holes.sort("size", descending=True).head(1), holes.tail(1)])
     edges = pl.concat(
         [
             picked.select(*PLACE, number=pl.col("first") - 1),
