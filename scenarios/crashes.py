@@ -5,14 +5,22 @@ The points at which servers are hurt follow the clients' progress, so they are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.model import Program, Seat, ServerFault, Setting, StoreNeeds
+from harness.model import Call, Outcome, Program, Seat, ServerFault, Setting, StoreNeeds
 from scenarios.numbering import DOCUMENT_TYPE, OPENING, SCOPES, Creates, create_for_ever
+from scenarios.races import Race
+from scenarios.sales import SALE_INVARIANTS, sell, stock
 
 REPLICA_SET = StoreNeeds(nodes=3)
+ANYWHERE = "anywhere"
+ITEMS = 16
+GIVEN_UP = 10.0
+"""Seconds after which nobody waits any more for a server that is away."""
+CRASH_AFTER = Setting(default=60, help="operations before the server is killed, and again after")
+CRASH_AT = "where in an operation the server is killed: anywhere, or while a client stands between the number and the document"
 COMMON = {
     "scopes": SCOPES,
     "document_type": DOCUMENT_TYPE,
@@ -33,6 +41,33 @@ class CreatesThroughFaults(Creates):
         return self.faults(settings)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SalesThroughFaults(Race):
+    """Sales, and what happens to the servers meanwhile."""
+
+    faults: Callable[[Mapping[str, Any]], Sequence[ServerFault]]
+    needs: StoreNeeds
+
+    def server_faults(self, settings: Mapping[str, Any]) -> Sequence[ServerFault]:
+        """Return the faults in their order."""
+        return self.faults(settings)
+
+
+def scene_of_plenty(settings: Mapping[str, Any]) -> Iterable[Call]:
+    """Have more in stock than anybody buys, an item for each of a few clients so that the number is all that they share."""
+    return (stock(n, 10**6) for n in range(ITEMS))
+
+
+def sell_thoughtfully(seat: Seat) -> Program:
+    """Sell for ever, with a moment's thought before each; a sale that nobody acknowledged is sent again."""
+    intent = 0
+    while True:
+        call = sell(seat.client % ITEMS, seat.token(intent))
+        operation = yield replace(call, think=seat.settings["think"])
+        if operation.outcome is not Outcome.INFO:
+            intent += 1
+
+
 def create_thoughtfully(seat: Seat) -> Program:
     """Create for ever, with a moment's thought before each."""
     program = create_for_ever(seat)
@@ -44,10 +79,12 @@ def create_thoughtfully(seat: Seat) -> Program:
 
 def crash_and_restart(settings: Mapping[str, Any]) -> Sequence[ServerFault]:
     """Kill the server under its clients, start it again, and later restart it once more."""
+    point = None if settings["crash_at"] == ANYWHERE else settings["crash_at"]
     return (
-        ServerFault(kind="kill_server", after=settings["crash_after"]),
-        ServerFault(kind="start_server"),
-        ServerFault(kind="restart", after=settings["crash_after"]),
+        ServerFault(kind="kill_server", after=settings["crash_after"], point=point),
+        # A driver that repeats a write by itself must have given up: whoever stood at the point is to learn of the crash.
+        ServerFault(kind="start_server", after=1 if point else 0, or_quiet=GIVEN_UP),
+        ServerFault(kind="restart", after=settings["crash_after"], point=point),
     )
 
 
@@ -75,7 +112,32 @@ SCENARIOS = (
         name="creates_through_a_crash",
         summary="The server is killed under its clients and started again: what it acknowledged is still there.",
         behaviour=create_thoughtfully,
-        settings={**COMMON, "crash_after": Setting(default=60, help="operations before the server is killed, and again after")},
+        settings={
+            **COMMON,
+            "crash_after": CRASH_AFTER,
+            "crash_at": Setting(default=ANYWHERE, help=CRASH_AT, choices=(ANYWHERE, "number_taken", "before_commit")),
+        },
+        faults=crash_and_restart,
+        needs=StoreNeeds(fsync=True),
+    ),
+    SalesThroughFaults(
+        name="sales_through_a_crash",
+        family="sales",
+        summary="The server is killed in the middle of a sale and started again: every number has its sale.",
+        scene=scene_of_plenty,
+        behaviour=sell_thoughtfully,
+        operations=frozenset({"stock_item", "sell"}),
+        invariants=SALE_INVARIANTS,
+        settings={
+            "think": COMMON["think"],
+            "crash_after": CRASH_AFTER,
+            "crash_at": Setting(
+                default="number_taken",
+                help=CRASH_AT + ", or between the document and its counter",
+                choices=(ANYWHERE, "number_drawn", "number_taken", "before_commit", "document_committed"),
+            ),
+        },
+        policy="branch-daily",
         faults=crash_and_restart,
         needs=StoreNeeds(fsync=True),
     ),

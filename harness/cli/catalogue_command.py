@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def catalogue(
-    area: Annotated[list[str] | None, typer.Option(help="only these areas: numbering, payments, orders, sales, audit")] = None,
+    area: Annotated[
+        list[str] | None, typer.Option(help="only these areas: numbering, payments, orders, sales, audit, durability")
+    ] = None,
     store: Annotated[list[str] | None, typer.Option(help="only these stores: postgres, mongo")] = None,
     id: Annotated[list[str] | None, typer.Option("--id", help="only cases whose id starts so: N01, P06")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="only these engines: stress, explore")] = None,

@@ -69,6 +69,7 @@ class Client:
         connect: opens a connection of its own to the target.
         record: where events go.
         clock: monotonic nanoseconds.
+        passing: told each named point of an operation as the client comes to it; may keep it there.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Client:
         record: Record,
         clock: Callable[[], int],
         generation: int = 0,
+        passing: Callable[[str], None] = lambda point: None,
     ) -> None:
         self.number = number
         self._clients = clients
@@ -87,6 +89,7 @@ class Client:
         self._connect = connect
         self._record = record
         self._clock = clock
+        self._passing = passing
         self._connection: Connection | None = None
 
     @property
@@ -147,6 +150,7 @@ class Client:
 
     def _attempt(self, connection: Connection, call: Call) -> tuple[Outcome, Mapping[str, Any] | None, Failure | None, int]:
         def checkpoint(point: str) -> None:
+            self._passing(point)
             fault = call.fault
             if fault is None or fault.point != point:
                 return

@@ -50,11 +50,15 @@ class ServerFault:
     ``kind`` is what is done: one of the store's own ``faults``. It is done once ``after`` operations have completed since the
     fault before it (since the start, for the first), or when none has completed for ``or_quiet`` seconds: clients that wait for a
     server will not complete anything.
+
+    With a ``point``, the name of a point in the target, it is done while at least one client stands still there, in the middle
+    of its operation: whoever comes to it from then on waits until it is done.
     """
 
     kind: str
     after: int = 0
     or_quiet: float | None = None
+    point: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from harness.run.folder import RunFolder
 from harness.run.phases import Clock, books_at_rest, come_to_rest, open_scene, race_of
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest, check_fit
-from harness.run.server_faults import FaultDirector, server_faults
+from harness.run.server_faults import FaultDirector, points_of, server_faults
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database, Store
@@ -83,7 +83,8 @@ def execute(
                 closing.callback(stores.give_back, store)
             database = store.create_database() if store else None
             faults = server_faults(request)
-            director = FaultDirector(faults, store, mark) if faults and store else None
+            halt = _plan(request, database, folder).halt()
+            director = FaultDirector(faults, store, mark, halt) if faults and store else None
         about = store.description if store else None
         folder.write_json("run.json", {**asked(request, about), "database": database.shown if database else None})
         try:
@@ -160,6 +161,7 @@ def _plan(request: RunRequest, database: Database | None, folder: RunFolder) -> 
         budget=request.budget,
         seed=request.seed,
         folder=folder.history,
+        points=points_of(server_faults(request)),
     )
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.engines.stress import Progress
+from harness.engines.stress.halt import Halt
 from harness.model import EnvironmentProblem, RacegateError, ServerFault, UsageError
 from harness.run.run_request import RunRequest
 from harness.stores.base import Store
@@ -25,6 +26,11 @@ def server_faults(request: RunRequest) -> Sequence[ServerFault]:
     return tuple(declared(request.settings)) if declared else ()
 
 
+def points_of(faults: Sequence[ServerFault]) -> tuple[str, ...]:
+    """Return the points of the target at which a fault strikes."""
+    return tuple(dict.fromkeys(fault.point for fault in faults if fault.point))
+
+
 class FaultDirector:
     """Carries out the faults of one run.
 
@@ -32,12 +38,19 @@ class FaultDirector:
         faults: in their order.
         store: a store of the run's own.
         mark: told what is done, as it begins and as it is over.
+        halt: makes clients stand still at the points of the faults; None when no fault has one.
 
     Raises:
         UsageError: the store cannot be hurt like that.
     """
 
-    def __init__(self, faults: Sequence[ServerFault], store: Store, mark: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        faults: Sequence[ServerFault],
+        store: Store,
+        mark: Callable[[str], None] = lambda text: None,
+        halt: Halt | None = None,
+    ) -> None:
         offered = frozenset(getattr(store, "faults", frozenset()))
         if strange := [f.kind for f in faults if f.kind not in offered]:
             raise UsageError(
@@ -46,6 +59,7 @@ class FaultDirector:
         self._faults = faults
         self._store = store
         self._mark = mark
+        self._halt = halt
         self._change = threading.Condition()
         self._completed = 0
         self._changed_at = time.monotonic()
@@ -94,6 +108,8 @@ class FaultDirector:
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
                 raise EnvironmentProblem(f"a fault was not done within {PATIENCE:.0f} s; is the machine overloaded?")
+        if self._halt is not None:
+            self._halt.close()
 
     def _direct(self) -> None:
         began = time.monotonic()
@@ -101,12 +117,33 @@ class FaultDirector:
             for fault in self._faults:
                 if not self._await_turn(fault):
                     return
+                where = self._await_client(fault.point)
+                if where is None:
+                    return
                 self._mark(_named(fault))
-                said = getattr(self._store, fault.kind)()
+                said = getattr(self._store, fault.kind)() or fault.kind
                 self._mark(f"{_named(fault)} over")
-                self.done.append(f"after {time.monotonic() - began:.2f} s and {self._completed} operations: {said or fault.kind}")
+                if self._halt is not None:
+                    self._halt.lift()
+                self.done.append(f"after {time.monotonic() - began:.2f} s and {self._completed} operations: {said}{where}")
         except RacegateError as e:
             self._error = e
+        finally:
+            if self._halt is not None:
+                self._halt.lift()
+
+    def _await_client(self, point: str | None) -> str | None:
+        """Wait until a client stands at the point. Return who does, in words, or None when the race is over before."""
+        if point is None or self._halt is None:
+            return ""
+        self._halt.ask(point)
+        while not (there := self._halt.standing()):
+            with self._change:
+                if self._over:
+                    return None
+                self._change.wait(0.01)
+        who = "client" if len(there) == 1 else "clients"
+        return f", while {who} {', '.join(map(str, there))} stood at {point}"
 
     def _await_turn(self, fault: ServerFault) -> bool:
         """Wait for the fault's point. Return whether it came before the end of the race."""
@@ -124,4 +161,4 @@ class FaultDirector:
 
 
 def _named(fault: ServerFault) -> str:
-    return fault.kind.replace("_", " ")
+    return fault.kind.replace("_", " ") + (f" at {fault.point}" if fault.point else "")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.model.errors import RacegateError
+from harness.model.errors import EnvironmentProblem, RacegateError
+from harness.stores.base import StoreKind
+from harness.stores.images import DEFAULTS, candidates
+
+if TYPE_CHECKING:
+    from harness.stores.docker_engine import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,7 @@ class Examination:
 
 
 def examine() -> list[Examination]:
-    """Look at Python, the embedded servers, Docker, a browser and Node, and say what to do about what is missing."""
+    """Look at Python, the embedded servers, Docker and its images, a browser and Node; say what to do about what is missing."""
     return [
         Examination(
             name="python",
@@ -35,7 +41,7 @@ def examine() -> list[Examination]:
         ),
         _found("postgres embedded", _postgres),
         _found("mongo embedded", _mongo),
-        _docker(),
+        *_containers(),
         _program("chromium", ("chromium", "chromium-browser", "google-chrome"), "browser tests", "apt install chromium"),
         _program("node", ("node",), "driving Node programs in tests", "install Node.js 20 or newer"),
     ]
@@ -63,15 +69,66 @@ def _mongo() -> str:
     return f"MongoDB {found.version} in {found.path.parent}"
 
 
-def _docker() -> Examination:
-    remedy = "install and start Docker to use --postgres container and --mongo container"
-    program = shutil.which("docker")
-    if program is None:
-        return Examination(name="docker", ok=False, detail="no docker on PATH", remedy=remedy)
-    done = subprocess.run([program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        return Examination(name="docker", ok=False, detail="the engine does not answer", remedy=remedy)
-    return Examination(name="docker", ok=True, detail=f"engine {done.stdout.strip()}")
+def _containers() -> list[Examination]:
+    """Look for an engine, and in it for an image of each server."""
+    from docker.errors import DockerException  # noqa: PLC0415 - a quarter of a second, like the next
+
+    from harness.stores.docker_engine import Engine  # noqa: PLC0415
+
+    try:
+        engine = Engine()
+    except EnvironmentProblem as e:
+        what = str(e).partition("; ")[0]
+        return [
+            Examination(name="docker", ok=False, detail=what, remedy=_start_docker()),
+            *(
+                Examination(name=f"{kind} container", ok=False, detail="nobody knows without Docker; embedded needs none")
+                for kind in StoreKind
+            ),
+        ]
+    try:
+        where = f" on {engine.remote}" if engine.remote else ""
+        try:
+            version = engine.client.version()["Version"]
+        except DockerException as e:
+            problem = engine.trouble("the engine does not say its version", e)
+            return [Examination(name="docker", ok=False, detail=str(problem), remedy=_start_docker())]
+        return [
+            Examination(name="docker", ok=True, detail=f"engine {version}{where}"),
+            *(_image(kind, engine) for kind in StoreKind),
+        ]
+    finally:
+        engine.close()
+
+
+def _image(kind: StoreKind, engine: Engine) -> Examination:
+    wanted = candidates(kind, "")
+    default = DEFAULTS[kind]
+    name = f"{kind} container"
+    try:
+        found = engine.present(wanted)
+    except EnvironmentProblem as e:
+        return Examination(name=name, ok=False, detail=str(e), remedy="see: docker image ls")
+    if found is None:
+        build = "" if os.environ.get(default.variable) else "; make images builds one without a registry"
+        return Examination(
+            name=name,
+            ok=False,
+            detail=f"the image {_short(wanted[0])} is not here",
+            remedy=f"the first run pulls it where a registry can be reached, or: docker pull {wanted[0]}{build}",
+        )
+    origin = {default.local: "built here by make images", default.official: "the official one"}
+    return Examination(name=name, ok=True, detail=f"image {_short(found[0])}, {origin.get(found[0], f'of {default.variable}')}")
+
+
+def _short(image: str) -> str:
+    return image.partition("@")[0]
+
+
+def _start_docker() -> str:
+    if shutil.which("dockerd") is None:
+        return "install Docker to use --postgres container and --mongo container (on Debian: apt install docker.io)"
+    return "start Docker to use --postgres container and --mongo container: containers/engine as root, or its service"
 
 
 def _program(name: str, candidates: tuple[str, ...], use: str, remedy: str) -> Examination:

@@ -1,6 +1,6 @@
 """The cases of servers that die: what a client was told is still true afterwards, or it is not.
 
-S04 and S05 with clients that die are in the catalogue of sales.
+Of S04 and S05 the cases in which the server dies are here; those in which clients do are in the catalogue of sales.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from reference_impl.cases import Case, case
 CRASH = "creates_through_a_crash"
 PRIMARY = "creates_while_the_primary_dies"
 LAG = "creates_with_a_lagging_secondary"
+SALES = "sales_through_a_crash"
+AT_NUMBER = {"crash_at": "number_taken"}
+AT_DOCUMENT = {"crash_at": "document_committed"}
+ONE_CLIENT: dict[str, Any] = {"clients": 1, "ops": 200, "note": "right, as long as there is one client and nobody dies"}
 LOST = ("N-UNIQ", "N-DURABLE")
 
 
@@ -49,7 +53,54 @@ CASES = (
         "fail",
         ("N-GAPLESS",),
         policy="gapless",
+        scenario_settings=AT_NUMBER,
         note="the server dies between number and document",
     ),
+    _case("S04-crash-twin", "pg.counter_row", CRASH, "pass", policy="gapless", scenario_settings=AT_NUMBER),
+    _case("S04-crash-commit", "pg.counter_row", CRASH, "pass", policy="gapless", scenario_settings={"crash_at": "before_commit"}),
+    _case(
+        "S04-crash-mongo",
+        "mongo.counter_document",
+        CRASH,
+        "fail",
+        ("N-GAPLESS",),
+        policy="gapless",
+        scenario_settings=AT_NUMBER,
+        note="the server dies between number and document",
+    ),
+    _case(
+        "S04-crash-mongo-twin",
+        "mongo.counter_in_transaction",
+        CRASH,
+        "pass",
+        ops=400,
+        policy="gapless",
+        scenario_settings=AT_NUMBER,
+    ),
     _case("CRASH-mongo", "mongo.counter_document", CRASH, "pass"),
+    _case("CRASH-mongo-unjournaled", "mongo.counter_document", CRASH, "fail", LOST, settings={"write_concern": "1"}),
+    _case("S05-crash", "pg.document_then_counter", SALES, "fail", ("N-UNIQ",), scenario_settings=AT_DOCUMENT, **ONE_CLIENT),
+    _case(
+        "S05-crash-indexed",
+        "pg.document_then_counter",
+        SALES,
+        "fail",
+        ("L-RETRY", "L-PROGRESS"),
+        settings={"unique_index": True},
+        scenario_settings=AT_DOCUMENT,
+        **ONE_CLIENT,
+    ),
+    _case("S05-crash-twin", "pg.sell_in_one_transaction", SALES, "pass", policy="gapless"),
+    _case(
+        "S05-crash-commit",
+        "pg.sell_in_one_transaction",
+        SALES,
+        "pass",
+        policy="gapless",
+        scenario_settings={"crash_at": "before_commit"},
+    ),
+    _case(
+        "S05-crash-mongo", "mongo.document_then_counter", SALES, "fail", ("N-UNIQ",), scenario_settings=AT_DOCUMENT, **ONE_CLIENT
+    ),
+    _case("S05-crash-mongo-twin", "mongo.take_from_stock", SALES, "pass", ops=300, policy="gapless"),
 )

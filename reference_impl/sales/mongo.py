@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pymongo
 from pymongo.database import Database
 
+from reference_impl.base.mongo import Checkpoint
 from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, MongoBusiness, Settings, Work
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.sales import rules
@@ -119,6 +120,31 @@ class TakeFromStock(MongoBusiness):
             session=work.session,
         )
         return int(counter["value"])
+
+
+class DocumentThenCounter(TakeFromStock):
+    """The sale is stored with counter + 1, and the counter follows in a write of its own (S05).
+
+    A stores sale 5; before the counter follows, or because A crashes and it never does, B stores sale 5.
+    """
+
+    def draw(self, work: Work, scope: str, period: str) -> int:
+        """Read the counter."""
+        counter = work.find("counters", {"_id": f"{scope}/{period}"})
+        return int(counter["value"]) + 1 if counter else 1
+
+    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Carry out the operation, and let the counter follow."""
+        answer = super().call(f, arguments, token, checkpoint)
+        if f == "sell" and not answer.get("replayed"):
+            checkpoint("document_committed")
+            scope, period = answer["scope"], answer["period"]
+            self.session.database.counters.update_one(
+                {"_id": f"{scope}/{period}"},
+                {"$max": {"value": answer["number"]}, "$setOnInsert": {"scope": scope, "period": period}},
+                upsert=True,
+            )
+        return answer
 
 
 class ReadThenSell(TakeFromStock):

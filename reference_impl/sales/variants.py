@@ -30,6 +30,7 @@ MONGO = {"unique_index": UNIQUE_INDEX, "transaction": TRANSACTION}
 ON_MONGO: tuple[tuple[str, type[mongo.TakeFromStock], dict[str, Any]], ...] = (
     ("take_from_stock", mongo.TakeFromStock, {}),
     ("read_then_sell", mongo.ReadThenSell, {"transaction": False}),
+    ("document_then_counter", mongo.DocumentThenCounter, {}),
 )
 
 for _name, _implementation, _defaults in ON_POSTGRES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ PRIMARY = "creates_while_the_primary_dies"
 CRASH = "creates_through_a_crash"
 
 
-def run(out: Path, scenario: str, target: str, *, clients: int = 8, ops: int = 400, **chosen: Any) -> Any:
-    request = build_request(scenario=scenario, target=target, clients=clients, ops=ops, seed=1, chosen=chosen, out=out)
+def run(
+    out: Path, scenario: str, target: str, *, clients: int = 8, ops: int = 400, policy: str | None = None, **chosen: Any
+) -> Any:
+    request = build_request(
+        scenario=scenario, target=target, clients=clients, ops=ops, seed=1, chosen=chosen, policy=policy, out=out
+    )
     with Stores({}, StoreOptions(connections=60)) as stores:
         return execute(request, stores)
 
@@ -86,3 +91,35 @@ def test_no_schedule_decides_when_a_server_dies(tmp_path: Path) -> None:
     request = build_request(scenario=CRASH, target="reference:pg.counter_row", out=tmp_path, engine="explore")
     with Stores({}, StoreOptions()) as stores, pytest.raises(UsageError, match="use racegate run"):
         explore(request, stores)
+
+
+def test_the_server_dies_between_number_and_document(tmp_path: Path) -> None:
+    chosen = {"crash_at": "number_taken", "policy": "gapless"}
+    lost = run(tmp_path, CRASH, "reference:pg.counter_on_other_connection", **chosen)
+    kept = run(tmp_path, CRASH, "reference:pg.counter_row", **chosen)
+
+    assert "N-GAPLESS" in spoken(lost)
+    assert kept.verdict == "pass"
+    assert [
+        re.search(r"while clients? .* stood at number_taken", fault) is not None for fault in kept.facts["server_faults"]
+    ] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_the_server_dies_between_document_and_counter(tmp_path: Path) -> None:
+    target, chosen = "reference:pg.document_then_counter", {"clients": 1, "ops": 150}
+    lost = run(tmp_path, "sales_through_a_crash", target, crash_at="document_committed", **chosen)
+    spared = run(tmp_path, "oversell", target, clients=1, ops=150)
+
+    assert "N-UNIQ" in spoken(lost)
+    assert spared.verdict == "pass", "right, as long as there is one client and nobody dies"
+
+
+def test_a_point_that_nobody_comes_to_proves_nothing(tmp_path: Path) -> None:
+    result = run(tmp_path, "sales_through_a_crash", "reference:pg.sell_in_one_transaction", ops=150, crash_at="number_drawn")
+
+    assert result.verdict == "unknown"
+    assert "the race was over before kill server at number_drawn" in " ".join(f.message for f in result.findings)

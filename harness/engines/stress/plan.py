@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.engines.stress.halt import Halt
 from harness.model.scenario import Scenario
 from harness.stores.base import Database
 from harness.targets.base import Target
@@ -18,7 +19,7 @@ class StressPlan:
 
     It ends after ``ops`` operations in all, or ``duration`` seconds, whichever is given; ``budget`` (seconds) is the limit
     after which clients that are still busy are ended and reported as stuck. ``folder`` receives one history file per
-    process.
+    process. ``points`` are those at which clients may be made to stand still: see `harness.engines.stress.halt`.
     """
 
     target: Target
@@ -32,10 +33,15 @@ class StressPlan:
     budget: float
     seed: int
     folder: Path
+    points: tuple[str, ...] = ()
 
     def seats(self, worker: int) -> range:
         """Return the clients that this worker process drives: every ``processes``-th one."""
         return range(worker, self.clients, self.processes)
+
+    def halt(self) -> Halt | None:
+        """Return what makes clients stand still, or None where nothing ever does."""
+        return Halt(self.folder / "halt", clients=self.clients, points=self.points) if self.points else None
 
     def share(self, client: int) -> int | None:
         """Return how many operations this client makes, or None when only time limits it."""

@@ -99,6 +99,7 @@ class _Driver:
         self._plan = plan
         self._tally = tally
         self._stop = stop
+        self._halt = plan.halt()
         self._connected = life > 0
         before = tally.read(number)
         share = plan.share(number)
@@ -113,6 +114,7 @@ class _Driver:
             record=recorder,
             clock=now,
             generation=generation,
+            passing=self._pass_by,
         )
         self._seat = Seat(
             client=number,
@@ -144,6 +146,10 @@ class _Driver:
         finally:
             self._tally.set(self.number, "busy_since", 0)
             self._close()
+
+    def _pass_by(self, point: str) -> None:
+        if self._halt is not None:
+            self._halt.pass_by(self.number, point, self._stop)
 
     def _perform(self, call: Call) -> Any:
         tally, number = self._tally, self.number

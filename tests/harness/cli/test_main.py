@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
+from tests.containers import needs_docker
 
 RACEGATE = str(Path(sys.executable).with_name("racegate"))
 
@@ -215,3 +216,29 @@ def test_doctor_says_what_this_machine_can_run(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert re.search(r"ok +postgres embedded +PostgreSQL 18", out)
     assert re.search(r"ok +mongo embedded +MongoDB 6", out)
+
+
+@needs_docker
+def test_doctor_names_the_images_of_containers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"ok +docker +engine \d+", out)
+    assert re.search(r"ok +postgres container +image \S*postgres:18, (built here|the official one)", out)
+    assert re.search(r"ok +mongo container +image \S*mongo:\d, (built here|the official one)", out)
+
+
+@needs_docker
+def test_doctor_says_how_to_get_an_image(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RACEGATE_MONGO_IMAGE", "127.0.0.1:1/mongo:9")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"missing +mongo container +the image 127.0.0.1:1/mongo:9 is not here", out)
+    assert "docker pull 127.0.0.1:1/mongo:9" in out
+
+
+def test_doctor_says_what_to_do_without_docker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert main(["doctor"]) == 0, "embedded stores need no Docker"
+    out = capsys.readouterr().out
+    assert re.search(r"missing +docker +Docker is missing or does not run", out)
+    assert re.search(r"(install|start) Docker to use --postgres container", out)
