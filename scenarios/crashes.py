@@ -82,8 +82,8 @@ def crash_and_restart(settings: Mapping[str, Any]) -> Sequence[ServerFault]:
     point = None if settings["crash_at"] == ANYWHERE else settings["crash_at"]
     return (
         ServerFault(kind="kill_server", after=settings["crash_after"], point=point),
-        # A driver that repeats a write by itself must have given up: whoever stood at the point is to learn of the crash.
-        ServerFault(kind="start_server", after=1 if point else 0, or_quiet=GIVEN_UP),
+        # Not before those who stood at the point have heard of the crash: a driver that repeats a write by itself must give up.
+        ServerFault(kind="start_server", heard=True, or_quiet=GIVEN_UP),
         ServerFault(kind="restart", after=settings["crash_after"], point=point),
     )
 

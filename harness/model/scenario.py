@@ -52,13 +52,15 @@ class ServerFault:
     server will not complete anything.
 
     With a ``point``, the name of a point in the target, it is done while at least one client stands still there, in the middle
-    of its operation: whoever comes to it from then on waits until it is done.
+    of its operation: whoever comes to it from then on waits until it is done. ``heard`` waits until those who stood have heard
+    how their operation ended.
     """
 
     kind: str
     after: int = 0
     or_quiet: float | None = None
     point: str | None = None
+    heard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,14 +150,17 @@ class FaultDirector:
         with self._change:
             wanted = self._completed + fault.after
             since = time.monotonic()
-            while self._completed < wanted:
+            while self._completed < wanted or self._unheard(fault):
                 if self._over:
-                    return False
+                    return self._completed >= wanted and not self._unheard(fault)
                 quiet = time.monotonic() - max(self._changed_at, since)
                 if fault.or_quiet is not None and quiet >= fault.or_quiet:
                     return True
                 self._change.wait(0.05)
             return not self._over or fault.after == 0
+
+    def _unheard(self, fault: ServerFault) -> bool:
+        return fault.heard and self._halt is not None and self._halt.waiting()
 
 
 def _named(fault: ServerFault) -> str:

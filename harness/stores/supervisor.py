@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 PATIENCE = 5.0
@@ -91,6 +92,24 @@ class Server:
             except subprocess.TimeoutExpired:
                 continue
 
+    def crash(self) -> None:
+        """Kill the server and every process that it started, as a crash of the machine does, and wait until they are gone.
+
+        PostgreSQL's backends are in sessions of their own, and one that outlives its parent may yet finish a commit.
+        """
+        self.stopping = True
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGSTOP)  # it starts no more
+        below = descendants(self.process.pid)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.stop(signal.SIGKILL)
+        limit = time.monotonic() + PATIENCE
+        while any(parents().get(pid, (0, "Z"))[1] != "Z" for pid in below) and time.monotonic() < limit:
+            time.sleep(0.005)  # between two looks
+
     def signal(self, number: int) -> None:
         """Send a signal to the server, or to all that it started."""
         if self.process is None:
@@ -105,7 +124,7 @@ class Server:
     def obey(self, order: str) -> None:
         """Carry out one order."""
         if order == "kill":
-            self.stop(signal.SIGKILL)
+            self.crash()
         elif order == "stop":
             self.stop(signal.SIGTERM, patience=TIDY_PATIENCE)
         elif order == "restart":
@@ -120,6 +139,32 @@ class Server:
         elif order == "resume" and self.process is not None:
             self.process.send_signal(signal.SIGCONT)
         say(f"done {order}")
+
+
+def parents() -> dict[int, tuple[int, str]]:
+    """Return every process's parent and state (``Z`` has ended), by its number."""
+    found = {}
+    if os.path.isdir("/proc/self"):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b") ")[2].split()[:2]
+                found[int(name)] = (int(parent), state.decode())
+        return found
+    for line in subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,state="], capture_output=True, text=True, check=False
+    ).stdout.splitlines():
+        pid, above, status = line.split()
+        found[int(pid)] = (int(above), status[0])
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process started, and what those started."""
+    every = parents()
+    below, layer = [], {pid}
+    while layer := {child for child, (parent, _) in every.items() if parent in layer}:
+        below += layer
+    return below
 
 
 def hold(path: str) -> int:

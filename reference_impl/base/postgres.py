@@ -29,7 +29,8 @@ Where = str | sa.Engine
 RETRYABLE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the transaction is gone and may be run again from its beginning."""
 
-TRIES = 60
+TRIES = 200
+"""On a machine that is busy with other things a client may lose sixty times in a row against fifteen others."""
 LONGEST_PAUSE = 0.05
 """Seconds. Pauses are random, so that losers do not meet again."""
 

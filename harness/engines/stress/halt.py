@@ -1,7 +1,7 @@
 """Lets clients stand still at a named point of their operation until what is to happen there has happened.
 
 A small memory-mapped file, shared by the worker processes and whoever hurts the servers: the first word says at which point
-clients are to stand, and each client has a word that says whether it stands there.
+clients are to stand, and each client has a word that says whether it stands there, or did in the operation that it is at.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _WORD = struct.Struct("=q")
+
+_STANDING, _GONE_ON = 1, 2
 
 _LOOK = 0.005
 """Seconds between two looks of a client that stands still."""
@@ -46,16 +48,24 @@ class Halt:
 
     def standing(self) -> list[int]:
         """Return the clients that stand still."""
-        return [client for client in range(self._clients) if self._get(1 + client)]
+        return [client for client in range(self._clients) if self._get(1 + client) == _STANDING]
+
+    def waiting(self) -> bool:
+        """Tell whether anybody who stood still has yet to hear how the operation ended."""
+        return any(self._get(1 + client) for client in range(self._clients))
 
     def pass_by(self, client: int, point: str, over: threading.Event) -> None:
         """A client has come to a point: go on at once, or when `lift` says so, or when the race is over."""
         asked = self._get(0)
         if not asked or self._points[asked - 1] != point:
             return
-        self._set(1 + client, 1)
+        self._set(1 + client, _STANDING)
         while self._get(0) == asked and not over.wait(_LOOK):
             pass
+        self._set(1 + client, _GONE_ON)
+
+    def heard(self, client: int) -> None:
+        """A client has heard how its operation ended."""
         self._set(1 + client, 0)
 
     def close(self) -> None:

@@ -100,6 +100,8 @@ class _Driver:
         self._tally = tally
         self._stop = stop
         self._halt = plan.halt()
+        if self._halt is not None:
+            self._halt.heard(number)  # the seat may be that of a client whose process was killed
         self._connected = life > 0
         before = tally.read(number)
         share = plan.share(number)
@@ -156,6 +158,8 @@ class _Driver:
         tally.add(number, "invoked")
         tally.set(number, "busy_since", now())
         operation = self.client.perform(call)
+        if self._halt is not None:
+            self._halt.heard(number)
         tally.set(number, "busy_since", 0)
         tally.add(number, operation.outcome.value)
         if operation.outcome is Outcome.INFO:

@@ -224,6 +224,19 @@ def test_committed_work_survives_a_killed_server(kind: StoreKind) -> None:
         store.close()
 
 
+def test_a_killed_server_leaves_no_process_that_could_finish_a_commit() -> None:
+    store: Any = open_store(StoreKind.POSTGRES, "embedded", StoreOptions(connections=20))
+    try:
+        with psycopg.connect(store.create_database().url) as connection:
+            every = [psutil.Process(store._server.pid), *psutil.Process(store._server.pid).children(recursive=True)]
+            assert connection.info.backend_pid in [process.pid for process in every]
+            store.kill_server()
+            assert [p for p in every if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+        store.start_server()
+    finally:
+        store.close()
+
+
 def write(kind: StoreKind, database: Database) -> None:
     if kind is StoreKind.POSTGRES:
         with psycopg.connect(database.url) as connection:

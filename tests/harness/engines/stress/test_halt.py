@@ -36,6 +36,10 @@ def test_clients_stand_where_they_are_asked_to_and_go_on_together(tmp_path: Path
         thread.join(10)
 
     assert ours.standing() == []
+    assert ours.waiting(), "they have not heard yet how their operations ended"
+    theirs.heard(1)
+    theirs.heard(3)
+    assert not ours.waiting()
     assert not any(thread.is_alive() for thread in standing)
 
 
