@@ -161,7 +161,8 @@ def parents() -> dict[int, tuple[int, str]]:
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process started, and what those started."""
     every = parents()
-    below, layer = [], {pid}
+    below: list[int] = []
+    layer = {pid}
     while layer := {child for child, (parent, _) in every.items() if parent in layer}:
         below += layer
     return below

@@ -94,7 +94,7 @@ def test_no_schedule_decides_when_a_server_dies(tmp_path: Path) -> None:
 
 
 def test_the_server_dies_between_number_and_document(tmp_path: Path) -> None:
-    chosen = {"crash_at": "number_taken", "policy": "gapless"}
+    chosen: dict[str, Any] = {"crash_at": "number_taken", "crash_after": 20, "ops": 120, "policy": "gapless"}
     lost = run(tmp_path, CRASH, "reference:pg.counter_on_other_connection", **chosen)
     kept = run(tmp_path, CRASH, "reference:pg.counter_row", **chosen)
 
@@ -110,16 +110,18 @@ def test_the_server_dies_between_number_and_document(tmp_path: Path) -> None:
 
 
 def test_the_server_dies_between_document_and_counter(tmp_path: Path) -> None:
-    target, chosen = "reference:pg.document_then_counter", {"clients": 1, "ops": 150}
+    target, chosen = "reference:pg.document_then_counter", {"clients": 1, "ops": 40, "crash_after": 10}
     lost = run(tmp_path, "sales_through_a_crash", target, crash_at="document_committed", **chosen)
-    spared = run(tmp_path, "oversell", target, clients=1, ops=150)
+    spared = run(tmp_path, "oversell", target, clients=1, ops=40)
 
     assert "N-UNIQ" in spoken(lost)
     assert spared.verdict == "pass", "right, as long as there is one client and nobody dies"
 
 
 def test_a_point_that_nobody_comes_to_proves_nothing(tmp_path: Path) -> None:
-    result = run(tmp_path, "sales_through_a_crash", "reference:pg.sell_in_one_transaction", ops=150, crash_at="number_drawn")
+    result = run(
+        tmp_path, "sales_through_a_crash", "reference:pg.sell_in_one_transaction", ops=40, crash_after=10, crash_at="number_drawn"
+    )
 
     assert result.verdict == "unknown"
     assert "the race was over before kill server at number_drawn" in " ".join(f.message for f in result.findings)
