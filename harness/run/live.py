@@ -19,8 +19,10 @@ import numpy as np
 import orjson
 
 from harness.engines.load.measures import percentiles_of
+from harness.invariants.numbering.gaps import budget_sentence, over_budget
 from harness.invariants.registry import REGISTRY
 from harness.model import History, Policy
+from harness.model.policy import Continuity, GapBudget
 from harness.recording.recorder import now
 from harness.run.activity import Activity
 from harness.stores.base import Database
@@ -112,6 +114,20 @@ class HistoryTail:
     def missing(self) -> int:
         """How many numbers inside the issued ranges nobody was told yet."""
         return sum(series.missing for series in self._series.values())
+
+    def over_budget(self, budget: GapBudget, unsettled: int) -> str | None:
+        """Tell which series lacks more numbers than a budget allows, if one does.
+
+        Args:
+            budget: what is allowed.
+            unsettled: operations that are not over, or whose outcome nobody knows: each may still bring a number.
+        """
+        for (scope, period), series in self._series.items():
+            gone = series.missing - unsettled
+            base = series.distinct + (max(gone, 0) if budget.denominator == "range" else 0)
+            if gone > 0 and over_budget(gone, base, budget):
+                return budget_sentence(gone, base, f"{scope} {period}".strip(), budget)
+        return None
 
     def _take(self, event: Mapping[str, Any]) -> None:
         answer = event["value"]
@@ -261,6 +277,8 @@ class LiveWatch:
         if duplicates:
             self.findings["live"] = f"{self.tail.found[0]} ({duplicates} numbers issued twice so far)"
         in_flight = counts["invoked"] - counts["ok"] - counts["fail"] - counts["info"]
+        self._look_at_gaps(in_flight + counts["info"])
+        budget = self._policy.budget if self._policy.continuity is Continuity.BUDGET else None
         unexplained = max(self.tail.missing - in_flight - counts["fail"] - counts["info"], 0)
         numbers = self.tail.issued + self.tail.missing
         return {
@@ -275,11 +293,19 @@ class LiveWatch:
             "issued": self.tail.issued,
             "duplicates": duplicates,
             "gap_rate": round(self.tail.missing / numbers, 5) if numbers else 0.0,
+            "gap_normal": budget and budget.normal,
+            "gap_limit": budget and budget.investigate,
             "lost": unexplained,
             **self._activity.now(),
             "events": marks,
             "findings": list(self.findings.values())[:SHOWN],
         }
+
+    def _look_at_gaps(self, unsettled: int) -> None:
+        """Tell of gaps as long as they are over the policy's budget; a late number may still fill one."""
+        self.findings.pop("N-GAPBUDGET", None)
+        if self._policy.continuity is Continuity.BUDGET and (over := self.tail.over_budget(self._policy.budget, unsettled)):
+            self.findings["N-GAPBUDGET"] = f"N-GAPBUDGET: {over}"
 
 
 def _mean(values: Sequence[float]) -> float | None:

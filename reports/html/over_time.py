@@ -50,8 +50,16 @@ class OverTime:
         return self.began + self.width * len(self.counts["ok"])
 
 
-def over_time(history: History, findings: Sequence[Mapping[str, Any]], files: Sequence[FileFacts] = ()) -> OverTime | None:
-    """Count the operations of the race by the time of their completion; those that never completed by their invocation."""
+def over_time(
+    history: History,
+    findings: Sequence[Mapping[str, Any]],
+    files: Sequence[FileFacts] = (),
+    events: Sequence[Mapping[str, Any]] = (),
+) -> OverTime | None:
+    """Count the operations of the race by the time of their completion; those that never completed by their invocation.
+
+    ``events`` is what was done to the store: a ``text`` and a ``time`` in ns on the history's clock.
+    """
     if not len(history):
         return None
     at = (pl.coalesce("completed", "invoked") - history.open_at) / 1e9
@@ -61,7 +69,8 @@ def over_time(history: History, findings: Sequence[Mapping[str, Any]], files: Se
     width = max((ended - began) / buckets, 1e-9)
     placed = moments.with_columns(bucket=((pl.col("at") - began) / width).floor().clip(0, buckets - 1).cast(pl.Int64()))
     found = {(b, o): n for b, o, n in placed.group_by("bucket", "outcome").len().iter_rows()}
-    marks = sorted([*_faults(moments), *_deaths(history, files), *_findings(findings)], key=lambda m: (m.kind, m.at))
+    done = [Mark(kind="fault", at=(e["time"] - history.open_at) / 1e9, text=str(e["text"])) for e in events if "time" in e]
+    marks = sorted([*_faults(moments), *done, *_deaths(history, files), *_findings(findings)], key=lambda m: (m.kind, m.at))
     kept = _thinned([m for m in marks if began - width <= m.at <= ended + width])
     return OverTime(
         began=began,

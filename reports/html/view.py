@@ -99,7 +99,12 @@ def run_view(material: Material, *, id: str, brief: bool = False) -> RunView:
     numbers_left_out, times, gap_rows = 0, None, None
     history = material.history
     if history is not None and not brief:
-        over = _attempt(missing, "operations over time", lambda: over_time.over_time(history, result["findings"], material.files))
+        events = result.get("facts", {}).get("load", {}).get("live", {}).get("events", [])
+        over = _attempt(
+            missing,
+            "operations over time",
+            lambda: over_time.over_time(history, result["findings"], material.files, events),
+        )
         charts = [over_time.chart(over, name=f"{id}-over-time")] if over else []
         times = _attempt(missing, "latency", lambda: latency.latency(history))
         if times:

@@ -95,6 +95,23 @@
   }
 
   const series = (samples, name) => samples.filter((s) => s[name] !== null && s[name] !== undefined).map((s) => [s.at, s[name]]);
+  // The samples in whose second nothing was done to the store, and the others.
+  function parted(samples) {
+    const [quiet, hurt] = [[], []];
+    let going = 0;
+    for (const sample of samples) {
+      const events = sample.events ?? [];
+      const begun = events.filter((event) => !event.text.endsWith(" over")).length;
+      (going || begun ? hurt : quiet).push(sample);
+      going = Math.max(0, going + begun - (events.length - begun));
+    }
+    return [quiet, hurt];
+  }
+  function dots(samples, point) {
+    const [quiet, hurt] = parted(samples);
+    const lines = [{ label: "a second each", colour: "#2e7d32", dots: true, points: quiet.map(point) }];
+    return hurt.length ? [...lines, { label: "during a fault", colour: "#c62828", dots: true, points: hurt.map(point) }] : lines;
+  }
   const marksOf = (samples) => samples.flatMap((s) => (s.events ?? []).map((event) => [event.at, event.text]));
 
   class Panel extends HTMLElement {
@@ -144,7 +161,10 @@
           { label: "issued", colour: "#1565c0", points: series(samples, "issued") },
           { label: "issued twice", colour: "#c62828", dashes: "6 3", points: series(samples, "duplicates") }], marks),
         chart("Gap rate", "numbers inside the range that nobody was told, share", "seconds", [
-          { label: "gap rate", colour: "#6a1b9a", points: series(samples, "gap_rate") }], marks),
+          { label: "gap rate", colour: "#6a1b9a", points: series(samples, "gap_rate") },
+          ...(samples.some((s) => s.gap_limit !== null && s.gap_limit !== undefined) ? [
+            { label: "normal by the budget", colour: "#2e7d32", dashes: "6 3", points: series(samples, "gap_normal") },
+            { label: "to be investigated", colour: "#c62828", dashes: "2 2", points: series(samples, "gap_limit") }] : [])], marks),
         chart("In flight and waiting", "operations and sessions", "seconds", [
           { label: "in flight", colour: "#1565c0", points: series(samples, "in_flight") },
           { label: "waiting for a lock", colour: "#c62828", dashes: "6 3", points: series(samples, "lock_waits") }], marks));
@@ -169,10 +189,10 @@
           { label: "p50", colour: "#2e7d32", points: series(samples, "p50") },
           { label: "p95", colour: "#ef6c00", dashes: "6 3", points: series(samples, "p95") },
           { label: "p99", colour: "#c62828", dashes: "2 2", points: series(samples, "p99") }], marks),
-        chart("Correct rate by users", "operations per second", "users", [
-          { label: "a second each", colour: "#2e7d32", dots: true, points: samples.filter((s) => s.users).map((s) => [s.users, s.correct_rate]) }]),
-        chart("Latency by rate", "p95 in milliseconds", "operations per second", [
-          { label: "a second each", colour: "#ef6c00", dots: true, points: samples.filter((s) => s.p95).map((s) => [s.rate, s.p95]) }]));
+        chart("Correct rate by users", "operations per second", "users",
+          dots(samples.filter((s) => s.users), (s) => [s.users, s.correct_rate])),
+        chart("Latency by rate", "p95 in milliseconds", "operations per second",
+          dots(samples.filter((s) => s.p95), (s) => [s.rate, s.p95])));
       return parts;
     }
   }

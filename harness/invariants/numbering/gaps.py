@@ -132,7 +132,7 @@ def budget_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.Data
     over = judged.filter(pl.col("share") > budget.normal)
     classed = over.with_columns(
         bad=pl.struct("missing", "base").map_elements(
-            lambda r: _over_budget(r["missing"], r["base"], budget), return_dtype=pl.Boolean()
+            lambda r: over_budget(r["missing"], r["base"], budget), return_dtype=pl.Boolean()
         )
     )
 
@@ -141,7 +141,7 @@ def budget_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.Data
         here = holes.filter(pl.col("scope") == scope, pl.col("period") == period)
         return _finding(
             "N-GAPBUDGET",
-            f"{_sentence(row['missing'], row['base'], place_name(scope, period), budget)} ({names(here, policy)})",
+            f"{budget_sentence(row['missing'], row['base'], place_name(scope, period), budget)} ({names(here, policy)})",
             total=row["missing"],
             books={"documents": _around(documents, here)},
             finding_class=FindingClass.VIOLATION if row["bad"] else FindingClass.COST,
@@ -279,13 +279,15 @@ def _less(need: pl.Expr, pool: pl.Expr, over: str | None = None) -> pl.Expr:
     return (need - (pool - before).clip(lower_bound=0)).clip(lower_bound=0)
 
 
-def _over_budget(gone: int, base: int, budget: GapBudget) -> bool:
+def over_budget(gone: int, base: int, budget: GapBudget) -> bool:
+    """Tell whether so many missing numbers of ``base`` are a violation of the budget, and not chance."""
     if gone <= budget.investigate * base:
         return False
     return base >= budget.minimum_sample or binomial_tail(gone, base, budget.investigate) <= budget.significance
 
 
-def _sentence(gone: int, base: int, where: str, budget: GapBudget) -> str:
+def budget_sentence(gone: int, base: int, where: str, budget: GapBudget) -> str:
+    """Say how many numbers of ``base`` are missing ``where``, and what the budget allows."""
     counted = "numbers" if budget.denominator == "range" else "issued numbers"
     share = gone / base
     verb = "is" if gone == 1 else "are"
@@ -306,11 +308,11 @@ def _rolled_up(spans: pl.DataFrame, gone: int, budget: GapBudget) -> list[Findin
     base = int(spans["range" if budget.denominator == "range" else "present"].sum())
     if gone <= budget.normal * base:
         return []
-    bad = _over_budget(gone, base, budget)
+    bad = over_budget(gone, base, budget)
     return [
         _finding(
             "N-GAPBUDGET",
-            _sentence(gone, base, f"all {spans.height} scopes together", budget),
+            budget_sentence(gone, base, f"all {spans.height} scopes together", budget),
             total=gone,
             finding_class=FindingClass.VIOLATION if bad else FindingClass.COST,
         )

@@ -41,6 +41,41 @@ def test_duplicates_and_missing_numbers_are_counted_as_the_history_grows(tmp_pat
     assert tail.found == ["INV-00005 was issued again in acme/invoice, to client 0"]
 
 
+def test_gaps_are_held_against_the_budget_once_nobody_can_fill_them(tmp_path: Path) -> None:
+    recorder, tail = Recorder(tmp_path / "load-0.jsonl", worker=0), HistoryTail(tmp_path)
+    budget = load_policy("budget").budget
+    for number in range(1, 121):
+        if number % 12:
+            issue(recorder, number, f"t{number}")
+    tail.follow()
+
+    assert tail.missing == 9, "nobody knows yet that there was a number 120"
+    assert tail.over_budget(budget, unsettled=4) is None
+    said = tail.over_budget(budget, unsettled=0)
+    assert said is not None
+    assert said.startswith("9 of 119 numbers of acme/invoice are missing: 7.6%, where up to 3% is normal")
+
+
+def test_the_gap_rate_is_told_beside_its_budget_and_a_finding_goes_when_the_gap_is_filled(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "load-0.jsonl", worker=0)
+    numbers = [n for n in range(1, 241) if n % 10]
+    for number in numbers:
+        issue(recorder, number, f"t{number}")
+    watch = LiveWatch(folder=tmp_path, database=None, queries=[], invariants=("N-GAPBUDGET",), policy=load_policy("budget"))
+    counts = {"invoked": len(numbers), "ok": len(numbers), "fail": 0, "info": 0, "dropped": 0}
+    watch.hear("local", {"counts": counts, "users": 1, "recent": {}})
+    watch._look()
+    for number in range(10, 240, 10):
+        issue(recorder, number, f"t{number}")
+    watch._look()
+    before, after = watch.samples
+
+    assert (before["gap_normal"], before["gap_limit"]) == (0.03, 0.05)
+    assert before["gap_rate"] == pytest.approx(23 / 239, abs=1e-4)
+    assert [text.split(":")[0] for text in before["findings"]] == ["N-GAPBUDGET"]
+    assert (after["gap_rate"], after["findings"]) == (0.0, [])
+
+
 def test_a_line_that_is_not_written_to_its_end_waits(tmp_path: Path) -> None:
     recorder, tail = Recorder(tmp_path / "load-0.jsonl", worker=0), HistoryTail(tmp_path)
     issue(recorder, 4, "t")

@@ -82,6 +82,15 @@ def test_an_empty_history_has_no_pictures() -> None:
     assert lanes.lanes(empty, {"evidence": {"operations": [{"token": "x"}]}}) is None
 
 
+def test_what_was_done_to_the_store_is_marked_where_it_was_done() -> None:
+    events = [{"at": 1.0, "time": OPENED + 150_000_000, "text": "restart@1s"}, {"at": 2.0, "text": "of an older racegate"}]
+    view = over_time.over_time(history_of(*(create(n, client=0, began=0.1 * n, number=n) for n in range(1, 9))), [], (), events)
+
+    assert view is not None
+    assert [(mark.kind, mark.text) for mark in view.marks] == [("fault", "restart@1s")]
+    assert view.marks[0].at == pytest.approx(0.15)
+
+
 def test_percentiles_are_those_of_the_operations_that_were_answered() -> None:
     operations = [create(n, client=0, began=n / 10, took=(n + 1) / 1000, number=n + 1) for n in range(100)]
     unknown = create(100, client=1, began=20, took=9.0, failure=Failure(code="reply_lost", message="lost"))
