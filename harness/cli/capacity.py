@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.output import ProgressDisplay, say, write_json
-from harness.run.capacity import CAPACITY_SCHEMA, Capacity, Step, find_capacity
+from harness.run.capacity import CAPACITY_SCHEMA, Capacity, Fresh, Step, find_capacity
 from harness.run.limits import Limit
 from harness.run.loaded import LoadOptions
 from harness.run.result import exit_status_of
 from harness.run.run_request import RunRequest
-from harness.run.stores import Stores
 
 
 def capacity_and_show(
-    requests: Sequence[RunRequest], stores: Stores, options: LoadOptions, limits: Sequence[Limit], *, json: str | None
+    requests: Sequence[tuple[RunRequest, Fresh]], options: LoadOptions, limits: Sequence[Limit], *, json: str | None
 ) -> int:
-    """Find the capacity of each request's target, show them, and return the exit status."""
+    """Find the capacity of each request's target, show them, and return the exit status.
+
+    Args:
+        requests: with the most users that there may be, and how its steps are made ready.
+        options: how the load is made.
+        limits: what a good step keeps.
+        json: where the result goes.
+    """
     found: list[Capacity] = []
-    for request in requests:
+    for request, fresh in requests:
         title = f"{request.scenario.name} on {request.target.name}"
         say(
             f"racegate: capacity of {title}: up to {request.clients} users, {request.duration or 0:g} s a step, "
@@ -27,15 +33,16 @@ def capacity_and_show(
         )
         logs = Path(request.out) / "logs"
         with ProgressDisplay(title=title, ops=request.ops, duration=request.duration) as display:
-            found.append(find_capacity(request, stores, options, limits, logs, display, lambda step: say(_line(step))))
+            found.append(find_capacity(request, fresh, options, limits, logs, display, lambda step: say(_line(step))))
+    first = requests[0][0]
     if json is not None:
         write_json(
             {
                 "schema": CAPACITY_SCHEMA,
-                "scenario": requests[0].scenario.name,
+                "scenario": first.scenario.name,
                 "limits": [limit.text for limit in limits],
-                "seed": requests[0].seed,
-                "command": requests[0].command,
+                "seed": first.seed,
+                "command": first.command,
                 "targets": [capacity.to_json() for capacity in found],
             },
             json,

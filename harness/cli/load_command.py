@@ -114,11 +114,13 @@ def load(
     Example: racegate load concurrent_creates --target reference:pg.counter_row --users 64 --find-capacity --slo p95=200ms
     """
     from harness.cli import loading  # noqa: PLC0415 - heavy, and not needed for --help
+    from harness.cli.capacity import capacity_and_show  # noqa: PLC0415
     from harness.cli.output import this_command  # noqa: PLC0415
     from harness.cli.running import open_stores  # noqa: PLC0415
-    from harness.cli.service_running import is_service, load_service_with  # noqa: PLC0415
+    from harness.cli.service_running import is_service, load_service_with, service_capacity  # noqa: PLC0415
     from harness.engines.load.arrivals import parse_arrivals  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
+    from harness.run.capacity import Fresh, fresh_database  # noqa: PLC0415
     from harness.run.knobs import parse_assignments  # noqa: PLC0415
     from harness.run.limits import parse_limits  # noqa: PLC0415
     from harness.run.load_faults import needs_of, parse_fault  # noqa: PLC0415
@@ -134,14 +136,7 @@ def load(
         raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
     if target is None and config is None:
         raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
-    if rate is not None and (ops is not None or think is not None):
-        raise UsageError("--rate is a schedule of its own: --ops and --think do not go with it")
-    if rate is not None and (ui or find_capacity):
-        raise UsageError("--rate does not go with --ui and --find-capacity, which decide themselves how much load there is")
-    if ui and find_capacity:
-        raise UsageError("--ui and --find-capacity contradict each other: who decides how many users there are?")
-    if against and not find_capacity:
-        raise UsageError("--against compares capacities; add --find-capacity")
+    refuse_contradictions(rate=rate, paced=ops is not None or think is not None, ui=ui, find=find_capacity, against=bool(against))
     drawn = options.some_seed(seed)
     seconds = duration if duration or ops else (STEP_SECONDS if find_capacity else DEFAULT_SECONDS)
     arrivals = None if rate is None else parse_arrivals(rate, seconds, even=not poisson)
@@ -174,14 +169,19 @@ def load(
             page = PageOptions(host=ui_host, port=ui_port, login=ui_login)
             return serve_page(page, stores, request, replace(chosen, limits=kept), asked, json=json)
         if find_capacity:
-            from harness.cli.capacity import capacity_and_show  # noqa: PLC0415
-
-            return capacity_and_show([request, *others], stores, chosen, limits, json=json)
+            all_of_them = [(one, fresh_database(one, stores)) for one in (request, *others)]
+            return capacity_and_show(all_of_them, chosen, limits, json=json)
         return loading.load_and_show(request, stores, replace(chosen, limits=kept), json=json)
 
+    def find(request: RunRequest, fresh: Fresh, configured: Sequence[str]) -> int:
+        kept = parse_limits(slo or configured or [DEFAULT_SLO])
+        return capacity_and_show([(request, fresh)], chosen, kept, json=json)
+
     if is_service(target, config):
+        if against:
+            raise UsageError("--against compares targets that racegate makes; find the capacity of one service after the other")
         if find_capacity:
-            raise UsageError("--find-capacity needs a fresh database for each step, which a service of your own has not")
+            return service_capacity(config, url=target, scenario=scenario, asked=asked, run=find)
         return load_service_with(config, url=target, scenario=scenario, asked=asked, run=go)
     named: dict[str, Any] = {"scenario": str(scenario), "engine": "load", "command": this_command(drawn)}
     request = build_request(**named, **asked, target=str(target))
@@ -190,3 +190,17 @@ def load(
     needs = needs_of(chosen.faults)
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=connections, needs=needs) as stores:
         return go(request, stores)
+
+
+def refuse_contradictions(*, rate: str | None, paced: bool, ui: bool, find: bool, against: bool) -> None:
+    """Make sure that the options go together; ``paced`` is with --ops or --think. Raises UsageError if they do not."""
+    from harness.model import UsageError  # noqa: PLC0415 - as above
+
+    if rate is not None and paced:
+        raise UsageError("--rate is a schedule of its own: --ops and --think do not go with it")
+    if rate is not None and (ui or find):
+        raise UsageError("--rate does not go with --ui and --find-capacity, which decide themselves how much load there is")
+    if ui and find:
+        raise UsageError("--ui and --find-capacity contradict each other: who decides how many users there are?")
+    if against and not find:
+        raise UsageError("--against compares capacities; add --find-capacity")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from harness.config.service import DEFAULT_FILE, load_service
 from harness.engines.explore.token import Schedule
 from harness.model import UsageError
 from harness.model.finding import worst
+from harness.run.capacity import Fresh
 from harness.run.explored import Replay, replay
 from harness.run.own_service import OwnService
 from harness.run.request import build_request
 from harness.run.result import RunResult, exit_status_of
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
+from harness.targets.http import HttpTarget
 
 DEFAULT_CLIENTS = 16
 SPARE_CONNECTIONS = 40
@@ -39,7 +42,7 @@ def run_service(config: Path | None, *, url: str | None, scenario: str | None, j
     clients = max(_clients(run, asked) for run in runs)
     restore_interrupts()
     with OwnService(described, url=url, wire=False, connections=2 * clients + SPARE_CONNECTIONS, say=say) as service:
-        requests = [_request(run, service, asked, engine="stress") for run in runs]
+        requests = [_request(run, service.target, asked, engine="stress") for run in runs]
         if len(requests) == 1:
             return run_and_show(requests[0], service.stores, json=json)
         for request in requests:
@@ -64,7 +67,40 @@ def load_service_with(
     restore_interrupts()
     connections = 2 * _clients(section, asked) + SPARE_CONNECTIONS
     with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
-        return run(_request(section, service, asked, engine="load"), service.stores, section.limits)
+        return run(_request(section, service.target, asked, engine="load"), service.stores, section.limits)
+
+
+def service_capacity(
+    config: Path | None,
+    *,
+    url: str | None,
+    scenario: str | None,
+    asked: Mapping[str, Any],
+    run: Callable[[RunRequest, Fresh, Sequence[str]], int],
+) -> int:
+    """Let ``run`` find the service's capacity, told its limits, and return its exit status.
+
+    For each step the service is started again on a fresh database; one that runs already keeps running, and its database
+    gets its rows back. Raises UsageError if it has no database: then nothing tells one step's documents from the next one's.
+    """
+    described = _described(config, url)
+    section = _runs(described, scenario)[0]
+    store = described.store.postgres or described.store.mongo
+    if store is None:
+        raise UsageError(
+            f"--find-capacity needs a fresh database for each step, and {described.file} names none; add [store] to it, "
+            "or load the service with one number of users after the other"
+        )
+    restore_interrupts()
+
+    @contextmanager
+    def fresh(users: int) -> Iterator[tuple[RunRequest, Stores]]:
+        connections = 2 * users + SPARE_CONNECTIONS
+        with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
+            yield _request(section, service.target, {**asked, "clients": users}, engine="load"), service.stores
+
+    kind = "postgres" if described.store.postgres is not None else "mongo"
+    return run(_request(section, HttpTarget.of(described, url=url, store=kind), asked, engine="load"), fresh, section.limits)
 
 
 def explore_service(
@@ -81,7 +117,7 @@ def explore_service(
     run = _runs(described, scenario)[0]
     restore_interrupts()
     with OwnService(described, url=url, wire=True, connections=SPARE_CONNECTIONS, say=say) as service:
-        request = _request(run, service, asked, engine="explore")
+        request = _request(run, service.target, asked, engine="explore")
         return explore_and_show(request, service.stores, json=json, proxy=service.proxy, background=_background(described), **how)
 
 
@@ -128,13 +164,13 @@ def _clients(run: RunSection, asked: Mapping[str, Any]) -> int:
     return int(asked.get("clients") or run.clients)
 
 
-def _request(run: RunSection, service: OwnService, asked: Mapping[str, Any], *, engine: str) -> RunRequest:
+def _request(run: RunSection, target: HttpTarget, asked: Mapping[str, Any], *, engine: str) -> RunRequest:
     chosen = {**run.settings, **asked["chosen"]}
     more = {k: v for k, v in asked.items() if k not in ("chosen", "clients", "ops")}
     ops = None if asked.get("duration") or engine == "explore" else asked.get("ops") or run.ops
     return build_request(
         scenario=run.scenario,
-        target=service.target,
+        target=target,
         chosen=chosen,
         clients=_clients(run, asked),
         ops=ops,

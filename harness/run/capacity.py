@@ -1,8 +1,9 @@
 """How much a target can take: more and more users until a limit, an invariant or the generator gives way.
 
-Each step is a whole run in a fresh database with a verdict of its own, because a faster system that is wrong has no capacity.
-The number of users doubles until a step is not good any more; then the place between the last good step and the first bad
-one is tried. Two steps in a row that are no faster than the best before them end the search as well: the knee is behind.
+Each step is a whole run, in a fresh database or one whose rows were put back, with a verdict of its own, because a faster
+system that is wrong has no capacity. The number of users doubles until a step is not good any more; then the place between the
+last good step and the first bad one is tried. Two steps in a row that are no faster than the best before them end the search
+as well: the knee is behind.
 
 The knee is where rate divided by latency is largest (Kleinrock's power): before it users are served as they come, after it
 they wait for one another.
@@ -10,12 +11,14 @@ they wait for one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.engines.load.engine import LoadEngine
+from harness.engines.load.measures import BUSY
 from harness.engines.stress import Progress
 from harness.model import Verdict
 from harness.run.limits import Limit, measured_of
@@ -32,6 +35,10 @@ WAITING = 0.3
 
 FASTER = 1.03
 """How many times faster a step must be than the best before it to count as faster."""
+
+
+Fresh = Callable[[int], AbstractContextManager[tuple[RunRequest, Stores]]]
+"""Makes a step with so many users ready: what is asked for, and where; what was opened for it is closed after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +117,9 @@ class Capacity:
     def bottleneck(self) -> str:
         """Return what held the last step back, with the figures that say so."""
         last = max(self.steps, key=lambda s: s.users)
-        if last.saturated or last.cpu > 0.9:
+        if last.saturated and last.cpu < BUSY:
+            return "the generator's machine: its timers are late, though it is not busy itself; something else is at work there"
+        if last.saturated or last.cpu > BUSY:
             return f"the generator itself, at {100 * last.cpu:.0f} % of a core: use more --processes, or another machine"
         if last.lock_waits is not None and last.lock_waits / last.users >= WAITING:
             return f"locks: {last.lock_waits:.1f} of {last.users} sessions wait for one at any moment"
@@ -134,9 +143,19 @@ class Capacity:
         }
 
 
+def fresh_database(request: RunRequest, stores: Stores) -> Fresh:
+    """Return how a step is made ready for a target that makes its own tables."""
+
+    @contextmanager
+    def fresh(users: int) -> Iterator[tuple[RunRequest, Stores]]:
+        yield replace(request, clients=users), stores
+
+    return fresh
+
+
 def find_capacity(
     request: RunRequest,
-    stores: Stores,
+    fresh: Fresh,
     options: LoadOptions,
     limits: Sequence[Limit],
     logs: Path,
@@ -144,6 +163,15 @@ def find_capacity(
     tell: Callable[[Step], None] = lambda step: None,
 ) -> Capacity:
     """Find out how many users, up to the request's clients, the target serves correctly and within the limits.
+
+    Args:
+        request: what is run, with as many clients as there may be users.
+        fresh: makes each step ready.
+        options: how the load is made.
+        limits: what a good step keeps.
+        logs: folder that receives what Locust has to say.
+        observe: told the progress a few times a second.
+        tell: given each step when it is over.
 
     Raises:
         UsageError: target and scenario do not fit, or cannot be sent to processes.
@@ -155,8 +183,9 @@ def find_capacity(
 
         def attempt(users: int) -> Step:
             nonlocal store
-            one = replace(request, clients=users)
-            result = run_load(one, stores, replace(options, spawn_rate=max(options.spawn_rate, users)), observe, engine=engine)
+            how = replace(options, spawn_rate=max(options.spawn_rate, users))
+            with fresh(users) as (one, stores):
+                result = run_load(one, stores, how, observe, engine=engine)
             step = step_of(users, result, limits)
             store = result.facts["store"]
             steps.append(step)

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.capacity import text_of
 from harness.model import UsageError, Verdict
-from harness.run.capacity import Capacity, Step, _search, find_capacity
+from harness.run.capacity import Capacity, Step, _search, find_capacity, fresh_database
 from harness.run.limits import measured_of, parse_limits
 from harness.run.loaded import LoadOptions
 from harness.run.request import build_request
@@ -172,7 +172,9 @@ def test_a_real_counter_has_a_capacity(postgres_store: Store, tmp_path: Path, mo
     monkeypatch.setattr(stores, "_open", {StoreKind.POSTGRES: postgres_store})
     asked: dict[str, Any] = {"scenario": "concurrent_creates", "target": "reference:pg.counter_row", "out": tmp_path}
     request = build_request(**asked, duration=1.5, clients=2, processes=1, seed=1, engine="load")
-    found = find_capacity(request, stores, LoadOptions(spawn_rate=10.0), parse_limits(["p95=60s"]), tmp_path / "logs")
+    found = find_capacity(
+        request, fresh_database(request, stores), LoadOptions(spawn_rate=10.0), parse_limits(["p95=60s"]), tmp_path / "logs"
+    )
 
     assert [s.users for s in found.steps] == ([1] if found.steps[0].saturated else [1, 2]), "on a busy machine it says so"
     assert {s.verdict for s in found.steps} == {Verdict.PASS}

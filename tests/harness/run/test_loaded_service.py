@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.cli.main import main
 from harness.stores import Database
 from tests.harness.run.test_own_service import TOKEN, called, described
 from tests.services import invoices
@@ -51,6 +52,40 @@ def test_limits_in_the_configuration_are_kept_or_told(tmp_path: Path, postgres_d
 
     assert status == 1
     assert [f["invariant"] for f in result["findings"]] == ["L-LIMIT"]
+
+
+def test_the_capacity_of_a_service_is_found_each_step_on_rows_that_are_put_back(
+    tmp_path: Path, postgres_database: Database
+) -> None:
+    config = described(tmp_path, bug=False, database=postgres_database)
+    words = ["load", "--config", str(config), "--users", "4", "--duration", "1s", "--find-capacity", "--slo", "p95=60s"]
+    status, result = called(tmp_path, *words, "--seed", "1")
+
+    [found] = result["targets"]
+    steps = found["steps"]
+    assert result["schema"] == "racegate.capacity/1"
+    assert all(step["verdict"] == "pass" and step["rate"] > 0 for step in steps), "the rows of the step before are gone"
+    saturated = steps[0]["saturated"]
+    assert [step["users"] for step in steps][:2] == ([1] if saturated else [1, 2]), "on a busy machine it says so"
+    assert status == (4 if saturated else 0)
+
+
+def test_a_wrong_service_has_no_capacity_beyond_one_user(tmp_path: Path, postgres_database: Database) -> None:
+    config = described(tmp_path, bug=True, database=postgres_database)
+    words = ["load", "--config", str(config), "--users", "16", "--duration", "2s", "--find-capacity", "--slo", "p95=60s"]
+    status, result = called(tmp_path, *words, "--seed", "1")
+
+    assert status == 1
+    assert result["targets"][0]["ended"].endswith("is fail")
+
+
+def test_without_a_database_there_is_no_fresh_one_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = described(tmp_path, bug=False)
+    text = config.read_text()
+    config.write_text(text[: text.index("[store]")] + "[[runs]]\nscenario = 'concurrent_creates'\n")
+
+    assert main(["load", "--config", str(config), "--find-capacity"]) == 2
+    assert "needs a fresh database for each step" in capsys.readouterr().err
 
 
 def test_a_service_that_is_killed_is_never_a_pass(tmp_path: Path, postgres_database: Database) -> None:
