@@ -171,7 +171,15 @@ def family(path: Path, items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
 
 def _slowness(name: str) -> int:
-    order = ("test_rules", "nearest_neighbours", "said_is_as_recorded", "judged_as_it_says", "test_corpus", "test_worlds")
+    order = (
+        "test_rules",
+        "plain_loop",
+        "nearest_neighbours",
+        "said_is_as_recorded",
+        "judged_as_it_says",
+        "test_corpus",
+        "test_worlds",
+    )
     return len(order) + 1 if _slow(name) else next((n for n, word in enumerate(order) if word in name), len(order))
 
 
@@ -191,7 +199,9 @@ BUILT_IN = frozenset({"tmp_path", "capsys", "monkeypatch", "request"})
 
 
 def _used_by(item: pytest.Item) -> set[str]:
-    """Return the modules of ours that a test uses: by the names in its code, or by its whole module where it has fixtures."""
+    """Return the modules of ours that a test uses: by the names and rules in its code, or by its whole module if it has fixtures."""
+    from harness.invariants.registry import REGISTRY
+
     test: Any = item
     function: FunctionType = getattr(getattr(test.function, "hypothesis", None), "inner_test", test.function)
     used: set[str] = set()
@@ -201,7 +211,10 @@ def _used_by(item: pytest.Item) -> set[str]:
     waiting = [function]
     while waiting:
         followed.add(function := waiting.pop())
-        named = {name for code in (function.__code__, *(c for _, c in _codes(function.__code__))) for name in code.co_names}
+        codes = [function.__code__, *(code for _, code in _codes(function.__code__))]
+        for rule in (REGISTRY[c] for code in codes for c in code.co_consts if isinstance(c, str) and c in REGISTRY):
+            _used(rule.check.__module__, used)
+        named = {name for code in codes for name in code.co_names}
         for value in (function.__globals__[name] for name in named if name in function.__globals__):
             if isinstance(value, FunctionType) and value.__module__ == function.__module__ and value not in followed:
                 waiting.append(value)
