@@ -44,7 +44,7 @@ def one_terminal_state(history: History, books: Books, policy: Policy) -> list[F
                 books={"payments": rows(stands)},
             )
         )
-    single = decided.join(torn, on="subject", how="anti").unique("subject", keep="first", maintain_order=True)
+    single = decided.join(torn, on="subject", how="anti").unique("subject", keep="first")
     stands = books.table("payments").select("id", "status")
     left = single.join(stands, left_on="subject", right_on="id").filter(pl.col("status") != pl.col("state"))
     if left.height:
@@ -136,17 +136,21 @@ def _pending_then(history: History) -> list[Finding]:
         .agg(pl.col("invoked").min().alias("end"))
     )
     forever = 2**62
-    waits = begun.join(ended, on="subject", how="left").with_columns(pl.col("end").fill_null(forever)).sort("term", "start")
+    waits = (
+        begun.join(ended, on="subject", how="left")
+        .with_columns(pl.col("end").fill_null(forever))
+        .sort("term", "start", "subject")
+    )
     before = pl.col("end").cum_max().shift(1).over("term")
     # A payment that both of a pair submitted counts once, and one that still waits is in the books.
     overlapping = waits.with_columns(before=before).filter(pl.col("start") < pl.col("before"), pl.col("end") > pl.col("start"))
     overlapping = overlapping.filter((pl.col("end") < forever) | (pl.col("before") < forever))
     if overlapping.is_empty():
         return []
-    second = overlapping.sort("start").row(0, named=True)
+    second = overlapping.sort("start", "subject").row(0, named=True)
     first = waits.filter(
-        pl.col("term") == second["term"], pl.col("start") <= second["start"], pl.col("end") > second["start"]
-    ).filter(pl.col("subject") != second["subject"])
+        pl.col("term") == second["term"], pl.col("end") > second["start"], pl.col("subject") != second["subject"]
+    )
     first_row = first.row(0, named=True)
     involved = operations.filter(pl.col("subject").is_in([first_row["subject"], second["subject"]]), pl.col("outcome") == "ok")
     return [
@@ -172,7 +176,7 @@ def net_by_term(books: Books) -> pl.DataFrame:
     paid, waiting = pl.col("status") == "paid", pl.col("status") == WAITING
     return payments.group_by("term").agg(
         pl.col("amount").filter(paid).sum().alias("paid"),
-        pl.col("given").fill_null(0).sum().alias("given"),
+        pl.col("given").sum().alias("given"),
         pl.col("amount").filter(waiting).sum().alias("waiting"),
     )
 

@@ -171,16 +171,8 @@ def family(path: Path, items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
 
 def _slowness(name: str) -> int:
-    order = (
-        "test_rules",
-        "plain_loop",
-        "nearest_neighbours",
-        "said_is_as_recorded",
-        "judged_as_it_says",
-        "test_corpus",
-        "test_worlds",
-    )
-    return len(order) + 1 if _slow(name) else next((n for n, word in enumerate(order) if word in name), len(order))
+    later = ("nearest_neighbours", "said_is_as_recorded", "judged_as_it_says", "tests/corpus", "test_check_history")
+    return len(later) + 1 if _slow(name) else next((n for n, word in enumerate(later, 1) if word in name), 0)
 
 
 def _try_few(item: pytest.Item) -> None:
@@ -199,7 +191,7 @@ BUILT_IN = frozenset({"tmp_path", "capsys", "monkeypatch", "request"})
 
 
 def _used_by(item: pytest.Item) -> set[str]:
-    """Return the modules of ours that a test uses: by the names and rules in its code, or by its whole module if it has fixtures."""
+    """Return the modules of ours that a test uses: by the names and rules in its code, or its whole module if it has fixtures."""
     from harness.invariants.registry import REGISTRY
 
     test: Any = item

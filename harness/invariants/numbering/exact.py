@@ -433,6 +433,8 @@ class _Spare:
     def _by(self, counted: tuple[Ints, Ints, Ints], first: int, last: int, at: Ints, deadlines: Ints) -> Ints:
         where, invoked, sums = counted
         low, high = np.searchsorted(where, [first, last + 1])
+        if first == last:  # the times need no place, and a large one is asked about once for each of its parts
+            return np.asarray(sums[low + np.searchsorted(invoked[low:high], deadlines, side="right")] - sums[low], np.int64)
         keys = invoked[low:high] + (where[low:high] - first) * self._span
         found = low + np.searchsorted(keys, deadlines + (at - first) * self._span, side="right")
         return np.asarray(sums[found] - sums[np.searchsorted(where, at)], np.int64)
