@@ -66,10 +66,14 @@ COMPLAINT = re.compile(r"fatal|error|could not|no space|invalid|denied", re.IGNO
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a server's container is made of. ``command`` is handed to the image's entrypoint; ``port`` is inside."""
+    """What a server's container is made of. ``command`` is handed to the image's entrypoint; ``port`` is inside.
+
+    ``stop_signal`` is the one that ends the server at once.
+    """
 
     command: Sequence[str]
     port: int
+    stop_signal: str = "KILL"
     environment: Mapping[str, str] = field(default_factory=dict)
     memory_folders: Sequence[str] = ()
 
@@ -125,7 +129,7 @@ class Premises:
             placed = {"network": network} if network else {}
             made.with_kwargs(labels={LABEL: self.token}, entrypoint=["sh"], shm_size="256m", **placed)
             made.start()
-            container = Container(made.get_wrapped_container(), plan.port, image=self.image, remote=self.engine.remote)
+            container = Container(made.get_wrapped_container(), plan, image=self.image, remote=self.engine.remote)
         except (DockerException, RequestException, OSError) as e:
             raise self.engine.trouble(f"the container of {self.image} could not be started", e) from e
         self._containers.append(container)
@@ -195,9 +199,10 @@ class Premises:
 class Container:
     """A running container and the server in it."""
 
-    def __init__(self, made: Any, port: int, *, image: str, remote: str | None) -> None:
+    def __init__(self, made: Any, plan: Plan, *, image: str, remote: str | None) -> None:
         self._made = made
-        self._inner_port = port
+        self._inner_port = plan.port
+        self._stop_signal = plan.stop_signal
         self._image = image
         self._remote = remote
         made.reload()
@@ -249,6 +254,14 @@ class Container:
         except DockerException as e:
             return f"no log: {reason(e)}"
         return said.decode(errors="replace")
+
+    def order(self, order: str) -> None:
+        """Carry out ``kill``, ``start``, ``restart``, ``pause`` or ``resume``, and return when it is done."""
+        if order == "restart":
+            self.stop(self._stop_signal)
+            self.start()
+        else:
+            {"kill": self.kill, "start": self.start, "pause": self.pause, "resume": self.resume}[order]()
 
     def stop(self, signal: str) -> None:
         """Send the server a signal that ends it, and wait until it has ended."""

@@ -21,8 +21,9 @@ import pymongo
 import pymongo.errors
 
 from harness.model.errors import EnvironmentProblem
-from harness.stores.base import SERVER_FAULTS, Database, StoreKind
+from harness.stores.base import StoreKind
 from harness.stores.mongo import CONTROL, MongoDatabases, problem
+from harness.stores.one_server import OneServer
 from harness.stores.options import StoreOptions
 from harness.stores.process import SupervisedServer, data_folder, free_port, reachable
 
@@ -111,7 +112,7 @@ def initiate(client: pymongo.MongoClient[Any], members: Sequence[str], *, journa
     return True
 
 
-class EmbeddedMongo:
+class EmbeddedMongo(OneServer):
     """A running replica set of one node. See `harness.stores.base.Store`.
 
     Raises:
@@ -119,8 +120,7 @@ class EmbeddedMongo:
     """
 
     kind = StoreKind.MONGO
-    faults = SERVER_FAULTS
-    _away: str | None = None
+    _server: SupervisedServer
 
     def __init__(self, options: StoreOptions) -> None:
         self._binary = mongo_binary()
@@ -168,9 +168,9 @@ class EmbeddedMongo:
             initiate(self.client, [f"127.0.0.1:{self._port}"], journal=self._options.fsync)
         except pymongo.errors.OperationFailure as e:
             raise problem(e) from e
-        self._await_primary()
+        self._await_server()
 
-    def _await_primary(self) -> None:
+    def _await_server(self) -> None:
         self._until(lambda: self.client.admin.command("hello").get("isWritablePrimary"))
 
     def _until(self, reached: Any) -> None:
@@ -188,55 +188,6 @@ class EmbeddedMongo:
             if time.monotonic() > limit:
                 raise EnvironmentProblem(f"MongoDB was not ready within {START_LIMIT:.0f} s: {self._server.last_words(1)}")
             time.sleep(0.01)  # between two questions; the answer is the condition
-
-    def create_database(self) -> Database:
-        """Return a fresh database."""
-        return self._databases.create()
-
-    def drop_database(self, database: Database) -> None:
-        """Drop it and end what is in flight in it."""
-        self._databases.drop(database)
-
-    def in_flight(self, database: Database) -> list[str]:
-        """Describe the operations and open transactions of its clients."""
-        return self._databases.in_flight(database)
-
-    def end_in_flight(self, database: Database) -> int:
-        """Kill those operations and sessions."""
-        return self._databases.end_in_flight(database)
-
-    def kill_server(self) -> None:
-        """Kill the server (SIGKILL). `start_server` brings it back."""
-        self._server.order("kill")
-        self._away = "killed"
-
-    def start_server(self) -> None:
-        """Start the server again after `kill_server`, on the same port and data."""
-        self._server.order("start")
-        self._await_primary()
-        self._away = None
-
-    def restart(self) -> None:
-        """Stop the server at once and start it again: every connection is lost, committed work is not."""
-        self._server.order("restart")
-        self._await_primary()
-
-    def pause_server(self) -> None:
-        """Freeze the server. `resume_server` lets it go on."""
-        self._server.order("pause")
-        self._away = "paused"
-
-    def resume_server(self) -> None:
-        """Let a frozen server go on."""
-        self._server.order("resume")
-        self._away = None
-
-    def recover(self) -> None:
-        """Undo the fault that is still in force, if any."""
-        if self._away == "killed":
-            self.start_server()
-        elif self._away == "paused":
-            self.resume_server()
 
     def close(self) -> None:
         """Stop the server and remove its data."""

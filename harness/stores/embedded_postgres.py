@@ -22,7 +22,8 @@ from pathlib import Path
 import psycopg
 
 from harness.model.errors import EnvironmentProblem
-from harness.stores.base import SERVER_FAULTS, Database, StoreKind
+from harness.stores.base import StoreKind
+from harness.stores.one_server import OneServer
 from harness.stores.options import StoreOptions
 from harness.stores.postgres import PostgresControl, PostgresDatabases
 from harness.stores.process import SupervisedServer, cached, data_folder, free_port, reachable, server_account
@@ -110,7 +111,7 @@ def server_settings(options: StoreOptions) -> dict[str, str]:
     }
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(OneServer):
     """A running server. See `harness.stores.base.Store`.
 
     Raises:
@@ -118,8 +119,7 @@ class EmbeddedPostgres:
     """
 
     kind = StoreKind.POSTGRES
-    faults = SERVER_FAULTS
-    _away: str | None = None
+    _server: SupervisedServer
 
     def __init__(self, options: StoreOptions) -> None:
         self._binaries = postgres_binaries()
@@ -204,64 +204,19 @@ class EmbeddedPostgres:
                     ) from e
                 time.sleep(0.01)  # between two attempts to connect; connecting is the condition
 
-    def create_database(self) -> Database:
-        """Make an empty database."""
-        return self._databases.create()
+    def _await_server(self) -> None:
+        """Wait for a server that was started again.
 
-    def drop_database(self, database: Database) -> None:
-        """Drop it, whoever is still connected."""
-        self._databases.drop(database)
-
-    def in_flight(self, database: Database) -> list[str]:
-        """Describe the sessions that are active or in a transaction."""
-        return self._databases.in_flight(database.name)
-
-    def end_in_flight(self, database: Database) -> int:
-        """Terminate those sessions."""
-        return self._databases.end_in_flight(database.name)
-
-    def kill_server(self) -> None:
-        """Kill the server and all its processes (SIGKILL). `start_server` brings it back."""
-        self._server.order("kill")
-        self._away = "killed"
-
-    def start_server(self) -> None:
-        """Start the server again after `kill_server`, on the same port and data."""
-        self._again("start")
-        self._away = None
-
-    def restart(self) -> None:
-        """Stop the server at once and start it again: every connection is lost, committed work is not."""
-        self._again("restart")
-
-    def pause_server(self) -> None:
-        """Freeze the postmaster: nobody new gets in. `resume_server` lets it go on."""
-        self._server.order("pause")
-        self._away = "paused"
-
-    def resume_server(self) -> None:
-        """Let a frozen server go on."""
-        self._server.order("resume")
-        self._away = None
-
-    def recover(self) -> None:
-        """Undo the fault that is still in force, if any."""
-        if self._away == "killed":
-            self.start_server()
-        elif self._away == "paused":
-            self.resume_server()
-
-    def _again(self, order: str) -> None:
-        """Start again; while backends of the dead server are still ending, the new one refuses and is started once more."""
+        While backends of the dead one are still ending, the new one refuses and has to be started once more.
+        """
         limit = time.monotonic() + START_LIMIT
         while True:
-            self._server.order(order)
             try:
                 return self._await_start()
             except EnvironmentProblem:
                 if "pre-existing shared memory" not in self._server.last_words() or time.monotonic() > limit:
                     raise
-                order = "start"
+                self._server.order("start")
 
     def close(self) -> None:
         """Stop the server and remove its data."""

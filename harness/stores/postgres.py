@@ -110,14 +110,14 @@ class PostgresDatabases:
         """Drop a database, whoever is still connected to it."""
         self._control.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))
 
-    def in_flight(self, name: str) -> list[str]:
+    def in_flight(self, database: Database) -> list[str]:
         """Describe the client sessions of the database that are active or in a transaction."""
-        rows = self._control.execute(_IN_FLIGHT, (name,))
+        rows = self._control.execute(_IN_FLIGHT, (database.name,))
         return [f"backend {pid} is {state}: {' '.join(query.split())}" for pid, state, query in rows]
 
-    def end_in_flight(self, name: str) -> int:
+    def end_in_flight(self, database: Database) -> int:
         """Terminate those sessions."""
-        rows = self._control.execute(_IN_FLIGHT, (name,))
+        rows = self._control.execute(_IN_FLIGHT, (database.name,))
         for pid, _, _ in rows:
             self._control.execute("SELECT pg_terminate_backend(%s)", (pid,))
         return len(rows)

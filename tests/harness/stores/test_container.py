@@ -87,7 +87,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @needs_docker
 def test_its_port_is_published_on_loopback_alone(store: Any) -> None:
-    published = [binding for bindings in store._container._made.ports.values() for binding in bindings or []]
+    published = [binding for bindings in store._server._made.ports.values() for binding in bindings or []]
 
     assert {binding["HostIp"] for binding in published} == {"127.0.0.1"}
 
