@@ -1,4 +1,4 @@
-"""Runs every benchmark, or those named: python -m benchmarks stress recording."""
+"""Runs every benchmark that takes minutes at most, or those named: python -m benchmarks stress recording."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+LONG = ("load_long",)
+"""Run only when named."""
+
 FOLDER = Path(__file__).parent
 
 
 def main() -> int:
     """Run the benchmarks and print their tables."""
     known = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
-    chosen = sys.argv[1:] or known
+    chosen = sys.argv[1:] or [name for name in known if name not in LONG]
     for name in chosen:
         if name not in known:
             print(f"no benchmark is called {name!r}; there are: {', '.join(known)}", file=sys.stderr)

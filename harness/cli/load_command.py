@@ -62,6 +62,9 @@ FaultOption = Annotated[
 Against = Annotated[
     list[str] | None, typer.Option("--against", metavar="TARGET", help="with --find-capacity: another target for the same table")
 ]
+Live = Annotated[
+    bool, typer.Option("--live/--no-live", help="look at history, books and locks while it runs; the verdict does not need it")
+]
 Ui = Annotated[bool, typer.Option("--ui", help="start and stop runs on Locust's page, which shows invariants and capacity")]
 UiHost = Annotated[str, typer.Option("--ui-host", help="where the page listens")]
 UiPort = Annotated[int, typer.Option("--ui-port", min=0, max=65535, help="port of the page; 0 takes any free one")]
@@ -93,6 +96,7 @@ def load(
     slo: Slo = None,
     against: Against = None,
     abort: Abort = False,
+    live: Live = True,
     fault: FaultOption = None,
     rate: Rate = None,
     poisson: Poisson = False,
@@ -137,6 +141,8 @@ def load(
     if target is None and config is None:
         raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
     refuse_contradictions(rate=rate, paced=ops is not None or think is not None, ui=ui, find=find_capacity, against=bool(against))
+    if abort and not live:
+        raise UsageError("--abort ends a run by what is seen of it while it runs; leave --no-live out")
     drawn = options.some_seed(seed)
     seconds = duration if duration or ops else (STEP_SECONDS if find_capacity else DEFAULT_SECONDS)
     arrivals = None if rate is None else parse_arrivals(rate, seconds, even=not poisson)
@@ -158,6 +164,7 @@ def load(
         arrivals=arrivals,
         limits=() if find_capacity else limits,
         abort=abort,
+        live=live,
         faults=[parse_fault(text) for text in fault or []],
     )
 

@@ -13,6 +13,9 @@ _POSTGRES = (
 
 _WRITING = "SELECT count(backend_xid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
+NOT_KNOWN: dict[str, int | None] = {"sessions": None, "lock_waits": None, "write_conflicts": None}
+"""The figures of a server that was not asked, or did not answer."""
+
 
 class Activity:
     """Asks a database. A server that does not answer gives no figures, and is asked again the next time."""
@@ -23,15 +26,14 @@ class Activity:
 
     def now(self) -> dict[str, int | None]:
         """Return how many sessions are at work in the store, how many wait for a lock, and write conflicts so far (MongoDB)."""
-        nothing: dict[str, int | None] = {"sessions": None, "lock_waits": None, "write_conflicts": None}
         if self._database is None:
-            return nothing
+            return NOT_KNOWN
         try:
             read = self._postgres if self._database.kind is StoreKind.POSTGRES else self._mongo
-            return {**nothing, **read(self._database)}
+            return {**NOT_KNOWN, **read(self._database)}
         except Exception:  # noqa: BLE001 - a server that is down is what a run under faults expects
             self.close()
-            return nothing
+            return NOT_KNOWN
 
     def writing(self) -> float | None:
         """Return how many transactions have written something and are not over; None where that cannot be asked."""

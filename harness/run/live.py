@@ -24,7 +24,7 @@ from harness.invariants.registry import REGISTRY
 from harness.model import History, Policy
 from harness.model.policy import Continuity, GapBudget
 from harness.recording.recorder import now
-from harness.run.activity import Activity
+from harness.run.activity import NOT_KNOWN, Activity
 from harness.stores.base import Database
 from harness.targets.base import BooksQuery
 from harness.targets.books_reader import read_books
@@ -46,6 +46,9 @@ HOLDS_EVERY = 0.02
 
 REST_SHARE = 40
 """How many times longer than a read of the books the watch rests after it: reading takes less than 2.5 % of the time."""
+
+BLOCK = 1 << 22
+"""Bytes of a history that are read at a time."""
 
 SHOWN = 50
 """Findings that are kept for showing."""
@@ -100,15 +103,11 @@ class HistoryTail:
     def follow(self) -> None:
         """Take in what was written since the last time."""
         for path in sorted(self._folder.glob("load-*.jsonl")):
-            at = self._at.get(path, 0)
             with path.open("rb") as file:
-                file.seek(at)
-                data = file.read()
-            end = data.rfind(b"\n") + 1
-            self._at[path] = at + end
-            for line in data[:end].splitlines():
-                if b'"type":"ok"' in line and b'"number":' in line:
-                    self._take(orjson.loads(line))
+                file.seek(self._at.get(path, 0))
+                while end := self._follow(file.read(BLOCK)):
+                    self._at[path] = self._at.get(path, 0) + end
+                    file.seek(self._at[path])
 
     @property
     def missing(self) -> int:
@@ -128,6 +127,14 @@ class HistoryTail:
             if gone > 0 and over_budget(gone, base, budget):
                 return budget_sentence(gone, base, f"{scope} {period}".strip(), budget)
         return None
+
+    def _follow(self, data: bytes) -> int:
+        """Take in the whole lines of what was read, and return how many bytes they have."""
+        end = data.rfind(b"\n") + 1
+        for line in data[:end].splitlines():
+            if b'"type":"ok"' in line and b'"number":' in line:
+                self._take(orjson.loads(line))
+        return end
 
     def _take(self, event: Mapping[str, Any]) -> None:
         answer = event["value"]
@@ -154,6 +161,7 @@ class LiveWatch:
         invariants: ids of the scenario's invariants.
         policy: what the numbers must obey.
         alone: there is one user: how long its transactions hold what they wrote is measured too.
+        checks: look at history, books and locks while the run goes on; otherwise only what the processes say is sampled.
         tell: is given a sample a second.
     """
 
@@ -166,6 +174,7 @@ class LiveWatch:
         invariants: Sequence[str],
         policy: Policy,
         alone: bool = False,
+        checks: bool = True,
         tell: Callable[[Mapping[str, Any]], None] = lambda sample: None,
     ) -> None:
         self.tail = HistoryTail(folder)
@@ -174,7 +183,8 @@ class LiveWatch:
         self._database, self._queries, self._policy, self._tell = database, queries, policy, tell
         self._ids = [i for i in invariants if i in ANY_MOMENT and set(REGISTRY[i].tables) <= {q.table for q in queries}]
         self._activity = Activity(database)
-        self._alone = alone
+        self._alone = alone and checks
+        self._checks = checks
         self._holding: list[float] = []
         self._lock = threading.Lock()
         self._heard: dict[str, Mapping[str, Any]] = {}
@@ -195,6 +205,7 @@ class LiveWatch:
         self._over.set()
         self._thread.join()
         self._activity.close()
+        self.tail.follow()
 
     def hear(self, name: str, message: Mapping[str, Any]) -> None:
         """Take in what a process said of its progress."""
@@ -241,9 +252,10 @@ class LiveWatch:
                 self._look()
 
     def _look(self) -> None:
-        self.tail.follow()
-        if self._database is not None and self._ids and time.monotonic() >= self._books_due and not self._over.is_set():
-            self._check_books(self._database)
+        if self._checks:
+            self.tail.follow()
+            if self._database is not None and self._ids and time.monotonic() >= self._books_due and not self._over.is_set():
+                self._check_books(self._database)
         sample = self._sample()
         self.samples.append(sample)
         self._tell(sample)
@@ -296,7 +308,7 @@ class LiveWatch:
             "gap_normal": budget and budget.normal,
             "gap_limit": budget and budget.investigate,
             "lost": unexplained,
-            **self._activity.now(),
+            **(self._activity.now() if self._checks else NOT_KNOWN),
             "events": marks,
             "findings": list(self.findings.values())[:SHOWN],
         }

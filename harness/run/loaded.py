@@ -35,6 +35,7 @@ class LoadOptions:
     ``spawn_rate`` is users started per second; ``think`` the least and the most that a user pauses before a call, in seconds.
     With ``arrivals`` the model is open, and the clients of the request are the cap on what is in flight. ``limits`` have to be
     kept; with ``abort`` a broken one, or a finding, ends the run early. ``faults`` are done to the store meanwhile.
+    Without ``live`` nobody looks at history, books and locks before the run is over.
     """
 
     spawn_rate: float
@@ -43,6 +44,7 @@ class LoadOptions:
     limits: Sequence[Limit] = ()
     abort: bool = False
     faults: Sequence[LoadFault] = ()
+    live: bool = True
 
 
 ABORT_AFTER = 3
@@ -92,6 +94,7 @@ def run_load(
             invariants=request.scenario.invariants,
             policy=request.policy,
             alone=request.clients == 1 and options.arrivals is None,
+            checks=options.live,
             tell=seen,
         )
         marks.append(watch.mark)
