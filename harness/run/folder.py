@@ -6,7 +6,7 @@
       run.json          what was asked: scenario, target, settings, seed, policy, versions, the command that repeats it
       history/          one file per process, as recorded
       books/            one Parquet file per canonical table; incomplete.json if they were not read to the end
-      findings/         one JSON file per finding, and its .schedule where an engine knows one
+      findings/         one JSON file per finding, and where an engine knows one its .schedule, drawn as .svg
       result.json       the verdict (schema racegate.result/1)
       stores/           logs of servers that failed
 """
@@ -103,11 +103,18 @@ class RunFolder:
         return Books(tables=tables)
 
     def write_findings(self, findings: list[Mapping[str, Any]]) -> None:
-        """Keep each finding in a file of its own, with its schedule beside it."""
+        """Keep each finding in a file of its own, with its schedule and the picture of that beside it."""
         for n, finding in enumerate(findings, start=1):
             self.write_json(f"findings/{n}.json", finding)
             if finding.get("schedule"):
                 self._write(f"findings/{n}.schedule", f"{finding['schedule']}\n".encode())
+            evidence = finding.get("evidence") or {}
+            if steps := evidence.get("steps"):
+                from harness.engines.explore.picture import picture  # noqa: PLC0415 - reading a folder needs no engine
+
+                told = f"{finding['invariant']}: {finding['message']}"
+                drawn = picture(steps, sentence=told, alone=True)
+                self._write(f"findings/{n}.svg", f"{drawn}\n".encode())
 
     def _write(self, name: str, content: bytes) -> Path:
         path = self.path / name

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from harness.engines.explore.picture import RULES
 from harness.model import Verdict, worst
 from harness.run.versions import versions
 from reports.html.charts import Chart
@@ -90,7 +91,7 @@ def page(results: Sequence[Mapping[str, Any]], sections: Mapping[int, str], fold
     """Return the whole page around the runs' parts."""
     verdicts = [Verdict(r["verdict"]) for r in results]
     order = sorted(range(len(results)), key=lambda n: (_RANK[results[n]["verdict"]], n))
-    style, script = _file("style.css"), _file("script.js")
+    style, script = _file("style.css") + RULES, _file("script.js")
     return (
         _environment()
         .get_template("page.html.j2")

@@ -1,6 +1,7 @@
 """The schedule of an explored finding: who was let through, step by step, a column for each client.
 
-It is a table and not a picture, because its statements are what people read, select and search for.
+It is shown twice: as a picture, which tells at a glance who waited for whom, and as a table, because its statements are what
+people read, select and search for.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from markupsafe import Markup
+
+from harness.engines.explore.picture import NARROW, WIDE, picture
 
 MOST_STEPS = 200
 LONGEST = 400
@@ -28,6 +33,14 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The steps as pictures: ``wide`` for a page with room, ``narrow`` for a phone."""
+
+    wide: Markup
+    narrow: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
 class Steps:
     """Steps in the order in which they were let through."""
 
@@ -36,9 +49,26 @@ class Steps:
     left_out: int
 
 
+def drawn(evidence: Mapping[str, Any], *, sentence: str, name: str) -> Drawn | None:
+    """Return the pictures of a finding's steps, or None if it has none. ``name`` is unique in the page."""
+    found = _found(evidence)
+    if not found:
+        return None
+    wide, narrow = (
+        picture(found, sentence=sentence, name=f"{name}-{word}", shape=shape)
+        for word, shape in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return Drawn(wide=Markup(wide), narrow=Markup(narrow))  # the picture escapes what it writes
+
+
+def _found(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    steps = (s for s in evidence.get("steps") or [] if isinstance(s, Mapping))
+    return [s for s in steps if isinstance(s.get("client"), int) and s["client"] >= 0]
+
+
 def steps_of(evidence: Mapping[str, Any]) -> Steps | None:
     """Return the steps that a finding's evidence holds under ``steps``, or None."""
-    found = [s for s in evidence.get("steps") or [] if isinstance(s, Mapping) and isinstance(s.get("client"), int)]
+    found = _found(evidence)
     if not found:
         return None
     return Steps(

@@ -12,6 +12,7 @@ from reports.html import gaps, lanes, latency, numbers, over_time, steps
 from reports.html.charts import Chart
 from reports.html.material import Material
 from reports.html.scales import count, duration
+from reports.html.steps import Drawn
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class FindingView:
     tables: Sequence[Table]
     lanes: Chart | None
     steps: steps.Steps | None
+    drawn: Drawn | None
     replay: str
     schedule: str
     further: str
@@ -183,6 +185,11 @@ def _finding(material: Material, run: str, number: int, finding: Mapping[str, An
         tables=_evidence(evidence),
         lanes=diagram,
         steps=steps.steps_of(evidence),
+        drawn=None
+        if brief
+        else steps.drawn(
+            evidence, sentence=f"{finding['invariant']}: {cut(finding['message'], LONGEST_TEXT)}", name=f"{run}-steps-{number}"
+        ),
         replay=f"racegate replay {file}" if schedule else "",
         schedule=schedule,
         further=cut(json.dumps(rest, indent=2, default=str, ensure_ascii=False), LONGEST_TEXT) if rest else "",

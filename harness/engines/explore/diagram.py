@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.engines.explore.play import Run
+if TYPE_CHECKING:
+    from harness.engines.explore.play import Run
 
 LANE = 46
 """Characters of a lane."""
@@ -27,7 +28,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
     """Return the steps of a run as plain values, for a finding's evidence.
 
     ``wrong`` marks the last step that made something visible to others: in the shortest interleaving that breaks an invariant
-    everything was well before it.
+    everything was well before it. ``until`` is the number of the step, counted from 1, that let one that waited go on.
     """
     last = max((at for at, row in enumerate(run.rows) if row.footprint.publishes and row.fault in ("", "lose_reply")), default=-1)
     return [
@@ -38,6 +39,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
             "result": HAPPENED[row.fault] if row.fault else _result(row.result),
             "waited": row.blocked,
             "holders": list(row.holders),
+            "until": row.until,
             "fault": row.fault,
             "wrong": at == last,
         }
@@ -49,7 +51,7 @@ def lanes(rows: Sequence[Mapping[str, Any]], *, clients: int, sentence: str = ""
     """Draw rows as `rows_of` returns them, with the finding's sentence below."""
     lines = ["    " + "".join(f"client {n}".ljust(LANE) for n in range(clients)).rstrip()]
     for at, row in enumerate(rows, start=1):
-        text = _cut(_short(_filled(str(row["statement"]), row.get("parameters") or ())), LANE - 2)
+        text = _cut(_short(filled(str(row["statement"]), row.get("parameters") or ())), LANE - 2)
         result = waits(row) + str(row["result"] or "")
         before = "".join("|".ljust(LANE) for _ in range(int(row["client"])))
         after = "".join("|".ljust(LANE) for _ in range(clients - int(row["client"]) - 1))
@@ -70,7 +72,7 @@ def waits(row: Mapping[str, Any]) -> str:
     return f"waits for client {holders}, then " if holders else "waits, then "
 
 
-def _filled(statement: str, parameters: Sequence[str]) -> str:
+def filled(statement: str, parameters: Sequence[str]) -> str:
     """Return the statement with its parameters in their places, for reading only."""
     return _PLACE.sub(lambda m: parameters[int(m[1]) - 1] if 0 < int(m[1]) <= len(parameters) else m[0], statement)
 

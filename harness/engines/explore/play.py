@@ -68,7 +68,8 @@ class Mood(StrEnum):
 class Row:
     """One step of a run: who, what, and what came of it.
 
-    ``blocked`` tells that it had to wait for another's lock, ``holders`` which clients held it, where the store says so.
+    ``blocked`` tells that it had to wait for another's lock, ``holders`` which clients held it, where the store says so, and
+    ``until`` how many steps had been made when it could go on.
     """
 
     client: int
@@ -78,6 +79,7 @@ class Row:
     result: Result | None = None
     blocked: bool = False
     holders: tuple[int, ...] = ()
+    until: int | None = None
 
 
 @dataclass
@@ -263,7 +265,7 @@ class Play:
             client = backends[backend]
             self.mood[client] = Mood.BLOCKED
             row = self.flying[client]
-            row.blocked = True
+            row.blocked, row.until = True, None
             row.holders = row.holders or self._clients(waiting[backend])
 
     def _clients(self, backends: Sequence[int]) -> tuple[int, ...]:
@@ -280,7 +282,7 @@ class Play:
         still = self._ground.ask(list(self._ground.backend.values()))
         woken = [client for backend, client in backends.items() if backend not in still]
         for client in woken:
-            self.mood[client] = Mood.WORKING
+            self._go_on(client)
         return bool(woken)
 
     def _take(self, item: Event | tuple[str, Any]) -> None:
@@ -335,6 +337,8 @@ class Play:
             return
         row = self.flying.pop(client)
         row.result = done.result
+        if row.blocked and row.until is None:
+            row.until = len(self.run.rows)
         self._remember(client, row, done)
         if done.fate is not Fate.ANSWERED or done.result.error is not None:
             self._let_go = True
@@ -348,6 +352,11 @@ class Play:
             self.mood[client] = Mood.DONE
         elif self.mood[client] is Mood.BLOCKED:
             self.mood[client] = Mood.WORKING
+
+    def _go_on(self, client: int) -> None:
+        self.mood[client] = Mood.WORKING
+        if (row := self.flying.get(client)) is not None:
+            row.until = len(self.run.rows)
 
     def _remember(self, client: int, row: Row, done: StepDone) -> None:
         past, touched, result = self._past[client], row.footprint, done.result
