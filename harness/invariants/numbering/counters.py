@@ -49,7 +49,7 @@ def counter_not_behind(history: History, books: Books, policy: Policy) -> list[F
     told = acknowledged(history, documents, policy)
     columns = [*PLACE, "number", "text", "token"]
     issued = pl.concat([documents.filter(pl.col("status") != "reserved").select(columns), told.select(columns)])
-    highest = issued.filter(pl.col("number").is_not_null()).sort("number").unique(PLACE, keep="last", maintain_order=True)
+    highest = issued.filter(pl.col("number").is_not_null()).sort("number").unique(PLACE, keep="last")
     counters = _counters(books).group_by(PLACE).agg(pl.col("value").max())
     behind = (
         counters.join(highest, on=PLACE)
@@ -60,7 +60,7 @@ def counter_not_behind(history: History, books: Books, policy: Policy) -> list[F
 
     def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
         first = bad.row(0, named=True)
-        asked = history.operations.filter(pl.col("token").is_in(bad["token"].drop_nulls().implode()))
+        asked = history.operations.join(bad, on="token", how="semi")
         return violation(
             "N-COUNTER>=MAX",
             f"the counter of {place_name(scope, period)} stands at {first['value']}, below "

@@ -39,7 +39,7 @@ def well_formed_numbers(history: History, books: Books, policy: Policy) -> list[
 
     def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
         first = bad.row(0, named=True)
-        asked = history.operations.filter(pl.col("token").is_in(ends(bad)["token"].drop_nulls().implode()))
+        asked = history.operations.join(ends(bad), on="token", how="semi")
         return violation(
             "N-FMT",
             f"{number_name(first['text'], first['raw'])} of {place_name(scope, period)} {first['why']}",
@@ -119,7 +119,7 @@ def own_period(history: History, books: Books, policy: Policy) -> list[Finding]:
 
     def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
         first = bad.row(0, named=True)
-        asked = history.operations.filter(pl.col("token").is_in(ends(bad)["token"].drop_nulls().implode()))
+        asked = history.operations.join(ends(bad), on="token", how="semi")
         claims = f"is counted in {period}" if period and period != first["own"] else "names another date in print"
         return violation(
             "N-PERIOD",
@@ -157,7 +157,6 @@ def index_covers_scope(history: History, books: Books, policy: Policy) -> list[F
 def _misfit(keys: list[str], books: Books, policy: Policy) -> str | None:
     """Say what is wrong with an index on the number and these columns, or return None."""
     documents = stored(books, policy)
-    periodic = documents["period"].n_unique() > 1 or policy.period is not Period.NONE
     by_period = [k for k in keys if PERIOD_COLUMN.search(k)]
     places = [k for k in keys if k not in by_period]
     template = read_template(policy.format) if policy.format is not None else None
@@ -173,7 +172,7 @@ def _misfit(keys: list[str], books: Books, policy: Policy) -> str | None:
                 "the same number in two scopes is refused though both are right"
             )
         return None
-    if periodic and not by_period and not printed_period and documents["period"].n_unique() > 1:
+    if not by_period and not printed_period and documents["period"].n_unique() > 1:
         return "does not know the period, in which the numbers start again: the first number of the next one is refused"
     known = {"scope"} | set(policy.scope_keys)
     if extra := sorted(k for k in places if _plain(k) not in known):

@@ -53,7 +53,7 @@ def _against_real_time(history: History, told: pl.DataFrame) -> list[Finding]:
     by_number = (
         intents.group_by(KEY)
         .agg(pl.col("invoked").max(), pl.col("completed").min())
-        .sort(KEY, descending=[False, False, True])
+        .sort("number", descending=True)
         .with_columns(
             above=pl.col("completed").fill_null(_NEVER).cum_min().shift(1, fill_value=_NEVER).over(PLACE),
         )
@@ -85,7 +85,7 @@ _NEVER = 2**63 - 1
 def _against_dates(documents: pl.DataFrame) -> list[Finding]:
     dated = documents.filter(pl.col("number").is_not_null(), pl.col("dated").is_not_null()).sort(KEY)
     back = (
-        dated.with_columns(before=pl.col("dated").cum_max().shift(1).over(PLACE))
+        dated.with_columns(before=pl.col("dated").cum_max().over(PLACE))
         .filter(pl.col("dated") < pl.col("before"))
         .with_columns(by=pl.col("before") - pl.col("dated"))
     )
@@ -93,7 +93,8 @@ def _against_dates(documents: pl.DataFrame) -> list[Finding]:
     def one(scope: str, period: str, wrong: pl.DataFrame) -> Finding:
         low = wrong.row(0, named=True)
         here = dated.filter(pl.col("scope") == scope, pl.col("period") == period)
-        high = here.filter(pl.col("dated") == low["before"], pl.col("number") < low["number"]).row(-1, named=True)
+        # Up to the first that is dated back, dates ascend: the one just below has the highest.
+        high = here.filter(pl.col("number") < low["number"]).row(-1, named=True)
         examples = ends(wrong, worst="by").select(documents.columns)
         return violation(
             "N-MONO",

@@ -181,5 +181,5 @@ def _first(bad: pl.DataFrame) -> str:
 
 
 def _void_finding(history: History, bad: pl.DataFrame, message: str, books: pl.DataFrame) -> Finding:
-    asked = history.operations.filter(pl.col("token").is_in(ends(bad)["token"].drop_nulls().implode()))
+    asked = history.operations.join(ends(bad), on="token", how="semi")
     return violation("N-VOID", message, total=bad.height, operations=shown(history, asked), books={"documents": rows(books)})

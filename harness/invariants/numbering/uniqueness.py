@@ -195,7 +195,7 @@ def _without_document(history: History, documents: pl.DataFrame, policy: Policy)
     if left.is_empty():
         return []
     strict = policy.continuity is Continuity.GAPLESS
-    asked = history.operations.filter(pl.col("token").is_in(left["token"].drop_nulls().implode()))
+    asked = history.operations.join(left, on="token", how="semi")
     return [
         violation(
             "N-DOC1",

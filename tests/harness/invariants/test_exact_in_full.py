@@ -171,8 +171,17 @@ def check(*rows: tuple[str, int, int | None, int], batch: int = 1 << 22) -> Numb
 def test_the_times_of_one_place_do_not_reach_into_those_of_another() -> None:
     """Each place has a range of its own, from the first invocation of all to the last."""
     assert check(("a", 50, 60, 1), ("a", 90, 100, 2), ("b", 0, 10, 1)).valid
+    assert check(("a", 0, 10, 1), ("a", 95, 100, 2), ("b", 0, 10, 1), ("b", 90, 100, 2)).valid
     assert check(("a", 0, 10, 1), ("a", 90, None, 2), ("b", 0, 5, 1)).valid
     assert check(("a", 0, 1, 1), ("b", 0, 200, 1), ("b", 150, 160, 2)).valid
+
+
+def test_an_intent_counts_from_the_first_of_its_unanswered_attempts() -> None:
+    a: Row = {"scope": "a", "period": "", "token": "a", "number": None, "completed": None, "outcome": "info"}
+    b: Row = {**a, "token": "b", "number": 2, "invoked": 6, "completed": 10, "outcome": "ok"}
+    answered: Row = {**b, "token": "a", "number": 1, "invoked": 20, "completed": 30}
+    assert found([{**a, "invoked": 0}, {**a, "invoked": 11}, b, answered])["late"] == []
+    assert found([{**a, "invoked": 11}, b, answered])["late"] == [("a", "", 1, 11, 10)]
 
 
 def test_of_many_examples_the_first_are_kept() -> None:
