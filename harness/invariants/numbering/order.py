@@ -76,7 +76,7 @@ def _against_real_time(history: History, told: pl.DataFrame) -> list[Finding]:
             operations=shown(history, involved.select(history.operations.columns)),
         )
 
-    return each_place("N-MONO", late.sort("invoked"), one, many="more numbers are out of order")
+    return each_place("N-MONO", late.sort("invoked", *KEY), one, many="more numbers are out of order")
 
 
 _NEVER = 2**63 - 1

@@ -37,7 +37,7 @@ class _Evidence:
     claims: pl.DataFrame
 
 
-_CLAIM = ["scope", "period", "number", "text", "token", "row", "completed"]
+_CLAIM = ["scope", "period", "number", "text", "token", "row"]
 
 
 @invariant("N-UNIQ")
@@ -71,8 +71,7 @@ def _claims(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
             .join(held, on=KEY, how="left", nulls_equal=True)
             .filter(pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0))
         )
-    stands = documents.with_columns(completed=pl.lit(None, pl.Int64())).select(_CLAIM)
-    return pl.concat([stands, loose.select(_CLAIM)])
+    return pl.concat([documents.select(_CLAIM), loose.select(_CLAIM)])
 
 
 def _requests(told: pl.DataFrame) -> pl.DataFrame:
