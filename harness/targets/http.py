@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -185,7 +185,9 @@ def request_of(section: OperationSection, arguments: Mapping[str, Any]) -> tuple
     Raises:
         UsageError: a placeholder names no argument of the operation.
     """
-    path = str(fill(section.path, {name: quote(str(value), safe="") for name, value in arguments.items()}))
+    path = section.path
+    if "{" in path:
+        path = str(fill(path, {name: quote(str(value), safe="") for name, value in arguments.items()}))
     headers = {name: str(fill(value, arguments)) for name, value in section.headers.items()}
     if section.body is None:
         return section.method.upper(), path, headers, None
@@ -207,7 +209,7 @@ def answer_of(section: OperationSection, arguments: Mapping[str, Any], status: i
         document = json.loads(content) if content else None
     except ValueError:
         document = None
-    outcome, failure = _meaning(section, status, _message(document, content, status))
+    outcome, failure = _meaning(section, status, lambda: _message(document, content, status))
     if failure is not None:
         raise NotOk(outcome, failure)
     for path, value in section.refused_when.items():
@@ -231,17 +233,18 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _meaning(section: OperationSection, status: int, message: str) -> tuple[Outcome, Failure | None]:
+def _meaning(section: OperationSection, status: int, message: Callable[[], str]) -> tuple[Outcome, Failure | None]:
     code = f"http:{status}"
     if status in section.ok:
         return Outcome.OK, None
     if status in section.refused:
-        return Outcome.FAIL, Failure(code=code, message=message, refusal=True)
+        return Outcome.FAIL, Failure(code=code, message=message(), refusal=True)
     if status in section.retryable:
-        return Outcome.FAIL, Failure(code=code, message=message, retryable=True)
+        return Outcome.FAIL, Failure(code=code, message=message(), retryable=True)
     if status in section.unknown:
-        return Outcome.INFO, Failure(code=code, message=message)
-    return classify_status(status, message)
+        return Outcome.INFO, Failure(code=code, message=message())
+    outcome, failure = classify_status(status, "")
+    return outcome, failure and replace(failure, message=message())
 
 
 def _message(document: Any, content: bytes, status: int) -> str:
