@@ -414,11 +414,9 @@ class _Spare:
         numbered = places.select(*PLACE, at=pl.int_range(pl.len()), of=pl.col("scope").rle_id().cast(pl.Int64()))
         self._of = numbered["of"].to_numpy()
         self._span = span
-        known = pl.col("scope").is_not_null() & pl.col("period").is_not_null()
-        scoped = pl.col("scope").is_not_null() & pl.col("period").is_null()
         scopes = numbered.unique("scope").select("scope", at="of")
-        self._placed = _counted(spare.filter(known).join(numbered, on=PLACE))
-        self._scoped = _counted(spare.filter(scoped).join(scopes, on="scope"))
+        self._placed = _counted(spare.join(numbered, on=PLACE))
+        self._scoped = _counted(spare.filter(pl.col("period").is_null()).join(scopes, on="scope"))
         self._loose = _counted(spare.filter(pl.col("scope").is_null()).with_columns(at=pl.lit(0, pl.Int64())))
 
     def taken_by(self, part: _Part, ranks: Ints, deadlines: Ints) -> Ints:

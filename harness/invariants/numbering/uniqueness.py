@@ -94,8 +94,8 @@ def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Find
     when = told.join(twice, on=key, how="semi").group_by(key).agg(pl.col("completed").min().alias("when"))
     place = claims.join(twice, on=key, how="semi").group_by(key).agg(pl.col(c).first() for c in KEY if c not in key)
     ordered = (
-        twice.join(when, on=key, how="left", nulls_equal=True)
-        .join(place, on=key, how="left", nulls_equal=True)
+        twice.join(when, on=key, how="left")
+        .join(place, on=key)
         .sort("when", "number", *dict.fromkeys(["scope", "period", *key]), nulls_last=True)
     )
 
@@ -131,7 +131,7 @@ def _by_whom(history: History, claimed: pl.DataFrame, asked: pl.DataFrame) -> st
     bases = asked.select(basis=answer("basis"))["basis"]
     both = "both" if asked.height == 2 else "all"
     same = asked.height > 1 and bases.null_count() == 0 and bases.n_unique() == 1
-    return (f": by {listed(parts)}" if parts else "") + (f"; {both} read {bases[0]}" if same else "")
+    return (f": by {listed(parts)}" if parts else "") + (f"; {both} read {bases.unique().item()}" if same else "")
 
 
 @invariant("N-DOC1", tables=["documents"])

@@ -182,6 +182,7 @@ def test_an_intent_counts_from_the_first_of_its_unanswered_attempts() -> None:
     answered: Row = {**b, "token": "a", "number": 1, "invoked": 20, "completed": 30}
     assert found([{**a, "invoked": 0}, {**a, "invoked": 11}, b, answered])["late"] == []
     assert found([{**a, "invoked": 11}, b, answered])["late"] == [("a", "", 1, 11, 10)]
+    assert found([{**a, "invoked": 10}, b, answered])["late"] == []
 
 
 def test_of_many_examples_the_first_are_kept() -> None:
