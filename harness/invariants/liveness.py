@@ -30,7 +30,6 @@ def errors_absorbed(history: History, books: Books, policy: Policy) -> list[Find
     """Clients see no error but refusals: what contention causes is absorbed by the documented retry."""
     failed = history.operations.filter(
         pl.col("outcome") != "ok",
-        pl.col("code").is_not_null(),
         ~pl.col("refusal").fill_null(value=False),
         ~pl.col("code").str.contains(f"^(?:{CUT_OFF.pattern})$"),
     ).with_columns(pl.col("retryable").fill_null(value=False), pl.col("constraint").fill_null(""))
