@@ -14,6 +14,7 @@ LANE = 46
 
 
 _PLACE = re.compile(r"\$(\d+)")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 HAPPENED = {
     "lose_request": "the connection broke before the statement arrived",
@@ -35,7 +36,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
         {
             "client": row.client,
             "statement": " ".join(row.step.text.split()),
-            "parameters": [str(p) for p in row.step.parameters],
+            "parameters": [_literal(p) for p in row.step.parameters],
             "result": HAPPENED[row.fault] if row.fault else _result(row.result),
             "waited": row.blocked,
             "holders": list(row.holders),
@@ -75,6 +76,14 @@ def waits(row: Mapping[str, Any]) -> str:
 def filled(statement: str, parameters: Sequence[str]) -> str:
     """Return the statement with its parameters in their places, for reading only."""
     return _PLACE.sub(lambda m: parameters[int(m[1]) - 1] if 0 < int(m[1]) <= len(parameters) else m[0], statement)
+
+
+def _literal(parameter: object) -> str:
+    """Return a parameter as it would stand in the statement; the wire does not tell numbers from texts."""
+    if parameter is None:
+        return "NULL"
+    text = str(parameter)
+    return text if _NUMBER.fullmatch(text) or isinstance(parameter, bytes) else f"""'{text.replace("'", "''")}'"""
 
 
 def _short(statement: str) -> str:

@@ -30,7 +30,9 @@ def test_each_client_has_a_lane_and_each_step_a_row_with_what_came_back_below() 
 
 
 def test_parameters_stand_in_their_places() -> None:
-    assert "WHERE id = 7 AND n = 'a'" in drawn(row(0, "SELECT 1 WHERE id = $2 AND n = $1", "'a'", "7"))[1]
+    assert "WHERE id = 7 AND n = 'a'" in drawn(row(0, "SELECT 1 WHERE id = $2 AND n = $1", "a", "7"))[1]
+    assert "n = ''" in drawn(row(0, "SELECT 1 WHERE n = $1", ""))[1], "an empty text can be seen"
+    assert "n = 'it''s'" in drawn(row(0, "SELECT 1 WHERE n = $1", "it's"))[1]
 
 
 def test_a_place_without_its_parameter_stays() -> None:
