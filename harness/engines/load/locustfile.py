@@ -8,6 +8,8 @@ scene when a test starts and judges when it is over; the verdict becomes Locust'
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -188,6 +190,7 @@ def on_init(environment: Environment, **kwargs: Any) -> None:
     runner: Any = environment.runner
     if isinstance(runner, WorkerRunner):
         _serve(environment, Handover(runner, take))
+        _interrupts_end_it()
         return
     test = Test(environment)
     environment.events.test_start.add_listener(lambda **more: test.start())
@@ -207,7 +210,24 @@ def on_init(environment: Environment, **kwargs: Any) -> None:
     options: Any = environment.parsed_options
     if options.headless and not test.prepare():
         raise SystemExit(environment.process_exit_code)
+    _interrupts_end_it()
     gevent.get_hub().loop.update_now()  # else a timer that is set now begins where the loop last looked at the clock
+
+
+def _interrupts_end_it() -> None:
+    """Let Ctrl-C end the test in good order, and a second one at once.
+
+    By itself it would be raised in whatever greenlet runs, which may be a user in the middle of an operation.
+    """
+    pressed: list[bool] = []
+
+    def interrupted() -> None:
+        if pressed:
+            os._exit(UNKNOWN)  # the keeper judges what was recorded
+        pressed.append(True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    gevent.signal_handler(signal.SIGINT, interrupted)
 
 
 def _serve(environment: Environment, handover: Handover) -> None:

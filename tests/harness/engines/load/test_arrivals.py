@@ -112,6 +112,9 @@ def test_a_server_that_stalls_is_charged_for_all_who_came_meanwhile(tmp_path: Pa
     assert (counts["arrived"], counts["dropped"], counts["invoked"]) == (500, 0, 500)
     response = merged([f["latencies"]["echo"] for f in outcome.finals], "response")
     assert response is not None
+    late = max(f["generator"]["lag_max_ms"] for f in outcome.finals)
+    if late > 0.04 * STALL * 1000:
+        pytest.skip(f"this machine is busy: a timer was {late:.0f} ms late, and the server stalled for longer than it was to")
     true_p90 = STALL - 0.1 * CYCLE  # a share of (STALL - x) / CYCLE of evenly spaced arrivals waits for more than x
     assert response.get_value_at_percentile(90) / 1e6 == pytest.approx(true_p90, rel=0.05)
 

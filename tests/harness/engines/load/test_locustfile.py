@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import harness.engines.load
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
 
 
-def locust(out: Path, target: str, *more: str) -> subprocess.Popen[str]:
+def locust(out: Path, target: str, *more: str, **how: Any) -> subprocess.Popen[str]:
     words = ["-f", str(FILE), "--headless", "-u", "4", "-r", "4", "--target", f"reference:{target}", "--racegate-out", str(out)]
     return subprocess.Popen(
-        [sys.executable, "-m", "locust", *words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "locust", *words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
     )
 
 
@@ -31,7 +32,7 @@ def result_of(out: Path) -> dict[str, Any]:
 
 
 def test_the_verdict_is_locusts_exit_status(tmp_path: Path) -> None:
-    process = locust(tmp_path, "pg.count_plus_one", "-t", "5s")
+    process = locust(tmp_path, "pg.count_plus_one", "-t", "3s")
     said, wrong = process.communicate(timeout=120)
 
     result = result_of(tmp_path)
@@ -58,6 +59,23 @@ def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: P
     result = result_of(tmp_path)
     assert (process.returncode, result["verdict"]) == (4, "unknown")
     assert any("went without a final word" in f["message"] for f in result["findings"])
+
+
+def test_an_interrupt_of_everybody_lets_operations_complete(tmp_path: Path) -> None:
+    """As a terminal sends it: to Locust, its workers and the keeper at once."""
+    process = locust(tmp_path, "pg.counter_row", "--processes", "2", start_new_session=True)
+    limit = time.monotonic() + 60
+    while sum(f.stat().st_size > 1000 for f in tmp_path.glob("*/history/load-*.jsonl")) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said, wrong = process.communicate(timeout=120)
+
+    result = result_of(tmp_path)
+    assert (process.returncode, result["verdict"]) == (0, "pass"), (said, wrong)
+    assert result["operations"]["fail"] == result["operations"]["info"] == 0
+    assert "KeyboardInterrupt" not in wrong
 
 
 def test_what_does_not_exist_is_said_and_nothing_is_run(tmp_path: Path) -> None:
