@@ -16,7 +16,7 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
     sales = (
         history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
         .with_columns(item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False))
-        .unique("token", keep="first", maintain_order=True)
+        .unique("token", keep="first")
         .sort("completed")
     )
     findings = []
@@ -36,7 +36,7 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
             )
         )
     counted = stock.with_columns(left=pl.col("opening") - pl.col("quantity"))
-    differing = counted.filter(pl.col("sold").is_not_null(), pl.col("left") != pl.col("sold")).sort("item")
+    differing = counted.filter(pl.col("left") != pl.col("sold")).sort("item")
     if differing.height:
         worst = differing.row(0, named=True)
         findings.append(
@@ -84,7 +84,7 @@ def credit_within_limit(history: History, books: Books, policy: Policy) -> list[
     sales = (
         history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
         .filter(argument("customer") == worst["id"])
-        .unique("token", keep="first", maintain_order=True)
+        .unique("token", keep="first")
         .sort("completed")
     )
     last = f"; the last sale was to {whom(history, sales.row(-1, named=True))}" if sales.height else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.invariants import REGISTRY, judge
+from harness.invariants import REGISTRY, judge, registry
 from harness.invariants.registry import Invariant
-from harness.model import Books, Finding, FindingClass, History, Operation, Outcome, Policy, Verdict
+from harness.model import Books, Finding, FindingClass, History, Operation, Outcome, Policy, UsageError, Verdict
 from tests.corpus.reading import Case
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -91,3 +91,27 @@ def test_a_rule_that_breaks_makes_the_verdict_unknown(monkeypatch: pytest.Monkey
     assert finding.finding_class is FindingClass.INDETERMINATE
     assert finding.message == f"X-BROKEN could not be checked (ValueError: {told}); this is likely a bug in it"
     assert "ValueError" in str(finding.evidence["traceback"])
+
+
+def test_a_rule_of_ones_own_is_registered_once_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(history: History, books: Books, policy: Policy) -> list[Finding]:
+        """
+        Nothing is wrong.
+
+        Or so it seems.
+        """
+        return []
+
+    def silent(history: History, books: Books, policy: Policy) -> list[Finding]:
+        return []
+
+    monkeypatch.setattr(registry, "REGISTRY", {})
+    assert registry.invariant("X-OWN", tables=["documents"])(check) is check
+    assert registry.named("X-OWN").summary == "Nothing is wrong."
+    assert registry.named("X-OWN").tables == ("documents",)
+    with pytest.raises(UsageError, match="X-OWN is defined twice"):
+        registry.invariant("X-OWN")(check)
+    with pytest.raises(UsageError, match=r"X-NEXT .* needs a docstring"):
+        registry.invariant("X-NEXT")(silent)
+    with pytest.raises(UsageError, match="no invariant is called 'X-OWM'.*X-OWN"):
+        registry.named("X-OWM")
