@@ -59,9 +59,9 @@ class Linearizability:
     verdict: Verdict
     partitions: int
     undecided: int = 0
-    operations: int = 0
-    steps: int = 0
-    configurations: int = 0
+    operations: int
+    steps: int
+    configurations: int
     why: str | None = None
     stuck: Stuck | None = None
     orders: Mapping[Hashable, Sequence[int]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def search_all(
     limits = limits or Limits()
     deadline = clock() + limits.seconds
     searches = {key: Search(calls, model) for key, calls in objects.items()}
-    open_ones = {key: s for key, s in searches.items() if s.valid is None}
+    open_ones = dict(searches)
     operations = sum(len(calls) for calls in objects.values())
     budget = FIRST_BUDGET
     why: str | None = None
@@ -132,7 +132,8 @@ def explained(calls: Sequence[Call], stuck: Stuck, model: Model) -> Stuck:
     too long, ``stuck`` is returned as it is.
     """
     search = Search(calls, replace(model, leads=None))
-    if search.advance(EXPLAINING) is not False or search.stuck is None:
+    search.advance(EXPLAINING)
+    if search.stuck is None:
         return stuck
     return Stuck(partition=stuck.partition, call=search.stuck, longest=search.longest, states=search.states)
 
