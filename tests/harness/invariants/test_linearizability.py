@@ -275,6 +275,38 @@ def test_what_a_model_knows_of_its_reads_spares_the_search_and_changes_no_verdic
     assert search.configurations < 100
 
 
+COSTS = {
+    "register": (381, 2002, 728, 7394, 21, 53),
+    "kv": (381, 2827, 754, 7377, 29, 50),
+    "counter": (374, 2720, 783, 7082, 30, 74),
+    "approval": (351, 1306, 666, 6996, 49, 121),
+    "account": (380, 2432, 805, 8345, 20, 37),
+}
+"""Of 400 histories: how many have an order, steps and configurations of all searches, and sums over what they say of it."""
+
+PAUSES = (9, 5120, 0)
+"""Of a hard object under a budget of 40 steps: pauses, steps and configurations."""
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_the_search_takes_no_more_steps_than_it_did(model: Model) -> None:
+    """Change the figures with the search, if they fall: each refinement that gets lost makes them rise."""
+    chance = random.Random(model.name)
+    searches = [Search(some_history(model, chance), model) for _ in range(400)]
+    right = sum(search.advance(10**6) is True for search in searches)
+    paused = Search(hard(9), COUNTER)
+    pauses = sum(1 for _ in iter(lambda: paused.advance(40), False))
+    assert (
+        right,
+        sum(search.steps for search in searches),
+        sum(search.configurations for search in searches),
+        sum((at + 1) * (row + 1) for search in searches for at, row in enumerate(search.longest)),
+        sum(len(search.states) for search in searches),
+        sum(search.stuck.at + 1 for search in searches if search.stuck),
+    ) == COSTS[model.name]
+    assert (pauses, paused.steps, paused.configurations) == PAUSES
+
+
 def test_an_explanation_names_the_read_itself() -> None:
     history = calls(("append", "a", "a", 0, 1), ("append", "b", "b", 2, 3), ("get", None, "a", 4, 5))
     found = search_all({"k": history}, KV)
