@@ -47,13 +47,14 @@ NUMBERING = World(
     scopes=(("create:c0", "create:c0:large"), ("create:new",), ("create:c0", "create:c1", "create:new")),
 )
 
+# p0 fits its term twice: a second approval must be refused for being the second, and not for want of a balance.
 PAYMENTS = World(
     name="payments_program",
     family="payments",
     summary="A program of submissions, decisions and refunds on the terms of one account.",
     scene=[
         open_account(0),
-        submit(0, share=0.6),
+        submit(0, share=0.3),
         submit(1, share=0.6),
         Call(f="approve", token="approve-1", arguments={"subject": "p1"}),
         submit(1, share=0.3, payment="p3", token="submit-3"),
