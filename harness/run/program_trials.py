@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -119,6 +119,7 @@ class StressedTrials:
         self._request, self._stores, self._most = request, stores, most
         self._held = ExitStack()
         self._crew: list[tuple[Connection, BaseProcess]] = []
+        self._judged: dict[Hashable, Sequence[Finding]] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
@@ -183,9 +184,15 @@ class StressedTrials:
         for pipe, _ in self._crew:
             operations += _heard(pipe)
         ending = OperationsEnding(self._opened.opening, operations, self._scene.read())
-        findings = [f for f in self._piece.judge(ending) if f.finding_class is not FindingClass.COST]
         self._scene.restore()
-        return findings
+        return self._judgement(ending)
+
+    def _judgement(self, ending: OperationsEnding) -> Sequence[Finding]:
+        """Judge a round, once for all that end alike: judging takes longer than the round itself."""
+        if ending.key not in self._judged:
+            found = self._piece.judge(ending)
+            self._judged[ending.key] = [f for f in found if f.finding_class is not FindingClass.COST]
+        return self._judged[ending.key]
 
 
 def _heard(pipe: Connection) -> list[Operation]:
