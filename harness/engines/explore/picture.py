@@ -101,7 +101,7 @@ def picture(
     """
     drawn = rows[:MOST_STEPS]
     room = _Room(clients=sorted({int(row["client"]) for row in drawn}), shape=shape)
-    cards, y = [], HEAD
+    cards, y = [], room.top
     for row in drawn:
         card = _card(row, room, y)
         cards.append(card)
@@ -151,6 +151,11 @@ class _Room:
         if even >= _LEAST_CARD:
             return even
         return max(_LEAST_LANE, (self.shape.width - GUTTER - _LEAST_CARD) / (self.lanes - 1))
+
+    @property
+    def top(self) -> float:
+        """Where the first card begins; the names of the clients stand above it, or in the cards."""
+        return 10.0 if self.shape.beside else HEAD
 
     @property
     def card(self) -> float:
@@ -234,7 +239,7 @@ def _lanes(cards: Sequence[_Card], room: _Room, bottom: float) -> Iterable[str]:
     for client in room.clients:
         x, own = room.lane(client), [card for card in cards if card.client == client]
         colour = room.colour(client)
-        yield _path(f"M{_number(x)} {_number(HEAD - 8)}V{_number(bottom)}", "lane")
+        yield _path(f"M{_number(x)} {_number(room.top - 8)}V{_number(bottom)}", "lane")
         if own:
             yield _path(
                 f"M{_number(x)} {_number(own[0].middle)}V{_number(max(own[-1].middle, own[0].middle + 1))}", f"alive {colour}"

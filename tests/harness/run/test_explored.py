@@ -161,3 +161,23 @@ def test_whoever_comes_second_is_refused_and_that_is_progress(stores: Stores, tm
     assert (result.verdict, [f.message for f in result.findings]) == (Verdict.PASS, [])
     assert result.schedules is not None
     assert result.schedules["coverage"] == "exhaustive"
+
+
+@pytest.mark.parametrize("target", ["pg.stale_balance"])
+def test_a_wait_is_known_from_its_step_to_the_one_that_ended_it_and_drawn_beside_the_finding(
+    stores: Stores, tmp_path: Path, target: str
+) -> None:
+    result = explored(stores, tmp_path, target, "installments_against_cancel", orders=1)
+
+    assert result.folder is not None
+    steps = result.findings[0].evidence["steps"]
+    [(at, waiting)] = [(n, step) for n, step in enumerate(steps, start=1) if step["waited"]]
+    [holder] = waiting["holders"]
+    ended = steps[waiting["until"] - 1]
+    assert waiting["until"] > at
+    assert (ended["client"], ended["statement"]) == (holder, "COMMIT")
+    assert all(step["until"] is None for step in steps if not step["waited"])
+    picture = (result.folder / "findings" / "1.svg").read_text(encoding="utf-8")
+    assert picture.count('class="wait"') == 1
+    assert f"waits for client {holder}" in picture
+    assert f"{result.findings[0].invariant}: " in picture

@@ -18,6 +18,23 @@
     const beside = Math.min(above.right, below.right) - Math.max(above.left, below.left);
     if (over > 2 && beside > 2) wrong.push(`${a.tagName} "${a.textContent.slice(0, 30)}" lies over ${b.tagName} "${b.textContent.slice(0, 30)}"`);
   }
+  for (const drawn of document.querySelectorAll('.drawn')) {
+    const [svg, frame] = [drawn.querySelector('svg'), drawn.querySelector('svg').getBoundingClientRect()];
+    if (frame.width === 0) continue;
+    if (drawn.matches('.narrow') && frame.width > wide) wrong.push(`a narrow picture is ${frame.width} wide`);
+    const rows = [...svg.querySelectorAll('g')].map((g) => [g.querySelector('rect').getBoundingClientRect(), g]);
+    for (const [card, g] of rows)
+      for (const text of [...g.querySelectorAll('text')].slice(1)) {
+        const box = text.getBoundingClientRect();
+        if (box.left < card.left || box.right > card.right + 1 || box.top < card.top - 1 || box.bottom > card.bottom + 2)
+          wrong.push(`"${text.textContent}" leaves its card`);
+      }
+    for (let n = 1; n < rows.length; n++) if (rows[n][0].top < rows[n - 1][0].bottom) wrong.push(`card ${n + 1} lies over card ${n}`);
+    for (const text of svg.querySelectorAll('text')) {
+      const box = text.getBoundingClientRect();
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1) wrong.push(`"${text.textContent}" leaves its picture`);
+    }
+  }
   for (const picture of document.querySelectorAll('.picture svg')) {
     const frame = picture.getBoundingClientRect();
     if (frame.width < 600 || frame.height < 60) wrong.push(`a picture is ${frame.width} x ${frame.height}`);

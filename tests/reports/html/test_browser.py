@@ -62,7 +62,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "steps": [
                 {"client": 0, "statement": "BEGIN"},
                 {"client": 0, "statement": "SELECT value FROM counters WHERE scope = $1 FOR UPDATE", "result": "1 row"},
-                {"client": 1, "statement": "SELECT value FROM counters WHERE scope = $1 FOR UPDATE", "waited": True},
+                {
+                    "client": 1,
+                    "statement": f"SELECT {', '.join(f'column_{n}' for n in range(30))} FROM counters FOR UPDATE",
+                    "waited": True,
+                    "holders": [0],
+                    "until": 4,
+                    "wrong": True,
+                },
                 {"client": 0, "statement": "COMMIT"},
             ],
         },
@@ -167,6 +174,37 @@ def test_marks_in_pictures_stand_out_from_the_page(opened: Opener, scheme: str) 
     ratios: dict[str, float] = opened(scheme=scheme).evaluate(in_page("marks"))
 
     assert {name: round(r, 2) for name, r in ratios.items() if r < 3} == {}
+
+
+@pytest.mark.parametrize(("width", "shown", "hidden"), [("desktop", "wide", "narrow"), ("phone", "narrow", "wide")])
+def test_a_schedule_is_a_picture_that_fits_and_a_table_that_opens(opened: Opener, width: str, shown: str, hidden: str) -> None:
+    page = opened(width=WIDTHS[width])
+    picture = page.locator(f".drawn.{shown} svg")
+
+    assert page.locator(f".drawn.{hidden}").is_hidden()
+    assert picture.get_attribute("role") == "img"
+    drawn = picture.evaluate("(e) => document.getElementById(e.getAttribute('aria-labelledby').split(' ')[1]).textContent")
+    assert drawn.startswith("4 steps of 2 clients, 1 wait, wrong from step 3 on. L-RETRY: client 1 was told 40001")
+    room = picture.evaluate("(e) => [e.getBoundingClientRect().width, e.parentElement.clientWidth]")
+    assert room[0] <= room[1]
+    assert picture.evaluate("(e) => getComputedStyle(e.querySelector('.wait')).stroke") == "rgb(122, 78, 0)"
+    table = page.locator("table.steps")
+    assert table.is_hidden()
+    page.get_by_text("The schedule as a table").click()
+    assert table.is_visible()
+    assert "column_29" in table.inner_text()
+
+
+def test_the_picture_that_stands_alone_brings_its_colours(browser: Browser, report: Path) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto((report.parent / "explored" / "findings" / "1.svg").as_uri())
+        colours[scheme] = page.evaluate("getComputedStyle(document.querySelector('.card')).fill")
+        context.close()
+
+    assert colours == {"light": "rgb(245, 246, 248)", "dark": "rgb(29, 33, 38)"}
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(opened: Opener) -> None:
