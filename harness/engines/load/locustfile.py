@@ -36,6 +36,9 @@ from harness.engines.load.user import ScenarioUser
 UNKNOWN = 4
 """The exit status of a test that proved nothing."""
 
+LOOK = 0.5
+"""Seconds between two looks at whether the process that started this one is still there."""
+
 log = logging.getLogger("racegate")
 
 locust.runners.HEARTBEAT_LIVENESS = 15  # Locust's own 3 seconds take a worker on a busy machine for missing
@@ -237,5 +240,13 @@ def _serve(environment: Environment, handover: Handover) -> None:
         runner.stop()
         handover.leave()
 
+    def follow(parent: int) -> None:
+        while os.getppid() == parent:
+            gevent.sleep(LOOK)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     environment.events.test_stop.add_listener(lambda **more: handover.hand_in())
     environment.events.quitting.add_listener(leave)
+    options: Any = environment.parsed_options
+    if options is not None and options.processes:  # Locust's own child: by itself it would go on for a minute without its master
+        gevent.spawn(follow, os.getppid())

@@ -31,6 +31,15 @@ def result_of(out: Path) -> dict[str, Any]:
     return found
 
 
+def await_work(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until both workers have recorded something."""
+    limit = time.monotonic() + 60
+    while sum(f.stat().st_size > 1000 for f in out.glob("*/history/load-*.jsonl")) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
 def test_the_verdict_is_locusts_exit_status(tmp_path: Path) -> None:
     process = locust(tmp_path, "pg.count_plus_one", "-t", "3s")
     said, wrong = process.communicate(timeout=120)
@@ -46,11 +55,7 @@ def test_the_verdict_is_locusts_exit_status(tmp_path: Path) -> None:
 
 def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: Path) -> None:
     process = locust(tmp_path, "pg.counter_row", "-t", "60s", "--processes", "2")
-    limit = time.monotonic() + 60
-    while sum(f.stat().st_size > 1000 for f in tmp_path.glob("*/history/load-*.jsonl")) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+    await_work(process, tmp_path)
     workers = [c for c in psutil.Process(process.pid).children() if "locust" in " ".join(c.cmdline())]
     workers[0].send_signal(signal.SIGKILL)
     process.send_signal(signal.SIGTERM)
@@ -61,14 +66,24 @@ def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: P
     assert any("went without a final word" in f["message"] for f in result["findings"])
 
 
+def test_what_a_killed_master_leaves_is_judged_and_nothing_goes_on(tmp_path: Path) -> None:
+    process = locust(tmp_path, "pg.counter_row", "--processes", "2", start_new_session=True)
+    await_work(process, tmp_path)
+    others = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    _, left = psutil.wait_procs(others, timeout=60)
+
+    assert left == []
+    result = result_of(tmp_path)
+    assert result["verdict"] == "unknown"
+    assert "Locust ended without a word" in result["findings"][-1]["message"]
+
+
 def test_an_interrupt_of_everybody_lets_operations_complete(tmp_path: Path) -> None:
     """As a terminal sends it: to Locust, its workers and the keeper at once."""
     process = locust(tmp_path, "pg.counter_row", "--processes", "2", start_new_session=True)
-    limit = time.monotonic() + 60
-    while sum(f.stat().st_size > 1000 for f in tmp_path.glob("*/history/load-*.jsonl")) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+    await_work(process, tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     said, wrong = process.communicate(timeout=120)
 
