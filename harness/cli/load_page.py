@@ -17,7 +17,7 @@ from harness.engines.load.engine import LoadEngine
 from harness.engines.load.plan import Page
 from harness.model import Verdict
 from harness.model.errors import RacegateError, UsageError
-from harness.run.loaded import LoadOptions, run_load
+from harness.run.loaded import LoadOptions, for_the_page, run_load
 from harness.run.registry import scenarios, target_names
 from harness.run.request import build_request
 from harness.run.result import RunResult, exit_status_of
@@ -30,9 +30,6 @@ PASSWORD = "RACEGATE_UI_PASSWORD"
 
 LONGEST = 7 * 24 * 3600.0
 """Seconds after which a run that nobody stops is over."""
-
-SHOWN = 50
-"""Findings that the page is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ def serve_page(
                 continue
             show(result, json=json)
             verdicts.append(result.verdict)
-            engine.tell("verdict", result=_shown(result))
+            engine.tell("verdict", result=for_the_page(result))
             if engine.interrupted:
                 break
     if not verdicts:
@@ -134,13 +131,3 @@ def _page(page: PageOptions, request: RunRequest) -> Page:
         users=request.clients,
         spawn_rate=float(request.clients),
     )
-
-
-def _shown(result: RunResult) -> dict[str, Any]:
-    whole = result.to_json()
-    return {
-        "verdict": whole["verdict"],
-        "operations": whole["operations"],
-        "folder": str(result.folder),
-        "findings": [{k: f[k] for k in ("class", "invariant", "message")} for f in whole["findings"][:SHOWN]],
-    }

@@ -28,11 +28,11 @@ from harness.recording.shifting import shift
 from harness.run.execute import Raced, execute
 from harness.run.folder import RunFolder
 from harness.run.live import HistoryTail
-from harness.run.loaded import LoadOptions, plan_of, raced
+from harness.run.loaded import LoadOptions, for_the_page, plan_of, raced
 from harness.run.own_service import OwnService
 from harness.run.registry import reports
 from harness.run.request import build_request
-from harness.run.result import exit_status_of
+from harness.run.result import RunResult, exit_status_of
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.stores import StoreKind, StoreOptions
@@ -53,17 +53,20 @@ def main(descriptor: int) -> int:
     sys.path[:] = channel.receive()
     asked = channel.receive()
     try:
-        status, text = keep(channel, asked)
+        result = keep(channel, asked)
     except RacegateError as e:
         status, text = int(e.exit_status), f"racegate: {' '.join(str(e).split())}\n"
         channel.send({"said": "refused", "exit": status, "text": text})
         return status
-    channel.send({"said": "verdict", "exit": status, "text": text})
+    assert result.folder is not None
+    status = int(exit_status_of([result.verdict]))
+    text = reports()["terminal"].render([result.folder], colours=False)
+    channel.send({"said": "verdict", "exit": status, "text": text, "result": for_the_page(result)})
     return status
 
 
-def keep(channel: Channel, asked: Mapping[str, Any]) -> tuple[int, str]:
-    """Run one test whose users are Locust's; return the exit status and the report."""
+def keep(channel: Channel, asked: Mapping[str, Any]) -> RunResult:
+    """Run one test whose users are Locust's, and return what came of it."""
     users = max(asked["users"], ROOM)
     more = {
         "policy": asked["policy"],
@@ -98,9 +101,7 @@ def keep(channel: Channel, asked: Mapping[str, Any]) -> tuple[int, str]:
             specs = {StoreKind.POSTGRES: asked["postgres"], StoreKind.MONGO: asked["mongo"]}
             room = StoreOptions(connections=2 * users + 20, disposable=asked["disposable"])
             stores = held.enter_context(Stores(specs, room))
-        result = execute(replace(request, duration=asked["duration"]), stores, race=race)
-    assert result.folder is not None
-    return int(exit_status_of([result.verdict])), reports()["terminal"].render([result.folder], colours=False)
+        return execute(replace(request, duration=asked["duration"]), stores, race=race)
 
 
 def _say(text: str) -> None:

@@ -173,6 +173,9 @@ def plan_of(request: RunRequest, options: LoadOptions, database: Database | None
     )
 
 
+SHOWN = 50
+"""Findings that the page is told."""
+
 EARLY = 0.9
 """Share of the time that was asked for below which a run that was cut short proves less than was asked."""
 
@@ -292,3 +295,14 @@ def _unfinished(request: RunRequest, outcome: LoadOutcome) -> list[Finding]:
             )
         )
     return findings
+
+
+def for_the_page(result: RunResult) -> dict[str, Any]:
+    """Return what a visitor of the page is told of a result."""
+    whole = result.to_json()
+    return {
+        "verdict": whole["verdict"],
+        "operations": whole["operations"],
+        "folder": str(result.folder),
+        "findings": [{k: f[k] for k in ("class", "invariant", "message")} for f in whole["findings"][:SHOWN]],
+    }

@@ -18,18 +18,18 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
 import gevent.event
 import locust
-from flask import Blueprint, Response, abort, jsonify, redirect, request, session, url_for
+from flask import Response, abort, jsonify, redirect, request, session, url_for
 from flask_login import login_user
 from locust.argument_parser import LocustArgumentParser, parse_options
 from locust.env import Environment
 from locust.util.timespan import parse_timespan
 
+from harness.engines.load.panel import Panel
 from harness.engines.load.plan import LoadPlan, Page
 from harness.model.errors import EnvironmentProblem
 
@@ -41,11 +41,6 @@ PREPARE_LIMIT = 120.0
 
 LISTEN_LIMIT = 10.0
 """Seconds within which the page must listen."""
-
-KEPT = 3600
-"""Samples that are kept for visitors who come late."""
-
-TABS = (("Invariants", "racegate-invariants"), ("Capacity", "racegate-capacity"))
 
 _HELP = {
     "scenario": "what the users do",
@@ -83,8 +78,7 @@ class Console:
         self._options: Any = None
         self._answer: gevent.event.AsyncResult | None = None
         self._running = False
-        self.state: dict[str, Any] = {"state": "idle", "title": "", "run": 0, "result": None}
-        self._samples: list[Mapping[str, Any]] = []
+        self._panel = Panel()
         self._port = _free_port(page)
         self.address = f"http://{page.host}:{self._port}"
         self._offer_form()
@@ -103,31 +97,28 @@ class Console:
 
     def show(self, sample: Mapping[str, Any]) -> None:
         """Take in a sample of the live figures."""
-        self._samples.append(sample)
-        del self._samples[:-KEPT]
+        self._panel.show(sample)
 
     def begin(self, plan: LoadPlan) -> None:
         """The run that was wanted begins."""
-        self._samples = []
         self._running = True
-        title = f"{plan.scenario.name} on {plan.target.name}"
-        self.state = {"state": "running", "title": title, "run": self.state["run"] + 1, "result": None}
+        self._panel.begin(f"{plan.scenario.name} on {plan.target.name}")
         self._reply({"success": True, "message": "Swarming started", "host": plan.target.name})
 
     def refuse(self, text: str) -> None:
         """The run that was wanted cannot be."""
-        self.state = {**self.state, "state": "refused", "result": {"verdict": "unknown", "findings": [{"message": text}]}}
+        self._panel.turn("refused", {"verdict": "unknown", "findings": [{"message": text}]})
         self._running = False
         self._reply({"success": False, "message": text, "host": self._environment.host})
 
     def judge(self) -> None:
         """The users are gone; the parent reads the books."""
         self._running = False
-        self.state = {**self.state, "state": "judging"}
+        self._panel.turn("judging")
 
     def conclude(self, result: Mapping[str, Any]) -> None:
         """The verdict is there."""
-        self.state = {**self.state, "state": "done", "result": result}
+        self._panel.turn("done", result)
 
     def _reply(self, answer: Mapping[str, Any]) -> None:
         waiting, self._answer = self._answer, None
@@ -153,7 +144,7 @@ class Console:
         app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Strict")
         after = app.after_request_funcs
         after[None] = [f for f in after.get(None, []) if not f.__module__.startswith("flask_cors")]
-        web.template_args["extended_tabs"] = [{"title": title, "key": element, "component": element} for title, element in TABS]
+        self._panel.install(web)
         self._routes(app, guard)
         if web.web_login:
             self._login(web)
@@ -166,25 +157,6 @@ class Console:
             )
 
     def _routes(self, app: Any, guard: Callable[[Any], Any]) -> None:
-        ours = Blueprint("racegate", __name__, url_prefix="/racegate")
-        script = (files("harness.engines.load") / "panel.js").read_text(encoding="utf-8")
-
-        @ours.route("/")
-        @guard
-        def alone() -> str:
-            return _ALONE
-
-        @ours.route("/panel.js")
-        @guard
-        def panel() -> Response:
-            return Response(script, mimetype="text/javascript")
-
-        @ours.route("/live")
-        @guard
-        def live() -> Response:
-            since = max(request.args.get("since", 0, int), 0) if request.args.get("run", -1, int) == self.state["run"] else 0
-            return jsonify({**self.state, "from": since, "samples": self._samples[since:]})
-
         @app.before_request  # type: ignore[untyped-decorator]
         def own_name_only() -> None:
             host = request.host.rsplit(":", 1)[0]
@@ -198,12 +170,8 @@ class Console:
         def dress(response: Response) -> Response:
             response.headers["X-Content-Type-Options"] = "nosniff"
             response.headers["X-Frame-Options"] = "DENY"
-            if request.endpoint == "locust.index" and response.mimetype == "text/html" and response.status_code == 200:
-                page = response.get_data(as_text=True)
-                response.set_data(page.replace("</body>", '<script src="./racegate/panel.js"></script></body>', 1))
             return response
 
-        app.register_blueprint(ours)
         app.view_functions["locust.swarm"] = guard(self._swarm(app.view_functions["locust.swarm"]))
 
     def _swarm(self, theirs: Any) -> Callable[[], Response]:
@@ -222,14 +190,14 @@ class Console:
             if self._running and self._environment.runner is not None:
                 gevent.spawn(self._environment.runner.start, users, rate)
                 return jsonify({"success": True, "message": "Swarming started", "host": self._environment.host})
-            if self._answer is not None or self.state["state"] == "judging":
+            if self._answer is not None or self._panel.state["state"] == "judging":
                 return jsonify({"success": False, "message": "the last run is not over yet", "host": ""})
             for name in self._page.choices:
                 setattr(self._options, name, form.get(name))
             self._options.num_users, self._options.spawn_rate = users, rate
             waiting = self._answer = gevent.event.AsyncResult()
             chosen = {name: form[name] for name in self._page.choices if form.get(name)}
-            self.state = {**self.state, "state": "preparing", "result": None}
+            self._panel.turn("preparing")
             self._want({**chosen, "users": users, "spawn_rate": rate, "seconds": seconds})
             try:
                 return jsonify(waiting.get(timeout=PREPARE_LIMIT))
@@ -264,12 +232,3 @@ def _free_port(page: Page) -> int:
                 f"the page cannot listen on {page.host}:{page.port} ({e.strerror}); choose another --ui-port"
             ) from e
         return int(probe.getsockname()[1])
-
-
-_ALONE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>racegate</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<body style="font-family:sans-serif;max-width:70rem;margin:1rem auto;padding:0 1rem">
-<h1>racegate</h1><p><a href="../">Locust</a></p>
-<racegate-invariants></racegate-invariants><racegate-capacity></racegate-capacity>
-<script src="panel.js"></script></body></html>
-"""

@@ -29,6 +29,7 @@ from harness.engines.load.channel import Channel
 from harness.engines.load.drivers import refuse_frozen
 from harness.engines.load.handover import Handover
 from harness.engines.load.hosts import CLOCK, FINAL, PART, TAKEN, Workers
+from harness.engines.load.panel import TABS, Panel
 from harness.engines.load.plan import LoadPlan
 from harness.engines.load.site import Site
 from harness.engines.load.user import ScenarioUser
@@ -66,6 +67,7 @@ class Test:
         self.workers: Workers | None = None
         self.gathering: Any = None
         self.concluding: Any = None
+        self.panel: Panel | None = None
 
     def prepare(self) -> bool:
         """Have database and scene prepared; tell whether they are there."""
@@ -76,6 +78,7 @@ class Test:
         reply = self.keeper.receive()
         if reply["said"] == "refused":
             log.error(reply["text"])
+            self._turn("refused", {"verdict": "unknown", "findings": [{"message": reply["text"]}]})
             self.environment.process_exit_code = reply["exit"]
             self.keeper = None
             return False
@@ -90,6 +93,8 @@ class Test:
         assert self.plan is not None
         runner: Any = self.environment.runner
         self.began = time.monotonic()
+        if self.panel is not None:
+            self.panel.begin(f"{self.plan.scenario.name} on {self.plan.target.name}")
         if isinstance(runner, MasterRunner):
             self.workers = Workers(runner, self.plan)
             self.workers.begin()
@@ -112,6 +117,7 @@ class Test:
             told["finals"] = [self.site.end()]
         whole = self.environment.stats.total
         told |= {"seconds": seconds, "requests": whole.num_requests, "errors": whole.num_failures}
+        self._turn("judging")
         self.concluding = gevent.spawn(self._conclude, told)
 
     def _conclude(self, told: dict[str, Any]) -> None:
@@ -121,7 +127,12 @@ class Test:
         keeper.send(told)
         reply = keeper.receive()
         self.environment.process_exit_code = reply["exit"]
+        self._turn("done", reply.get("result"))
         print(reply["text"], end="", flush=True)
+
+    def _turn(self, state: str, result: Any = None) -> None:
+        if self.panel is not None:
+            self.panel.turn(state, result)
 
     def finish(self) -> None:
         """End a test that still goes on, and wait for the verdict."""
@@ -209,12 +220,25 @@ def on_init(environment: Environment, **kwargs: Any) -> None:
     else:
         environment.events.test_stop.add_listener(lambda **more: test.gather())
     environment.events.quitting.add_listener(lambda **more: test.finish())
+    if environment.web_ui is not None:
+        test.panel = _show(environment.web_ui)
     environment.process_exit_code = UNKNOWN  # until something was proved
     options: Any = environment.parsed_options
     if options.headless and not test.prepare():
         raise SystemExit(environment.process_exit_code)
     _interrupts_end_it()
     gevent.get_hub().loop.update_now()  # else a timer that is set now begins where the loop last looked at the clock
+
+
+def _show(web: Any) -> Panel | None:
+    """Add a tab with the verdict to Locust's page; without it the verdict is printed alone."""
+    panel = Panel()
+    try:
+        panel.install(web, TABS[:1])
+    except (AttributeError, KeyError) as e:
+        log.warning("this Locust's page is built otherwise than the one that this was made for (%s): it shows no verdict", e)
+        return None
+    return panel
 
 
 def _interrupts_end_it() -> None:

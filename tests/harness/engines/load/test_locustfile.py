@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 import harness.engines.load
+from harness.stores.process import free_port
 
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
 
@@ -78,6 +82,45 @@ def test_what_a_killed_master_leaves_is_judged_and_nothing_goes_on(tmp_path: Pat
     result = result_of(tmp_path)
     assert result["verdict"] == "unknown"
     assert "Locust ended without a word" in result["findings"][-1]["message"]
+
+
+def test_locusts_own_page_shows_the_verdict_after_stop(tmp_path: Path) -> None:
+    page = f"http://127.0.0.1:{(port := free_port())}"
+    words = ["--web-host", "127.0.0.1", "--web-port", str(port), "--processes", "2", "--racegate-out", str(tmp_path)]
+    with (tmp_path / "said.log").open("w") as said:
+        process = subprocess.Popen([sys.executable, "-m", "locust", "-f", str(FILE), *words], stdout=said, stderr=said)
+    try:
+        until(lambda: b"racegate/panel.js" in asked(f"{page}/"))
+        until(lambda: b'success":true' in asked(f"{page}/swarm", b"user_count=4&spawn_rate=4").replace(b" ", b""))
+        until(lambda: sum(f.stat().st_size > 1000 for f in tmp_path.glob("*/history/load-*.jsonl")) == 2)
+        asked(f"{page}/stop", b"")
+        until(lambda: json.loads(asked(f"{page}/racegate/live"))["state"] == "done")
+        told = json.loads(asked(f"{page}/racegate/live"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+
+    assert (told["title"], told["result"]["verdict"]) == ("concurrent_creates on reference:pg.counter_row", "pass")
+    assert told["result"]["operations"]["ok"] > 0
+    assert process.returncode == 0, (tmp_path / "said.log").read_text()
+
+
+def asked(url: str, data: bytes | None = None) -> bytes:
+    try:
+        with urllib.request.urlopen(url, data) as response:
+            content: bytes = response.read()
+            return content
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError:  # it does not listen yet
+        return b"{}"
+
+
+def until(reached: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 100
+    while not reached():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
 
 
 def test_an_interrupt_of_everybody_lets_operations_complete(tmp_path: Path) -> None:
