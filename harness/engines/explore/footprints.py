@@ -228,6 +228,7 @@ class Footprints:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
+        self._statements: dict[str, _Statement] = {}
         self._held: dict[int, Footprint] = {}
         self._level: dict[int, str] = {}
         self._snapshot: set[int] = set()
@@ -258,7 +259,7 @@ class Footprints:
             return NOTHING
         if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
             return self.undone(client)
-        touched = _of_sql(step.text, step.parameters, self._schema)
+        touched = _touched_with(self._statement(step.text), step.parameters)
         level = self._level.get(client) or self._schema.isolation
         in_transaction = step.status == "T"
         if in_transaction and _sets(step.text):
@@ -281,6 +282,11 @@ class Footprints:
         else:
             self._snapshot.add(client)
             self._held[client] = self._held.get(client, NOTHING) | footprint
+
+    def _statement(self, text: str) -> _Statement:
+        if text not in self._statements:
+            self._statements[text] = _parsed(text, self._schema)
+        return self._statements[text]
 
     def _of_command(self, client: int, step: Step) -> Footprint:
         body: Mapping[str, Any] = step.body
@@ -342,14 +348,7 @@ class _Statement:
     """The table of which one row is named by its primary key, and where the key comes from."""
 
 
-_CACHE: dict[tuple[str, int], _Statement] = {}
-
-
-def _of_sql(text: str, parameters: Sequence[Any], schema: Schema) -> Footprint:
-    cached = (text, id(schema))
-    if cached not in _CACHE:
-        _CACHE[cached] = _parsed(text, schema)
-    statement = _CACHE[cached]
+def _touched_with(statement: _Statement, parameters: Sequence[Any]) -> Footprint:
     touched = statement.touched
     if statement.keys:
         touched = replace(touched, keys=frozenset((i, _key(sources, parameters)) for i, sources in statement.keys))

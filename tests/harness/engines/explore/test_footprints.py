@@ -181,3 +181,13 @@ def test_documents_are_told_apart_by_their_ids(one: Step, other: Step, expected:
     footprints = Footprints(SCHEMA)
 
     assert independent(footprints.of(0, one), footprints.of(1, other)) is expected
+
+
+def test_a_statement_is_read_anew_for_every_schema() -> None:
+    """Also where a schema of an earlier exploration is gone and another one stands in its place in memory."""
+    keyed = []
+    for n in range(50):
+        unique = (("by_number", ("scope",)),) if n % 2 else ()
+        keyed.append(bool(Footprints(Schema(unique={"documents": unique})).of(0, step(INSERT, "a", 1, "t")).keys))
+
+    assert keyed == [bool(n % 2) for n in range(50)]
