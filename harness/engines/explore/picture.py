@@ -115,7 +115,7 @@ def picture(
         _tag("title", "The schedule: who was let through, step by step", id=f"{name}-title"),
         _tag("desc", _described(drawn, room, sentence), id=f"{name}-desc"),
         *([_raw("style", THEME + RULES)] if alone else []),
-        *_lanes(cards, room, y - GAP + 4),
+        *_lanes(cards, room, y - GAP + 14),
         *_waits(cards, room),
         *(_drawn(n, card, room) for n, card in enumerate(cards, start=1)),
         *below,
@@ -146,7 +146,7 @@ class _Room:
     def pitch(self) -> float:
         """From lane to lane."""
         if self.shape.beside:
-            return min(_THIN_LANE, 110.0 / self.lanes)
+            return min(_THIN_LANE, 85.0 / self.lanes)
         even = (self.shape.width - GUTTER) / self.lanes
         if even >= _LEAST_CARD:
             return even
@@ -223,7 +223,10 @@ def _card(row: Mapping[str, Any], room: _Room, top: float) -> _Card:
     answer = str(row.get("result") or "")
     if answer:
         style = "broke" if row.get("fault") else "soft"
-        lines += [(style, line) for line in _wrapped(f"{'✕' if row.get('fault') else '→'} {answer}", room.letters, 2)]
+        lines += [
+            (style, line)
+            for line in _wrapped(f"{'✕' if row.get('fault') else '→'} {answer}", room.letters, 3 if row.get("fault") else 2)
+        ]
     if row.get("wrong"):
         lines.append(("wrong", "wrong from here on"))
     return _Card(row=row, lines=lines, top=top, bottom=top + PAD + 16 * len(lines))
