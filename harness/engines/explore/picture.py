@@ -222,11 +222,8 @@ def _card(row: Mapping[str, Any], room: _Room, top: float) -> _Card:
         lines.append(("waits", f"waits for client {whose}" if whose else "waits for a lock"))
     answer = str(row.get("result") or "")
     if answer:
-        style = "broke" if row.get("fault") else "soft"
-        lines += [
-            (style, line)
-            for line in _wrapped(f"{'✕' if row.get('fault') else '→'} {answer}", room.letters, 3 if row.get("fault") else 2)
-        ]
+        style, mark, most = ("broke", "✕", 3) if row.get("fault") else ("soft", "→", 2)
+        lines += [(style, line) for line in _wrapped(f"{mark} {answer}", room.letters, most)]
     if row.get("wrong"):
         lines.append(("wrong", "wrong from here on"))
     return _Card(row=row, lines=lines, top=top, bottom=top + PAD + 16 * len(lines))
