@@ -35,7 +35,7 @@ def errors_absorbed(history: History, books: Books, policy: Policy) -> list[Find
     ).with_columns(pl.col("retryable").fill_null(value=False), pl.col("constraint").fill_null(""))
     kinds = (
         failed.group_by("f", "code", "constraint", "retryable")
-        .agg(pl.len().alias("times"), pl.col("invoked").min())
+        .agg(pl.len().alias("times"))
         .sort("retryable", "times", "f", "code", "constraint", descending=[True, True, False, False, False])
     )
     findings = []
@@ -63,13 +63,13 @@ def something_succeeded(history: History, books: Books, policy: Policy) -> list[
     """Every kind of operation succeeded at least once: a run in which none did proves nothing."""
     counts = (
         history.operations.group_by("f")
-        .agg(tried=pl.len(), ok=(pl.col("outcome") == "ok").sum(), refused=pl.col("refusal").fill_null(value=False).sum())
+        .agg(tried=pl.len(), ok=(pl.col("outcome") == "ok").any(), refused=pl.col("refusal").sum())
         .sort("f")
     )
     if counts.is_empty():
         return [_nothing("no operation was recorded: the run proves nothing", history.operations, history)]
     findings = []
-    for f, tried, _, refused in counts.filter(pl.col("ok") == 0).iter_rows():
+    for f, tried, _, refused in counts.filter(~pl.col("ok")).iter_rows():
         tries = history.operations.filter(pl.col("f") == f).sort("invoked")
         why = f", {refused} of them refused" if refused else ""
         what = f"none of {tried} {f} operations succeeded{why}" if tried > 1 else f"the only {f} operation did not succeed"
