@@ -83,7 +83,7 @@ _NEVER = 2**63 - 1
 
 
 def _against_dates(documents: pl.DataFrame) -> list[Finding]:
-    dated = documents.filter(pl.col("number").is_not_null(), pl.col("dated").is_not_null()).sort(KEY)
+    dated = documents.filter(pl.col("number").is_not_null(), pl.col("dated").is_not_null()).sort(*KEY, "dated")
     back = (
         dated.with_columns(before=pl.col("dated").cum_max().over(PLACE))
         .filter(pl.col("dated") < pl.col("before"))
