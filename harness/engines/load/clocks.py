@@ -3,13 +3,14 @@
 A question that leaves at ``sent`` and whose answer is back at ``received``, both on our clock, was answered somewhere between:
 the other clock, which showed ``answered`` then, is ahead of ours by at least ``answered - received`` and at most
 ``answered - sent``. Several exchanges close together narrow this down, because each bound holds for all of them. Clocks drift,
-so bursts of exchanges are made again and again while a test runs, and the bound is the widest that any burst gave.
+so bursts of exchanges are made again and again while a test runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 DRIFT = 1e-3
 """The most that two monotonic clocks may drift apart, in seconds a second.
@@ -42,12 +43,30 @@ def bounds_of(burst: Sequence[Exchange]) -> tuple[int, int]:
 
 
 def skew_of(bursts: Sequence[Sequence[Exchange]]) -> tuple[int, int]:
-    """Return the ns that the other clock was ahead of ours, at least and at most, over all bursts.
+    """Return the ns that the other clock was ahead of ours, at least and at most, over all bursts and the time between.
+
+    What one burst says holds for every other as well, as far as the clocks can have drifted meanwhile: one with quick answers
+    narrows down those that were slow.
 
     Raises:
         ValueError: fewer than two bursts were answered, so that nothing is known of the time between.
     """
-    found = [bounds_of(burst) for burst in bursts if burst]
-    if len(found) < 2:
+    answered = sorted((_middle(burst), *bounds_of(burst)) for burst in bursts if burst)
+    if len(answered) < 2:
         raise ValueError("the clocks were compared fewer than twice")
-    return min(least for least, _ in found), max(most for _, most in found)
+    narrowed = [_narrowed(at, answered) for at, _, _ in answered]
+    if any(least > most for least, most in narrowed):  # a clock jumped
+        narrowed = [(least, most) for _, least, most in answered]
+    between = int(DRIFT * max(later[0] - earlier[0] for earlier, later in pairwise(answered)) / 2)
+    return min(least for least, _ in narrowed) - between, max(most for _, most in narrowed) + between
+
+
+def _middle(burst: Sequence[Exchange]) -> int:
+    return (min(e.sent for e in burst) + max(e.received for e in burst)) // 2
+
+
+def _narrowed(at: int, answered: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Return what all bursts together say of the skew at a time."""
+    least = max(least - int(DRIFT * abs(at - when)) for when, least, _ in answered)
+    most = min(most + int(DRIFT * abs(at - when)) for when, _, most in answered)
+    return least, most

@@ -39,6 +39,22 @@ def test_a_clock_that_drifts_is_never_outside_of_its_bounds() -> None:
     assert most - least < 100 * MS
 
 
+def test_a_burst_with_quick_answers_narrows_down_a_slow_one() -> None:
+    slow = [exchange(n * 3000 * MS, 500 * MS, 700 * MS, 800 * MS) for n in (0, 2)]
+    quick = [exchange(3000 * MS, 500 * MS, MS, MS)]
+    least, most = skew_of([slow[:1], quick, slow[1:]])
+
+    assert least <= 500 * MS <= most
+    assert most - least < 25 * MS, "six seconds of drift at most, and two milliseconds"
+
+
+def test_a_clock_that_jumped_between_two_bursts_has_bounds_that_hold_both() -> None:
+    least, most = skew_of([[exchange(0, 0, 10, 10)], [exchange(1000 * MS, 3000 * MS, 10, 10)]])
+
+    assert least <= 0
+    assert most >= 3000 * MS
+
+
 def test_a_clock_that_jumped_has_wide_bounds_and_none_that_contradict() -> None:
     least, most = bounds_of([exchange(0, 0, 10, 10), exchange(MS, 3000 * MS, 10, 10)])
 
