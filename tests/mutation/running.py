@@ -101,9 +101,10 @@ class Run:
                     self.noticed[mutant.name] = status != 0
                     self.tell(mutant, status != 0, len(self.noticed), len(self.mutants))
             time.sleep(0.002)
-            if whole and (status := os.waitpid(whole, os.WNOHANG))[0]:
-                whole = 0
-                if status[1]:
+            if whole:
+                done, status = os.waitpid(whole, os.WNOHANG)
+                whole = 0 if done else whole
+                if done and status:
                     raise RuntimeError("nothing is broken, and yet one of the tests fails: run them first")
         if whole and os.waitpid(whole, 0)[1]:
             raise RuntimeError("nothing is broken, and yet one of the tests fails: run them first")
