@@ -19,6 +19,7 @@ from harness.engines.explore import ExploreEngine, ExplorePlan
 from harness.engines.explore.moves import fault_plan
 from harness.engines.explore.piece import OperationList, OperationsEnding, ScenarioPiece
 from harness.engines.explore.scene import MongoScene, PostgresScene, Scene
+from harness.engines.stress.engine import PRELOAD as STRESS_PRELOAD
 from harness.model import EnvironmentProblem, Finding, FindingClass, Operation, Seat
 from harness.run.explored import OpenedScene
 from harness.run.folder import RunFolder
@@ -27,6 +28,9 @@ from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.stores.base import Database, StoreKind
 from harness.targets.base import Target
+
+PRELOAD = ["harness.run.program_trials", *STRESS_PRELOAD]
+"""Imported once by the fork server, and not by each client process."""
 
 NO_LIMIT = 3600.0
 """Seconds. A program's interleavings are bounded by their number, so that a result does not depend on the machine."""
@@ -134,12 +138,13 @@ class StressedTrials:
             opening.callback(self._scene.close)
             self._scene.remember()
             self._piece.remember(self._scene.read())
-            spawn = multiprocessing.get_context("spawn")
-            barrier = spawn.Barrier(request.clients)
+            forked = multiprocessing.get_context("forkserver")
+            forked.set_forkserver_preload(PRELOAD)
+            barrier = forked.Barrier(request.clients)
             for number in range(request.clients):
-                ours, theirs = spawn.Pipe()
+                ours, theirs = forked.Pipe()
                 work = (theirs, barrier, request.target, database, request.scenario, number, request.clients)
-                process = spawn.Process(target=_client, args=work, daemon=True)
+                process = forked.Process(target=_client, args=work, daemon=True)
                 process.start()
                 theirs.close()
                 opening.callback(_end, ours, process)
