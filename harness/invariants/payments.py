@@ -44,7 +44,7 @@ def one_terminal_state(history: History, books: Books, policy: Policy) -> list[F
                 books={"payments": rows(stands)},
             )
         )
-    single = decided.join(torn, on="subject", how="anti").unique("subject", keep="first")
+    single = decided.join(torn, on="subject", how="anti").unique("subject", keep="first", maintain_order=True)
     stands = books.table("payments").select("id", "status")
     left = single.join(stands, left_on="subject", right_on="id").filter(pl.col("status") != pl.col("state"))
     if left.height:

@@ -16,7 +16,7 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
     sales = (
         history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
         .with_columns(item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False))
-        .unique("token", keep="first")
+        .unique("token", keep="first", maintain_order=True)
         .sort("completed")
     )
     findings = []
@@ -84,7 +84,7 @@ def credit_within_limit(history: History, books: Books, policy: Policy) -> list[
     sales = (
         history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
         .filter(argument("customer") == worst["id"])
-        .unique("token", keep="first")
+        .unique("token", keep="first", maintain_order=True)
         .sort("completed")
     )
     last = f"; the last sale was to {whom(history, sales.row(-1, named=True))}" if sales.height else ""
