@@ -148,10 +148,8 @@ def _pending_then(history: History) -> list[Finding]:
     if overlapping.is_empty():
         return []
     second = overlapping.sort("start", "subject").row(0, named=True)
-    first = waits.filter(
-        pl.col("term") == second["term"], pl.col("end") > second["start"], pl.col("subject") != second["subject"]
-    )
-    first_row = first.row(0, named=True)
+    # In the order of their beginnings the first that still waited then is another one, or the second would not overlap.
+    first_row = waits.filter(pl.col("term") == second["term"], pl.col("end") > second["start"]).row(0, named=True)
     involved = operations.filter(pl.col("subject").is_in([first_row["subject"], second["subject"]]), pl.col("outcome") == "ok")
     return [
         violation(

@@ -49,7 +49,7 @@ def each_place(
 
 def ends(frame: pl.DataFrame, *, worst: str | None = None) -> pl.DataFrame:
     """Return the first row, the one with the highest ``worst``, and the last, each once."""
-    if frame.height <= 1:
+    if frame.is_empty():
         return frame
     picked = {0, frame.height - 1}
     if worst is not None:
