@@ -14,8 +14,8 @@ PRIMARY = "creates_while_the_primary_dies"
 LAG = "creates_with_a_lagging_secondary"
 SALES = "sales_through_a_crash"
 AT_NUMBER = {"crash_at": "number_taken"}
-AT_DOCUMENT = {"crash_at": "document_committed"}
-ONE_CLIENT: dict[str, Any] = {"clients": 1, "ops": 200, "note": "right, as long as there is one client and nobody dies"}
+AT_DOCUMENT = {"crash_at": "document_committed", "crash_after": 30}
+ONE_CLIENT: dict[str, Any] = {"clients": 1, "ops": 100, "note": "right, as long as there is one client and nobody dies"}
 LOST = ("N-UNIQ", "N-DURABLE")
 
 

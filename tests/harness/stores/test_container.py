@@ -185,7 +185,7 @@ def test_every_default_is_pinned_by_its_digest() -> None:
     assert all("@sha256:" in default.official for default in DEFAULTS.values())
 
 
-CASES = ("N01-pg", "N04-twin", "N06-mongo", "S05", "N20-twin")
+CASES = ("N01-pg", "N04-twin", "N06-mongo", "S05", "S05-crash", "N20-twin")
 
 
 @needs_docker
