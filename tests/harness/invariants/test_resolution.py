@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,3 +60,13 @@ def test_missing_evidence_says_why(trouble: str | None, said: str) -> None:
         f"the books are incomplete: {said}",
     ]
     assert [f.total for f in (*of_history, *of_books)] == [1, 1]
+
+
+def test_only_rows_that_the_race_added_tell_whether_a_table_keeps_tokens() -> None:
+    rows = [{"id": "1", "token": "old", "number": 1}, {"id": "2", "token": None, "number": 2}]
+    history = History.of([unknown("create", "a")])
+    whole = Books.of(documents=rows)
+    assert resolve(history, whole).operations["outcome"].to_list() == ["fail"]
+    seeded = replace(whole, earlier={"documents": frozenset({"1"})})
+    assert resolve(history, seeded).operations["outcome"].to_list() == ["info"]
+    assert resolve(history, replace(whole, earlier={"documents": frozenset({"2"})})).operations["outcome"].to_list() == ["fail"]
