@@ -291,7 +291,7 @@ def _drawn(n: int, card: _Card, room: _Room) -> str:
     if row.get("result"):
         whole += f"\n→ {row['result']}"
     parts = [
-        _tag("title", _whole(whole)),
+        *([] if room.shape.beside else [_tag("title", _whole(whole))]),  # nobody points at a card on a phone
         _text(GUTTER - 8, card.middle + 4, str(n), "wrong" if row.get("wrong") else "soft", anchor="end"),
         _tag("rect", x=left, y=card.top, width=room.card, height=card.bottom - card.top, rx=4, class_=f"card {kind}".strip()),
         _path(f"M{_number(x)} {_number(card.middle)}H{_number(left)}", f"alive {room.colour(card.client)}"),

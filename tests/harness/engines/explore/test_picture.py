@@ -99,6 +99,7 @@ def test_parameters_stand_in_their_places_and_a_long_statement_is_whole_in_its_t
 
     assert any(t.endswith("…") for t in texts(root))
     assert not any("VALUES" in t for t in texts(root))
+    assert len(titles(drawn(step(0, statement), shape=NARROW))) == 1  # the picture's own
     [_, told] = titles(root)
     assert told == f"step 1, client 0: {statement.replace('$1', chr(39) + 'acme' + chr(39))}\n→ INSERT 0 1"
 
