@@ -57,6 +57,7 @@ class FindingView:
     lanes: Chart | None
     steps: steps.Steps | None
     drawn: Drawn | None
+    note: str
     replay: str
     schedule: str
     further: str
@@ -131,7 +132,7 @@ def run_view(material: Material, *, id: str, brief: bool = False) -> RunView:
         command=result.get("command", ""),
         folder=str(result.get("folder", material.path)),
         findings=[
-            _finding(material, id, n, f, brief=brief or at >= MOST_LANE_DIAGRAMS)
+            _finding(material, id, n, f, brief=brief or at >= MOST_LANE_DIAGRAMS, bare=brief and at >= MOST_LANE_DIAGRAMS)
             for at, (n, f) in enumerate(findings[:MOST_FINDINGS])
         ],
         findings_left_out=max(0, len(findings) - MOST_FINDINGS),
@@ -162,8 +163,12 @@ def _attempt(missing: list[str], what: str, make: Callable[[], T]) -> T | None:
         return None
 
 
-def _finding(material: Material, run: str, number: int, finding: Mapping[str, Any], *, brief: bool) -> FindingView:
+def _finding(
+    material: Material, run: str, number: int, finding: Mapping[str, Any], *, brief: bool, bare: bool = False
+) -> FindingView:
+    """Return a finding as it is shown: without pictures if ``brief``, without its schedule if ``bare``, which is said then."""
     evidence = finding.get("evidence", {})
+    left_out = bare and bool(evidence.get("steps"))
     diagram = None
     if material.history is not None and not brief:
         found = lanes.lanes(material.history, finding)
@@ -184,7 +189,8 @@ def _finding(material: Material, run: str, number: int, finding: Mapping[str, An
         total=finding.get("total", 1),
         tables=_evidence(evidence),
         lanes=diagram,
-        steps=steps.steps_of(evidence),
+        steps=None if bare else steps.steps_of(evidence),
+        note=f"Its schedule is left out, to keep this file small: findings/{number}.svg shows it." if left_out else "",
         drawn=None
         if brief
         else steps.drawn(

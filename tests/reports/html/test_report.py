@@ -190,6 +190,23 @@ def test_an_explored_finding_has_its_schedule_coverage_and_replay_command(tmp_pa
     assert "rg1:abc" in text
 
 
+def test_very_many_long_schedules_do_not_push_the_findings_out_of_the_page(tmp_path: Path) -> None:
+    statement = f"SELECT {'some_column, ' * 30}"
+    steps = [{"client": n % 2, "statement": statement, "result": "9" * 390} for n in range(200)]
+    findings = [
+        Finding(finding_class=FindingClass.VIOLATION, invariant="N-UNIQ", message=f"INV-{n} was issued twice", evidence=evidence)
+        for n in range(40)
+        for evidence in [{"operations": [], "rows": {}, "steps": steps}]
+    ]
+
+    page = FORMAT.render([write_run(tmp_path / "run", racy_creates(4), findings=findings, engine="explore")])
+
+    assert len(page.encode()) < 5_000_000
+    assert "INV-39 was issued twice" in page
+    assert page.count('class="steps"') == 8
+    assert page.count("Its schedule is left out") == 32
+
+
 def test_several_runs_have_an_overview_with_the_worst_first(tmp_path: Path, racy: Path) -> None:
     good = write_run(tmp_path / "good", [create(0, client=0, began=0.1, number=1)], target="reference:pg.counter_row")
 
