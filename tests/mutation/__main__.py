@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> int:
     if asked.unexplained:
         mutants = [m for m in mutants if m.name not in explained(LISTED)]
     if asked.sample is not None:
-        mutants = random.Random(asked.seed).sample(mutants, min(asked.sample, len(mutants)))
+        drawn = random.Random(asked.seed).sample(range(len(mutants)), min(asked.sample, len(mutants)))
+        mutants = [mutants[at] for at in sorted(drawn)]  # neighbours are noticed by the same tests
     began = time.monotonic()
 
     def tell(mutant: Mutant, noticed: bool, done: int, of: int) -> None:

@@ -13,6 +13,7 @@ from harness.invariants.linearizability import (
     UNKNOWN,
     Call,
     Limits,
+    Model,
     Search,
     calls_of,
     describe,
@@ -22,7 +23,7 @@ from harness.invariants.linearizability import (
 )
 from harness.invariants.linearizability.partitions import _used_up
 from harness.invariants.linearizability.shrinking import _until, shrink
-from harness.model import History, Operation, Outcome, Verdict
+from harness.model import Failure, History, Operation, Outcome, Verdict
 
 REGISTER, KV, COUNTER = MODELS["register"], MODELS["kv"], MODELS["counter"]
 
@@ -153,3 +154,20 @@ def test_what_is_wrong_because_of_time_stays_so_beside_unknown_outcomes() -> Non
     small = shrink(history, REGISTER)
     assert [describe(c) for c in small] == ["write 1 (outcome unknown)", "write 2", "read -> 1", "read -> 2"]
     assert Search(small, REGISTER).advance(10_000) is False
+
+
+@pytest.mark.parametrize("model", [REGISTER, KV, COUNTER], ids=lambda model: model.name)
+def test_what_was_refused_did_not_happen_where_a_refusal_tells_nothing(model: Model) -> None:
+    for f in model.operations:
+        refused = Operation(
+            process=1,
+            client=1,
+            f=f,
+            token="t",
+            arguments={},
+            invoked=1,
+            completed=2,
+            outcome=Outcome.FAIL,
+            failure=Failure(code="already_decided", message="no", refusal=True),
+        )
+        assert calls_of(History.of([refused]), model) == {}
