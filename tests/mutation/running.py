@@ -37,7 +37,7 @@ OPTIONS = (
     *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:terminal"),
 )
 
-PATIENCE = 60
+PATIENCE = 20
 """Seconds of the processor's time that the tests of a mutant may take before it counts as noticed: it does not end."""
 
 MEMORY = 6 << 30

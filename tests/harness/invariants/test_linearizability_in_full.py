@@ -10,6 +10,7 @@ import pytest
 
 from harness.invariants.linearizability import (
     MODELS,
+    REFUSED,
     UNKNOWN,
     Call,
     Limits,
@@ -171,3 +172,34 @@ def test_what_was_refused_did_not_happen_where_a_refusal_tells_nothing(model: Mo
             failure=Failure(code="already_decided", message="no", refusal=True),
         )
         assert calls_of(History.of([refused]), model) == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "f", "result", "answer"),
+    [("approval", "read", {"status": "paid"}, "paid"), ("account", "read", {"amount": 7}, 7), ("approval", "approve", {}, True)],
+)
+def test_an_answer_is_what_the_model_asks_for(model: str, f: str, result: dict[str, Any], answer: Any) -> None:
+    told = Operation(
+        process=1,
+        client=1,
+        f=f,
+        token="t",
+        arguments={"subject": "a", "amount": 1},
+        invoked=1,
+        completed=2,
+        outcome=Outcome.OK,
+        result=result,
+    )
+    assert [call.answer for call in calls_of(History.of([told]), MODELS[model])["a"]] == [answer]
+    nothing = Operation(
+        process=1,
+        client=1,
+        f="withdraw",
+        token="t",
+        arguments={"subject": "a", "amount": 1},
+        invoked=1,
+        completed=2,
+        outcome=Outcome.FAIL,
+        failure=Failure(code="insufficient", message="no", refusal=True),
+    )
+    assert [call.answer for call in calls_of(History.of([nothing]), MODELS["account"])["a"]] == [REFUSED]
