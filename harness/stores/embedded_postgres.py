@@ -103,7 +103,8 @@ def server_settings(options: StoreOptions) -> dict[str, str]:
         "autovacuum": "off",
         "jit": "off",
         "shared_buffers": "128MB",
-        "max_connections": str(max(options.connections, 20)),
+        # At SERIALIZABLE the room for read/write conflicts grows with it, and a busy machine's slow transactions need some.
+        "max_connections": str(max(options.connections, 100)),
         "deadlock_timeout": "100ms",
         "timezone": "UTC",
         "log_timezone": "UTC",
