@@ -247,16 +247,16 @@ class Gate:
         began = time.monotonic()
         kept: RunResult | None = None
         rounds, operations = 0, 0
-        with self._place(check, wire=False) as place:
-            while kept is None or (kept.verdict is Verdict.PASS and self._clock() < until):
+        while kept is None or (kept.verdict is Verdict.PASS and self._clock() < until):
+            with self._place(check, wire=False) as place:  # anew: a service's rows of the last round would be judged again
                 result = execute(self._request(check, place, "stress", self._config.seed + rounds), place.stores)
-                rounds += 1
-                operations += sum(result.operations.values())
-                if kept is None or result.verdict is not Verdict.PASS:
-                    _forget(kept)
-                    kept = result
-                else:
-                    _forget(result)
+            rounds += 1
+            operations += sum(result.operations.values())
+            if kept is None or result.verdict is not Verdict.PASS:
+                _forget(kept)
+                kept = result
+            else:
+                _forget(result)
         replayable, hunted = None, ""
         if kept.verdict is Verdict.FAIL:
             replayable, hunted = self._hunt(check, {f.invariant for f in kept.findings if f.finding_class in WRONG})
