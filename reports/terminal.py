@@ -59,14 +59,14 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
     )
     for line in _of_schedules(result.get("schedules") or {}):
         _indented(console, line)
-    for finding in result["findings"]:
-        _finding(console, finding)
+    for n, finding in enumerate(result["findings"], start=1):
+        _finding(console, finding, f"{result['folder']}/findings/{n}.schedule" if result.get("folder") else None)
     console.print()
     _indented(console, f"checked: {', '.join(result.get('checked', [])) or 'nothing'}")
     for invariant, why in result.get("skipped", {}).items():
         _indented(console, f"not checked: {invariant} ({why})")
     if command := result.get("command"):
-        _indented(console, f"again:   {command}")
+        _command(console, f"        again:   {command}")
     if folder := result.get("folder"):
         _indented(console, f"kept in: {folder}")
 
@@ -89,7 +89,7 @@ def _of_schedules(schedules: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _finding(console: Console, finding: Mapping[str, Any]) -> None:
+def _finding(console: Console, finding: Mapping[str, Any], schedule: str | None) -> None:
     console.print()
     head = Text(f"  {finding['invariant']:<13} ", style="bold")
     head.append(finding["class"], style=CLASS_STYLES.get(finding["class"], ""))
@@ -100,7 +100,7 @@ def _finding(console: Console, finding: Mapping[str, Any]) -> None:
     if steps := finding.get("evidence", {}).get("steps"):
         for line in lanes(steps, clients=finding["evidence"]["clients"]).splitlines():
             console.print(Text(_printable(f"    {line}")), soft_wrap=True)
-        _indented(console, f"again: racegate replay {finding['schedule']}", left=4)
+        _command(console, f"    again: racegate replay {schedule or finding['schedule']}")
         return
     operations = finding.get("evidence", {}).get("operations", [])
     for operation in operations[:MOST_OPERATIONS]:
@@ -121,6 +121,11 @@ def _operation_line(operation: Mapping[str, Any]) -> str:
 
 def _indented(console: Console, text: str, left: int = 8) -> None:
     console.print(Padding(Text(_printable(text)), (0, 0, 0, left)))
+
+
+def _command(console: Console, line: str) -> None:
+    """Print a line to be copied: never broken in two."""
+    console.print(Text(_printable(line)), soft_wrap=True)
 
 
 def _printable(text: str) -> str:

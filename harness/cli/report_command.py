@@ -32,7 +32,10 @@ def report(
     from harness.run.registry import reports  # noqa: PLC0415
 
     names = formats_named(format)
-    folders = [run for folder in folders for run in run_folders(folder) or [folder]]
+    found = [run for folder in folders for run in run_folders(folder) or [folder]]
+    folders = [path for path in found if path.is_file() or (path / "result.json").is_file()] or found
+    for path in sorted({*found} - {*folders}):
+        say(f"{path} is left out: it holds no finished run")
     if out is None:
         if len(names) != 1:
             raise UsageError("several formats need a folder to be written to: --out DIR")

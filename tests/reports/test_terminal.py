@@ -58,11 +58,11 @@ def test_an_explored_finding_is_drawn_as_lanes_with_its_replay_command(tmp_path:
     schedules = {"explored": 3, "coverage": "exhaustive", "diverged": 0}
     folder = write_run(tmp_path / "run", [], findings=[found], engine="explore", schedules=schedules)
 
-    text = FORMAT.render([folder], width=200)
+    text = FORMAT.render([folder], width=80)
 
     assert "3 schedules explored, coverage exhaustive, 0 diverged" in text
     assert "waits, then 1 row" in text
-    assert "again: racegate replay rg1:abc" in text
+    assert f"    again: racegate replay {folder}/findings/1.schedule\n" in text, "in one piece, to be copied"
 
 
 def test_text_from_the_system_under_test_cannot_steer_the_terminal(tmp_path: Path) -> None:

@@ -180,6 +180,19 @@ def test_the_report_of_a_run_reads_the_same_afterwards(tmp_path: Path) -> None:
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
+def test_what_is_no_finished_run_is_left_out_of_a_report_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "runs"
+    words = ["run", "concurrent_creates", "--target", "reference:pg.counter_row", "--clients", "2", "--ops", "4"]
+    assert main([*words, "--out", str(runs)]) == 0
+    (runs / "of-a-replay").mkdir()
+    capsys.readouterr()
+
+    assert main(["report", *map(str, sorted(runs.iterdir()))]) == 0
+    told = capsys.readouterr()
+    assert "PASS" in told.out
+    assert told.err == f"{runs / 'of-a-replay'} is left out: it holds no finished run\n"
+
+
 def test_ctrl_c_ends_a_run_with_unknown_and_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [RACEGATE, "run", "concurrent_creates", "-t", "reference:pg.counter_row", "--duration", "60s"],
