@@ -5,21 +5,28 @@ Each is guarded by the value that was seen, so that it does nothing where the ro
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from harness.config.number_format import format_number, read_template
 from harness.config.sections import BooksSection, ServiceConfig
 from harness.invariants.numbering.columns import KEY, PLACE, place_name
 from harness.invariants.payments import WAITING, net_by_term
-from harness.model import Books
+from harness.model import Books, Policy
 from harness.run.audit import Audited
 
 MOST = 200
 """Commands that are written for one kind of damage; what is left shows again after these."""
+
+
+MONGO_CASTS = ("$toString", "$toInt", "$toLong", "$toDouble", "$toDecimal", "$toDate", "$toObjectId")
+"""Operators that keep what a field says and change only its type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +40,16 @@ class Repair:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a canonical table's rows come from: the table or collection, its key, and the column behind each canonical one."""
+    """Where a canonical table's rows come from: the table or collection, its key, and the column behind each canonical one.
+
+    ``computed`` are the canonical columns that the query gives but does not take from a plain column of that table.
+    """
 
     mongo: bool
     name: str
     key: str
     columns: Mapping[str, str]
+    computed: frozenset[str] = frozenset()
 
     def column(self, canonical: str) -> str:
         """Return the column's own name, or the canonical one where the query computes it."""
@@ -46,55 +57,74 @@ class Origin:
 
     def update(self, identity: Any, column: str, old: Any, new: Any, *, key: str | None = None) -> str:
         """Return the command that changes one value of one row if it still is what was seen."""
-        name, by = self.column(column), key or self.key
+        return self.update_all(identity, {column: (old, new)}, key=key)
+
+    def update_all(self, identity: Any, changes: Mapping[str, tuple[Any, Any]], *, key: str | None = None) -> str:
+        """Return the command that changes values of one row, each given as (seen, new), if all still are what was seen."""
+        by, own = key or self.key, {self.column(column): change for column, change in changes.items()}
         if self.mongo:
-            where = {by: identity, name: old}
-            return f"db.{self.name}.updateOne({_json(where)}, {_json({'$set': {name: new}})})"
-        return (
-            f"UPDATE {_quoted(self.name)} SET {_quoted(name)} = {_literal(new)} "
-            f"WHERE {_quoted(by)} = {_literal(identity)} AND {_quoted(name)} = {_literal(old)};"
+            where = {by: identity, **{name: old for name, (old, _) in own.items()}}
+            return f"db.{self.name}.updateOne({_json(where)}, {_json({'$set': {name: new for name, (_, new) in own.items()}})})"
+        values = ", ".join(f"{_quoted(name)} = {_literal(new)}" for name, (_, new) in own.items())
+        seen = "".join(
+            f" AND {_quoted(name)} {'IS NULL' if old is None else f'= {_literal(old)}'}" for name, (old, _) in own.items()
         )
+        return f"UPDATE {_quoted(self.name)} SET {values} WHERE {_quoted(by)} = {_literal(identity)}{seen};"
 
 
 def origin_of(table: str, section: BooksSection) -> Origin:
     """Return where the rows of a canonical table come from, as far as its query tells."""
     if section.collection is not None:
-        return Origin(mongo=True, name=section.source or section.collection, key="_id", columns=_projected(section))
-    name, columns = _selected(section.sql or "")
+        projected, computed = _projected(section)
+        return Origin(
+            mongo=True, name=section.source or section.collection, key="_id", columns=projected, computed=frozenset(computed)
+        )
+    name, columns, computed = _selected(section.sql or "")
     key = columns.get("id", section.key)
-    return Origin(mongo=False, name=section.source or name or table, key=key, columns=columns)
+    return Origin(mongo=False, name=section.source or name or table, key=key, columns=columns, computed=frozenset(computed))
 
 
-def _projected(section: BooksSection) -> dict[str, str]:
+def _projected(section: BooksSection) -> tuple[dict[str, str], set[str]]:
     found: dict[str, str] = {}
+    computed: set[str] = set()
     for stage in section.pipeline:
         for name, value in {**stage.get("$project", {}), **stage.get("$set", {}), **stage.get("$addFields", {})}.items():
             inner = next(iter(value.values())) if isinstance(value, Mapping) and len(value) == 1 else value
             if isinstance(inner, str) and inner.startswith("$") and not inner.startswith("$$"):
                 found[name] = inner.removeprefix("$")
-    return found
+            if name != "_id" and value not in (0, 1) and (name not in found or _reworked(value)):
+                computed.add(name)
+    return found, computed
 
 
-def _selected(sql: str) -> tuple[str | None, dict[str, str]]:
+def _reworked(value: Any) -> bool:
+    """Tell whether an expression changes what it takes from a field, other than in its type."""
+    return isinstance(value, Mapping) and next(iter(value), "") not in MONGO_CASTS
+
+
+def _selected(sql: str) -> tuple[str | None, dict[str, str], set[str]]:
     import sqlglot  # noqa: PLC0415 - only an audit that found something pays for it
     from sqlglot import exp  # noqa: PLC0415
 
     try:
         parsed = sqlglot.parse_one(sql, read="postgres")
     except sqlglot.errors.SqlglotError:
-        return None, {}
+        return None, {}, {"text"}
     source = parsed.args.get("from") or parsed.args.get("from_")
     if not isinstance(parsed, exp.Select) or source is None or not isinstance(source.this, exp.Table):
-        return None, {}
+        return None, {}, {"text"}
     found: dict[str, str] = {}
+    computed: set[str] = set()
     for item in parsed.expressions:
         inner = item.this if isinstance(item, exp.Alias) else item
         while isinstance(inner, exp.Cast):
             inner = inner.this
         if isinstance(inner, exp.Column):
             found[item.alias_or_name] = inner.name
+        if not item.is_star and (not isinstance(inner, exp.Column) or inner.table not in ("", source.this.alias_or_name)):
+            computed.add(item.alias_or_name)
     table = source.this
-    return (f"{table.db}.{table.name}" if table.db else table.name), found
+    return (f"{table.db}.{table.name}" if table.db else table.name), found, computed
 
 
 def repairs(audited: Audited, config: ServiceConfig) -> list[Repair]:
@@ -139,11 +169,22 @@ def _renumbered(audited: Audited, origin: Origin) -> list[Repair]:
     if numbers is None or again.is_empty():
         return []
     top = {(r["scope"], r["period"]): r["number"] for r in numbers.highest.iter_rows(named=True)}
-    commands = []
+    commands, unprinted = [], ""
+    apart = origin.column("text") != origin.column("number")
     for row in again.iter_rows(named=True):
         place = (row["scope"], row["period"])
         top[place] = top.get(place, row["number"]) + 1
-        commands.append(origin.update(_identity(row["id"], origin.mongo), "number", row["number"], top[place]))
+        changes = {"number": (row["number"], top[place])}
+        if row["text"] is not None and apart:
+            printed = _printed(audited.policy, row, top[place])
+            if "text" in origin.computed:
+                unprinted = "it is not a plain column of the query; unless it is made from the number, set it too"
+            elif printed is None:
+                unprinted = "no format of the policy tells how the new number is printed; set it too"
+            else:
+                changes["text"] = (row["text"], printed)
+        commands.append(origin.update_all(_identity(row["id"], origin.mongo), changes))
+    told = (_comment(f"the printed number is not changed here: {unprinted}", origin.mongo),) if unprinted else ()
     columns = [origin.column(c) for c in ("scope", "period", "number") if c in origin.columns]
     if origin.mongo:
         index = f"db.{origin.name}.createIndex({_json(dict.fromkeys(columns, 1))}, {{ unique: true }})"
@@ -153,8 +194,21 @@ def _renumbered(audited: Audited, origin: Origin) -> list[Repair]:
         "numbers were issued twice: the later documents get the next free ones (tell their customers), and an index forbids more"
     )
     if not columns:
-        return [Repair(invariant="N-UNIQ", why=why, commands=_capped(commands, origin.mongo))]
-    return [Repair(invariant="N-UNIQ", why=why, commands=(*_capped(commands, origin.mongo), index))]
+        return [Repair(invariant="N-UNIQ", why=why, commands=(*told, *_capped(commands, origin.mongo)))]
+    return [Repair(invariant="N-UNIQ", why=why, commands=(*told, *_capped(commands, origin.mongo), index))]
+
+
+def _printed(policy: Policy, row: Mapping[str, Any], number: int) -> str | None:
+    """Return the number as the policy prints it on this document, or None where that is not known."""
+    if policy.format is None:
+        return None
+    template = read_template(policy.format)
+    if found := re.fullmatch(template.pattern, row["text"]):  # its date and its scope stay as they stand there
+        start, end = found.span("number")
+        return f"{row['text'][:start]}{number:0{template.width}d}{row['text'][end:]}"
+    if template.date_tokens or template.scope_keys:
+        return None
+    return format_number(policy.format, number, datetime.date.min)
 
 
 def _voids(audited: Audited) -> Repair:

@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli.main import main
+from harness.config.sections import BooksSection
 from harness.invariants import judge
 from harness.invariants.numbering.columns import stored
 from harness.invariants.numbering.gaps import extents, missing
 from harness.model import Books, Continuity, History, Policy
 from harness.run.audit_numbers import Tally, still_missing
+from harness.run.repairs import origin_of
 from harness.stores import Database
 
 SHOP = """
@@ -100,7 +102,7 @@ def test_books_that_are_right_pass(shop: Database, tmp_path: Path) -> None:
             "INSERT INTO invoices (id, company, no, printed) VALUES (50, 'acme', 4, 'INV-00004')",
             "N-UNIQ",
             "INV-00004 was issued twice",
-            "UPDATE invoices SET no = 10 WHERE id = '50' AND no = 4;",
+            "UPDATE invoices SET no = 10, printed = 'INV-00010' WHERE id = '50' AND no = 4 AND printed = 'INV-00004';",
         ),
         ("DELETE FROM invoices WHERE id = 5", "N-GAPLESS", "INV-00005 of acme is neither issued nor void", "-- acme: 5"),
         ("UPDATE invoices SET printed = 'INV-7' WHERE id = 7", "N-FMT", "INV-7", ""),
@@ -193,6 +195,49 @@ def test_the_proposed_repair_repairs_when_somebody_runs_it(shop: Database, tmp_p
     assert audited(tmp_path, shop.url)[0] == 1, "nothing was run by the audit"
     execute(shop, (tmp_path / "repair.sql").read_text())
     assert audited(tmp_path, shop.url)[0] == 0
+
+
+def test_a_document_that_gets_another_number_is_printed_with_it(shop: Database, tmp_path: Path) -> None:
+    execute(shop, "INSERT INTO invoices (id, company, no, printed) VALUES (50, 'acme', 4, 'INV-00004')")
+    assert audited(tmp_path, shop.url, "--repair", str(tmp_path / "repair.sql"))[0] == 1
+    commands = (tmp_path / "repair.sql").read_text()
+    execute(shop, "\n".join(line for line in commands.splitlines() if line.startswith("UPDATE")))
+    assert [f["invariant"] for f in audited(tmp_path, shop.url)[1]["findings"]] == ["N-COUNTER>=MAX"]
+
+
+@pytest.mark.parametrize(
+    ("project", "text"),
+    [
+        ("$printed", "printed"),
+        ({"$toString": "$printed"}, "printed"),
+        (1, "text"),
+        ({"$toUpper": "$printed"}, None),
+        ({"$concat": ["INV-", "$printed"]}, None),
+    ],
+)
+def test_the_printed_number_of_a_collection_is_traced_to_its_field(project: Any, text: str | None) -> None:
+    stages: list[dict[str, Any]] = [{"$project": {"id": "$_id", "number": "$no", "text": project}}]
+    origin = origin_of("documents", BooksSection(collection="invoices", pipeline=tuple(stages)))
+    assert ("text" in origin.computed) == (text is None)
+    assert text is None or origin.column("text") == text
+    assert "number" not in origin.computed
+
+
+@pytest.mark.parametrize(
+    ("written_as", "replaced", "says"),
+    [
+        ("printed AS text", "upper(printed) AS text", "it is not a plain column of the query"),
+        ('format = "INV-{00000}", ', "", "no format of the policy tells how"),
+    ],
+)
+def test_a_printed_number_that_a_repair_cannot_set_is_told(
+    shop: Database, tmp_path: Path, written_as: str, replaced: str, says: str
+) -> None:
+    execute(shop, "INSERT INTO invoices (id, company, no, printed) VALUES (50, 'acme', 4, 'INV-00004')")
+    found = audited(tmp_path, shop.url, books=BOOKS.replace(written_as, replaced))[1]
+    [repair] = [r for r in found["repairs"] if r["invariant"] == "N-UNIQ"]
+    assert repair["commands"][0].startswith(f"-- the printed number is not changed here: {says}")
+    assert repair["commands"][1] == "UPDATE invoices SET no = 10 WHERE id = '50' AND no = 4;"
 
 
 def test_a_role_that_may_only_read_is_enough_and_the_transaction_could_not_write(shop: Database, tmp_path: Path) -> None:
