@@ -186,7 +186,7 @@ def replay(
             diverged = diverged or compare(schedule.steps, fingerprints(found.run))
             again += bool(found.findings)
             message = found.findings[0].message if found.findings else message
-            rows = rows_of(found.run) if found.findings or not rows else rows
+            rows = rows_of(found.run, wrong=bool(found.findings)) if found.findings or not rows else rows
     return Repeated(again=again, times=times, diverged=diverged, message=message, steps=rows, clients=len(clients))
 
 

@@ -264,7 +264,7 @@ def replay(
                 diverged = diverged or compare(schedule.steps, fingerprints(found.run))
                 again += bool(found.findings)
                 if found.findings or not rows:
-                    findings, rows = list(found.findings), rows_of(found.run)
+                    findings, rows = list(found.findings), rows_of(found.run, wrong=bool(found.findings))
     return Replay(again=again, times=times, diverged=diverged, findings=findings, rows=rows)
 
 

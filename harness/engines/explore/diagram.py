@@ -25,11 +25,12 @@ HAPPENED = {
 """What is said of a step that met a fault."""
 
 
-def rows_of(run: Run) -> list[dict[str, Any]]:
+def rows_of(run: Run, *, wrong: bool = True) -> list[dict[str, Any]]:
     """Return the steps of a run as plain values, for a finding's evidence.
 
     ``wrong`` marks the last step that made something visible to others: in the shortest interleaving that breaks an invariant
-    everything was well before it. ``until`` is the number of the step, counted from 1, that let one that waited go on.
+    everything was well before it; nothing is marked in a run that was not ``wrong``. ``until`` is the number of the step, counted
+    from 1, that let one that waited go on.
     """
     last = max((at for at, row in enumerate(run.rows) if row.footprint.publishes and row.fault in ("", "lose_reply")), default=-1)
     return [
@@ -42,7 +43,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
             "holders": list(row.holders),
             "until": row.until,
             "fault": row.fault,
-            "wrong": at == last,
+            "wrong": wrong and at == last,
         }
         for at, row in enumerate(run.rows)
     ]

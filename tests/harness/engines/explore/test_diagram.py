@@ -59,3 +59,9 @@ def test_a_commit_that_never_arrived_is_not_what_went_wrong() -> None:
 
 def test_text_of_the_system_under_test_cannot_move_the_cursor() -> None:
     assert "\x1b" not in "".join(drawn(row(0, "SELECT '\x1b[2J'", result="\x1b[31m")))
+
+
+def test_nothing_is_marked_where_nothing_was_wrong() -> None:
+    rows = rows_of(Run(rows=[row(0, "COMMIT", footprint=COMMIT)]), wrong=False)
+
+    assert [r["wrong"] for r in rows] == [False]
