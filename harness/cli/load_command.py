@@ -136,10 +136,9 @@ def load(
     if locustfile:
         print(Path(loading.__file__).parent.parent / "engines" / "load" / "locustfile.py")
         return 0
-    if scenario is None and config is None:
-        raise UsageError("name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row")
-    if target is None and config is None:
-        raise UsageError(f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets")
+    own = is_service(target, config)
+    if not own:
+        refuse_unnamed(scenario, target)
     refuse_contradictions(rate=rate, paced=ops is not None or think is not None, ui=ui, find=find_capacity, against=bool(against))
     if abort and not live:
         raise UsageError("--abort ends a run by what is seen of it while it runs; leave --no-live out")
@@ -173,7 +172,7 @@ def load(
         if ui:
             from harness.cli.load_page import PageOptions, serve_page  # noqa: PLC0415
 
-            page = PageOptions(host=ui_host, port=ui_port, login=ui_login)
+            page = PageOptions(host=ui_host, port=ui_port, login=ui_login, seconds=duration)
             return serve_page(page, stores, request, replace(chosen, limits=kept), asked, json=json)
         if find_capacity:
             all_of_them = [(one, fresh_database(one, stores)) for one in (request, *others)]
@@ -184,7 +183,7 @@ def load(
         kept = parse_limits(slo or configured or [DEFAULT_SLO])
         return capacity_and_show([(request, fresh)], chosen, kept, json=json)
 
-    if is_service(target, config):
+    if own:
         if against:
             raise UsageError("--against compares targets that racegate makes; find the capacity of one service after the other")
         if find_capacity:
@@ -197,6 +196,24 @@ def load(
     needs = needs_of(chosen.faults)
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=connections, needs=needs) as stores:
         return go(request, stores)
+
+
+def refuse_unnamed(scenario: str | None, target: str | None) -> None:
+    """Make sure that a load of what racegate itself makes names both. Raises UsageError if it does not."""
+    from harness.model import UsageError  # noqa: PLC0415 - as above
+
+    if scenario is None and target is not None:
+        raise UsageError(f"name a scenario: racegate load concurrent_creates --target {target}; see: racegate list scenarios")
+    if scenario is None:
+        raise UsageError(
+            "name a scenario, for example: racegate load concurrent_creates --target reference:pg.counter_row; or the "
+            "description of your own service with --config FILE (no racegate.toml is here)"
+        )
+    if target is None:
+        raise UsageError(
+            f"name a target: racegate load {scenario} --target reference:pg.counter_row; see: racegate list targets; or the "
+            "description of your own service with --config FILE (no racegate.toml is here)"
+        )
 
 
 def refuse_contradictions(*, rate: str | None, paced: bool, ui: bool, find: bool, against: bool) -> None:

@@ -34,11 +34,12 @@ LONGEST = 7 * 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions:
-    """How the page is shown: ``login`` asks for a password."""
+    """How the page is shown: ``login`` asks for a password, and a run ends after ``seconds`` unless its start says when."""
 
     host: str
     port: int
     login: bool
+    seconds: float | None = None
 
 
 def serve_page(
@@ -59,7 +60,7 @@ def serve_page(
     """
     verdicts: list[Verdict] = []
     logs = Path(tempfile.mkdtemp(prefix="racegate-locust-"))
-    with LoadEngine(processes=asked["processes"], logs=logs, page=_page(page, request)) as engine:
+    with LoadEngine(processes=asked["processes"], logs=logs, page=_page(page, request, options)) as engine:
         say(f"racegate: the page is at {engine.address} ; stop with Ctrl-C")
         while (form := engine.next_wanted()) is not None:
             try:
@@ -97,8 +98,8 @@ def _run(
     request = build_request(
         **{
             **asked,
-            "scenario": form["scenario"],
-            "target": service or form["target"],
+            "scenario": form.get("scenario") or first.scenario.name,
+            "target": service or form.get("target") or first.target.name,
             "policy": form.get("policy") or asked.get("policy"),
             "engine": "load",
             "command": first.command,
@@ -113,7 +114,7 @@ def _run(
     return run_load(request, stores, how, engine=engine, tell=lambda sample: engine.tell("live", sample=sample))
 
 
-def _page(page: PageOptions, request: RunRequest) -> Page:
+def _page(page: PageOptions, request: RunRequest, options: LoadOptions) -> Page:
     password = None
     if page.login:
         password = os.environ.get(PASSWORD)
@@ -129,5 +130,7 @@ def _page(page: PageOptions, request: RunRequest) -> Page:
         choices={"scenario": sorted(scenarios()), "target": known, "policy": ["", *policy_names()]},
         preset={"scenario": request.scenario.name, "target": request.target.name, "policy": ""},
         users=request.clients,
-        spawn_rate=float(request.clients),
+        spawn_rate=options.spawn_rate,
+        seconds=page.seconds,
+        longest=LONGEST,
     )

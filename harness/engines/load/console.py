@@ -31,7 +31,7 @@ from locust.util.timespan import parse_timespan
 
 from harness.engines.load.panel import Panel
 from harness.engines.load.plan import LoadPlan, Page
-from harness.model.errors import EnvironmentProblem
+from harness.model.errors import EnvironmentProblem, UsageError
 
 TESTED = (2, 47)
 """Locust's version whose page this was tried with."""
@@ -41,6 +41,9 @@ PREPARE_LIMIT = 120.0
 
 LISTEN_LIMIT = 10.0
 """Seconds within which the page must listen."""
+
+MOST_USERS = 10_000
+"""As many users as the command line allows."""
 
 _HELP = {
     "scenario": "what the users do",
@@ -134,6 +137,8 @@ class Console:
         locust.events.init_command_line_parser.add_listener(add)
         options = parse_options(args=[])
         options.num_users, options.spawn_rate, options.stats_history_enabled = self._page.users, self._page.spawn_rate, False
+        if self._page.seconds is not None and self._page.seconds.is_integer():  # Locust's form knows whole seconds only
+            options.run_time = f"{self._page.seconds:.0f}s"
         self._environment.parsed_options = self._options = options
         self._environment.host = self._page.preset.get("target") or "racegate"
 
@@ -181,22 +186,20 @@ class Console:
         def swarm() -> Response:
             form = request.form.to_dict()
             try:
-                users, rate = int(form["user_count"]), float(form["spawn_rate"])
-                seconds = parse_timespan(form["run_time"]) if form.get("run_time") else None
-            except (KeyError, ValueError) as e:
-                return jsonify({"success": False, "message": f"this is no number or time: {e}", "host": ""})
-            if users < 1 or not 0 < rate < math.inf:
-                return jsonify({"success": False, "message": "users and spawn rate are more than 0", "host": ""})
+                users, rate, seconds = _read(form, self._page)
+                chosen = _chosen(form, self._page)
+            except UsageError as e:
+                return jsonify({"success": False, "message": str(e), "host": ""})
             if self._running and self._environment.runner is not None:
                 gevent.spawn(self._environment.runner.start, users, rate)
                 return jsonify({"success": True, "message": "Swarming started", "host": self._environment.host})
             if self._answer is not None or self._panel.state["state"] == "judging":
                 return jsonify({"success": False, "message": "the last run is not over yet", "host": ""})
-            for name in self._page.choices:
-                setattr(self._options, name, form.get(name))
+            for name, value in chosen.items():
+                setattr(self._options, name, value)
+            self._options.run_time = form.get("run_time") or self._options.run_time
             self._options.num_users, self._options.spawn_rate = users, rate
             waiting = self._answer = gevent.event.AsyncResult()
-            chosen = {name: form[name] for name in self._page.choices if form.get(name)}
             self._panel.turn("preparing")
             self._want({**chosen, "users": users, "spawn_rate": rate, "seconds": seconds})
             try:
@@ -219,6 +222,37 @@ class Console:
                 return redirect(url_for("locust.index"))
             session["auth_error"] = "That is not the password"
             return redirect(url_for("locust.login"))
+
+
+def _read(form: Mapping[str, str], page: Page) -> tuple[int, float, float | None]:
+    """Return users, spawn rate and seconds; what is left out is what the page was made with. Raises UsageError."""
+    try:
+        users = int(form.get("user_count") or page.users)
+        rate = float(form.get("spawn_rate") or page.spawn_rate)
+    except ValueError as e:
+        raise UsageError(f"users and spawn rate are numbers: {e}") from e
+    if users < 1 or not 0 < rate < math.inf:
+        raise UsageError("users and spawn rate are more than 0")
+    if users > MOST_USERS:
+        raise UsageError(f"there are at most {MOST_USERS} users")
+    if not form.get("run_time"):
+        return users, rate, page.seconds
+    try:
+        seconds = parse_timespan(form["run_time"])
+    except ValueError as e:
+        raise UsageError(f"{form['run_time'][:40]!r} is no run time; write 90s, 10m or 1h30m") from e
+    if not 0 < seconds <= page.longest:
+        raise UsageError(f"the run time is more than 0 and at most {page.longest / 3600:.0f}h")
+    return users, rate, float(seconds)
+
+
+def _chosen(form: Mapping[str, str], page: Page) -> dict[str, str]:
+    """Return what the form chose; what is left out is what the page was made with. Raises UsageError."""
+    chosen = {name: form.get(name) or page.preset.get(name, "") for name in page.choices}
+    for name, value in chosen.items():
+        if value not in page.choices[name] and value != page.preset.get(name):
+            raise UsageError(f"no {name} is called {value[:40]!r}; choose one that the page offers")
+    return chosen
 
 
 def _free_port(page: Page) -> int:

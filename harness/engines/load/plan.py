@@ -54,7 +54,8 @@ class Page:
     """Locust's page in the browser, with ours in it: where it listens, who may see it, what its form offers.
 
     ``password`` is what a visitor has to give, if anything; ``choices`` are the values of each field of the form, and
-    ``preset`` what stands there at first.
+    ``preset`` what stands there at first. ``users``, ``spawn_rate`` and ``seconds`` hold for a start that does not say them;
+    without seconds a run goes on until it is stopped. ``longest`` is the most seconds that a start may ask for.
     """
 
     host: str
@@ -64,6 +65,8 @@ class Page:
     preset: Mapping[str, str] = field(default_factory=dict)
     users: int = 8
     spawn_rate: float = 8.0
+    seconds: float | None = None
+    longest: float = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,11 +108,29 @@ def test_a_violation_is_a_fail_even_after_ctrl_c(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["load"], "name a scenario"),
+        (["load"], "--config"),
         (["load", "concurrent_creates"], "name a target"),
+        (["load", "concurrent_creates"], "--config"),
+        (["load", "-t", "reference:pg.counter_row"], "name a scenario"),
         (["load", "concurrent_creates", "-t", "reference:pg.counter_row", "--rate", "fast"], "is no rate of arrivals"),
         (["load", "concurrent_creates", "-t", "reference:pg.counter_row", "--rate", "5", "--ops", "5"], "a schedule of its own"),
     ],
 )
-def test_a_wrong_call_says_what_to_do(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_call_says_what_to_do(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["load", "run", "explore"])
+@pytest.mark.parametrize("scenario", [[], ["concurrent_creates"]], ids=["all", "one"])
+def test_a_description_in_the_current_folder_is_read(
+    command: str, scenario: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("racegate.toml").write_text("runs = 3\n")
+
+    assert main([command, *scenario]) == 2
+    assert "racegate.toml:1" in capsys.readouterr().err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -108,3 +110,49 @@ def test_the_page_answers_to_its_own_name_and_origin_only(page_of: Any) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 4, "nothing was run"
+
+
+def posted(address: str, form: str) -> dict[str, Any]:
+    """Press Start with that form, and return the answer."""
+    with urllib.request.urlopen(f"{address}/swarm", data=form.encode()) as response:
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def state(address: str) -> str:
+    with urllib.request.urlopen(f"{address}/racegate/live") as response:
+        return str(json.load(response)["state"])
+
+
+def test_a_start_takes_from_the_command_line_what_it_leaves_out(page_of: Any, tmp_path: Path) -> None:
+    process, address = page_of("--duration", "2s")
+
+    with urllib.request.urlopen(address) as response:
+        assert re.search(rb'"run_time": "2s"', response.read()), "the form shows the duration"
+    for form, says in [
+        ("user_count=many", "many"),
+        ("user_count=0", "more than 0"),
+        ("policy=..", "no policy is called"),
+        ("user_count=10001", "at most 10000"),
+        ("spawn_rate=nan", "more than 0"),
+        ("run_time=soon", "soon"),
+        ("run_time=0", "run time"),
+        ("run_time=99999999h", "run time"),
+        (f"run_time={'9' * 4000}", "run time"),
+    ]:
+        answer = posted(address, form)
+        assert not answer["success"], form
+        assert says in answer["message"], form
+    assert posted(address, "user_count=8&spawn_rate=8&host=")["success"]
+    limit = time.monotonic() + 60
+    while state(address) != "done":
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit, "the run ends by itself"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    [written] = tmp_path.glob("*/result.json")
+    result = json.loads(written.read_text())
+
+    assert (result["verdict"], process.returncode) == ("fail", 1)
+    assert (result["scenario"], result["target"]) == ("concurrent_creates", "reference:pg.count_plus_one")
