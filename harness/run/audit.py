@@ -19,7 +19,7 @@ from harness.config.number_format import read_template
 from harness.config.sections import ServiceConfig
 from harness.invariants import REGISTRY, judge
 from harness.invariants.audit import APPROVALS
-from harness.invariants.numbering.columns import PLACE, stored
+from harness.invariants.numbering.columns import PLACE, number_name, place_name, stored
 from harness.invariants.numbering.gaps import budget_findings, gapless_findings, names
 from harness.invariants.telling import money, rows, times
 from harness.model import (
@@ -393,8 +393,32 @@ class _Audit:
                 self._stored_twice(table, tables[table])
         if "orders" in tables and "installments" in tables:
             self._advance_twice(tables["orders"], tables["installments"])
+        if "counters" in tables and self.numbers is not None:
+            self._without_counter(tables["counters"], self.numbers.highest)
         if "audit" in tables and "payments" in tables:
             self._approved_twice(tables["audit"], tables["payments"])
+
+    def _without_counter(self, counters: pl.DataFrame, highest: pl.DataFrame) -> None:
+        """Say which scopes have documents and no counter.
+
+        It is only said: a service may begin a new counter at the highest number, and need none for a period that is over. Where
+        no counter at all is of a document's scope, the two are counted by different things.
+        """
+        kept = counters.with_columns(pl.col(*PLACE).fill_null(""))
+        last = highest.filter(pl.col("number").is_not_null()).sort("period").unique("scope", keep="last")
+        if kept.height and highest.join(kept, on=PLACE, how="semi").is_empty():
+            return
+        alone = last.join(kept, on=PLACE, how="anti").sort("number", "scope", descending=[True, False])
+        if alone.height:
+            row = alone.row(0, named=True)
+            self._tell(
+                "N-COUNTER>=MAX",
+                f"{place_name(row['scope'], row['period'])} has documents up to {number_name(row['text'], row['number'])} and no "
+                "counter: does the service go on from there, or from the first number?",
+                alone.height,
+                {"documents": alone},
+                FindingClass.COST,
+            )
 
     def _approved_twice(self, log: pl.DataFrame, payments: pl.DataFrame) -> None:
         """Tell of payments that more than one audit row approves."""

@@ -173,6 +173,37 @@ def test_each_damage_is_named_with_its_repair(
     assert any(c.startswith(repaired) for c in commands) if repaired else True
 
 
+@pytest.mark.parametrize("damage", ["DELETE FROM counters WHERE company = 'acme'", "DELETE FROM counters"])
+def test_documents_whose_scope_has_no_counter_are_told(shop: Database, tmp_path: Path, damage: str) -> None:
+    execute(shop, damage)
+    status, found = audited(tmp_path, shop.url)
+    [finding] = found["findings"]
+    assert (status, finding["class"], finding["invariant"]) == (0, "cost", "N-COUNTER>=MAX")
+    assert finding["message"].startswith("acme has documents up to INV-00009 and no counter")
+
+
+def test_counters_that_are_kept_by_other_scopes_than_documents_are_not_blamed(shop: Database, tmp_path: Path) -> None:
+    execute(shop, "UPDATE counters SET company = company || '/invoice'")
+    assert audited(tmp_path, shop.url)[1]["findings"] == []
+
+
+def test_only_the_last_period_of_a_scope_needs_its_counter(shop: Database, tmp_path: Path) -> None:
+    execute(shop, "ALTER TABLE invoices ADD y text DEFAULT '2026'; ALTER TABLE counters ADD y text DEFAULT '2026'")
+    execute(shop, "UPDATE invoices SET y = '2025', made = '2025-06-01' WHERE company = 'acme'")
+    execute(shop, "UPDATE invoices SET made = '2026-06-01' WHERE company = 'beta'; DELETE FROM counters WHERE company = 'acme'")
+    execute(
+        shop, "INSERT INTO invoices (id, company, no, printed, y, made) VALUES (90, 'acme', 1, 'INV-00001', '2026', '2026-06-01')"
+    )
+    execute(shop, "INSERT INTO counters VALUES ('acme', 1)")
+    yearly = BOOKS.replace("scope_keys", 'period = "year", unique_per = "period", scope_keys').replace(
+        "AS scope,", "AS scope, y AS period,"
+    )
+    assert audited(tmp_path, shop.url, books=yearly)[1]["findings"] == []
+    execute(shop, "DELETE FROM counters WHERE company = 'acme'")
+    [finding] = audited(tmp_path, shop.url, books=yearly)[1]["findings"]
+    assert finding["message"].startswith("acme in 2026 has documents up to INV-00001 and no counter")
+
+
 def test_with_very_many_documents_each_hash_gets_a_pass_of_its_own_and_finds_the_same(
     shop: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
