@@ -28,8 +28,8 @@ FAMILIES: Mapping[str, str] = {
 BUGS: Mapping[str, str] = {
     "N-UNIQ": "Two requests read the same count or the same highest number, and both take the next one.",
     "N-GAPLESS": "A number is drawn from a sequence, which does not roll back, and then the document fails.",
-    "N-EXPLAINED": "A document was stored, acknowledged and lost, for example by a delete that nobody recorded: its number is missing "
-    "and no failed attempt accounts for it.",
+    "N-EXPLAINED": "A fallback takes the count plus one, or a clock, and jumps ahead. Or an acknowledged document is gone, for example "
+    "by a delete that nobody recorded.",
     "N-GAPBUDGET": "Validation runs after the number was drawn, so every refusal burns one: three gaps in a hundred become ten.",
     "N-MONO": "Numbers are handed out in blocks to several servers: who came later gets the lower one.",
     "N-PERIOD": "The year is taken from the server's clock in UTC: a document of New Year's morning in Manila is counted in the old year.",

@@ -179,7 +179,7 @@ def _text(found: Audited, proposed: Sequence[Repair], kind: StoreKind) -> str:
         f"        {counted}; {found.seconds:.1f} s, policy {found.policy.name}",
     ]
     for finding in found.findings:
-        lines += ["", f"  {finding.invariant:<14}{finding.finding_class.value}", folded(finding.message, "    ")]
+        lines += ["", f"  {finding.invariant:<13} {finding.finding_class.value}", folded(finding.message, "    ")]
     lines += ["", folded(f"checked: {', '.join(found.checked) or 'nothing'}", "        ")]
     if proposed:
         lines += ["", _script(proposed, kind).rstrip()]

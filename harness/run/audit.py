@@ -335,7 +335,8 @@ class _Audit:
             share = f"{gone / of:.2%} of {of:,}" if of else "all"
             self._tell(
                 "N-EXPLAINED",
-                f"{gone:,} numbers in {places:,} scopes are missing ({share}), and a database does not say why: "
+                f"{gone:,} {'number' if gone == 1 else 'numbers'} in {places:,} {'scope' if places == 1 else 'scopes'} "
+                f"{'is' if gone == 1 else 'are'} missing ({share}), and a database does not say why: "
                 f"{names(holes, policy)}",
                 1,
                 {"documents": beside.drop("row")},

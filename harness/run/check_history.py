@@ -260,7 +260,10 @@ def _of_places(history: History, wrong: pl.DataFrame) -> History:
 def _lacking(row: Mapping[str, Any], policy: Policy) -> Finding:
     numbers = f"number {row['first']}" if row["first"] == row["last"] else f"numbers {row['first']} to {row['last']}"
     could = f"only {row['there']}" if row["there"] else "none"
-    lost = "document is" if row["unexplained"] == 1 else "documents are"
+    left, single = row["unexplained"], row["unexplained"] == 1
+    counted = f"{left} {'number' if single else 'numbers'}"
+    skipped = "was skipped, or its document was lost" if single else "were skipped, or their documents were lost"
+    missing = "is missing" if single else "are missing"
     when = " in time" if policy.real_time_order else ""
     allowed = policy.continuity is Continuity.NONE
     return Finding(
@@ -268,7 +271,7 @@ def _lacking(row: Mapping[str, Any], policy: Policy) -> Finding:
         invariant="N-EXPLAINED",
         message=f"{numbers} of {place_name(row['scope'], row['period'])} never came back: "
         f"{row['needed']} missing up to there, and {could} of the other attempts began{when} to have taken one; "
-        f"{row['unexplained']} {lost} {'missing' if allowed else 'lost'}",
+        f"{counted} {missing if allowed else skipped}",
         evidence={"operations": [], "rows": {}, **row},
         total=row["unexplained"],
     )
@@ -278,12 +281,12 @@ def _below(found: NumberCheck) -> list[Finding]:
     if not found.totals["below"]:
         return []
     scope, period, number = found.below.row(0)
+    counted = "1 number lies" if found.totals["below"] == 1 else f"{found.totals['below']} numbers lie"
     return [
         Finding(
             finding_class=FindingClass.VIOLATION,
             invariant="N-EXPLAINED",
-            message=f"{found.totals['below']} numbers lie below the start, the first {1 - number} below it in "
-            f"{place_name(scope, period)}",
+            message=f"{counted} below the start, the first {1 - number} below it in {place_name(scope, period)}",
             evidence={"operations": [], "rows": {}},
             total=found.totals["below"],
         )

@@ -87,6 +87,30 @@ def unstored(told: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def not_ended(told: pl.DataFrame, history: History, documents: pl.DataFrame, endings: tuple[str, ...]) -> pl.DataFrame:
+    """Leave out documents that an operation of these names may have ended: ok or unknown, by number, text or subject."""
+    ended = history.operations.filter(pl.col("f").is_in(endings), pl.col("outcome") != "fail")
+    if ended.is_empty():
+        return told
+    scoped = ended.with_columns(pl.col("scope").fill_null(""))
+    rows_of = documents.filter(pl.col("token").is_not_null()).select("token", subject="row")
+    by_row = rows_of.join(ended, on="subject", how="semi").select("token")
+    named = _named_in_arguments(scoped)
+    return (
+        told.join(scoped.filter(pl.col("number").is_not_null()), on=["scope", "number"], how="anti")
+        .join(named.filter(pl.col("text").is_not_null()), on=["scope", "text"], how="anti")
+        .join(named.filter(pl.col("subject").is_not_null()).select(token="subject"), on="token", how="anti")
+        .join(named.filter(pl.col("subject").is_not_null()).select(text="subject"), on="text", how="anti")
+        .join(by_row, on="token", how="anti")
+    )
+
+
+def _named_in_arguments(ended: pl.DataFrame) -> pl.DataFrame:
+    """Fill in the printed number that was asked for where the answer, if one came, does not repeat it."""
+    asked = pl.col("arguments").str.json_path_match("$.text")
+    return ended.with_columns(text=pl.coalesce("text", asked))
+
+
 def place_name(scope: str, period: str) -> str:
     """Return a place as people read it: ``acme/invoice``, ``acme/payment in 2026``, ``the only scope``."""
     return (scope or "the only scope") + (f" in {period}" if period else "")

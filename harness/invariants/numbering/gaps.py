@@ -5,7 +5,8 @@ number fills its hole, a reserved one does not. Then three questions are asked, 
 
 - Is there a hole at all? (N-GAPLESS, where the policy allows none.)
 - Is each hole explained? (N-EXPLAINED.) An attempt in the scope that failed, was rolled back, was repeated or whose end is
-  not known may have burnt one number; a number that nobody's attempt can have burnt is a lost document, at any budget.
+  not known may have burnt one number. A number that nobody's attempt can have burnt was skipped, or its document was lost:
+  wrong at any budget. Which of the two is only known where a client was told the number.
 - Are they few? (N-GAPBUDGET.)
 
 Attempts are matched to holes by counting, from the narrow to the wide: an attempt whose scope and period are known explains a
@@ -21,11 +22,15 @@ from typing import Any
 import polars as pl
 
 from harness.invariants.numbering.columns import (
+    KEY,
     PLACE,
+    acknowledged,
     issuing,
+    not_ended,
     place_name,
     printed_like,
     stored,
+    unstored,
 )
 from harness.invariants.numbering.scopes import each_place
 from harness.invariants.registry import invariant
@@ -76,7 +81,7 @@ def gapless_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.Dat
 
 @invariant("N-EXPLAINED", tables=["documents"])
 def explained_gaps(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """Every gap is matched by a failed, rolled-back or ambiguous attempt in its scope; otherwise a document was lost."""
+    """Every gap is matched by a failed, rolled-back or ambiguous attempt in its scope: none is skipped or lost."""
     if not books.complete:
         return []
     documents = stored(books, policy)
@@ -92,22 +97,26 @@ def explained_gaps(history: History, books: Books, policy: Policy) -> list[Findi
         return [_cost(holes, policy, f"{total} {_numbers(total)} missing, each explained by an attempt that failed", total)]
     if not history.complete:
         return []
+    promised = _promised(history, documents, policy)
 
     def one(scope: str, period: str, wrong: pl.DataFrame) -> Finding:
         unexplained, gone, tried = wrong.select("unexplained", "missing", "tried").row(0)
         here = holes.filter(pl.col("scope") == scope, pl.col("period") == period)
         failed = spare.filter((pl.col("scope") == scope) | pl.col("scope").is_null())
-        why = f"only {tried} attempts failed there" if tried else "no attempt failed there"
+        known = promised.filter(pl.col("scope") == scope, pl.col("period") == period)
+        known = known.join_where(
+            here.select("first", "last"), pl.col("number") >= pl.col("first"), pl.col("number") <= pl.col("last")
+        )
         return _finding(
             "N-EXPLAINED",
-            f"{names(here, policy)} of {place_name(scope, period)} {'is' if gone == 1 else 'are'} missing and {why}: "
-            f"{unexplained} {'document was' if unexplained == 1 else 'documents were'} lost",
+            f"{names(here, policy)} of {place_name(scope, period)} {'is' if gone == 1 else 'are'} missing and "
+            f"{_why(gone, tried)}: {_fate(unexplained, min(known.height, unexplained))}",
             total=unexplained,
             operations=shown(history, history.operations.join(failed, on="token", how="semi")),
             books={"documents": _around(documents, here)},
         )
 
-    return each_place("N-EXPLAINED", left, one, many="more scopes lack numbers that nothing explains")
+    return each_place("N-EXPLAINED", left, one, many="more with numbers that no attempt explains")
 
 
 @invariant("N-GAPBUDGET", tables=["documents"], unless=_budget_demanded)
@@ -149,7 +158,7 @@ def budget_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.Data
 
     findings = []
     for bad, finding_class in ((True, FindingClass.VIOLATION), (False, FindingClass.COST)):
-        many = "more scopes are over the budget" if bad else "more scopes have more gaps than normal"
+        many = "more over the budget" if bad else "more with more gaps than normal"
         part = classed.filter(pl.col("bad") == bad)
         findings += each_place("N-GAPBUDGET", part, one, finding_class=finding_class, many=many)
     if judged.height and spans.height > 1:
@@ -327,6 +336,32 @@ def _cost(holes: pl.DataFrame, policy: Policy, message: str, total: int) -> Find
         evidence={"operations": [], "rows": {}},
         total=total,
     )
+
+
+def _promised(history: History, documents: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """Return the numbers whose document was acknowledged, is not in the books, and was not deleted on record; each once."""
+    told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
+    gone = unstored(told, documents).join(documents, on="token", how="anti")
+    return not_ended(gone, history, documents, ("delete",)).select(KEY).unique()
+
+
+def _why(gone: int, tried: int) -> str:
+    """Say how many of the missing numbers an attempt explains."""
+    if tried:
+        return f"attempts explain only {tried} of them"
+    return f"no attempt explains {'it' if gone == 1 else 'them'}"
+
+
+def _fate(unexplained: int, lost: int) -> str:
+    """Say what became of the numbers that nothing explains; of ``lost`` many it is known."""
+    known = "1 document was acknowledged and is lost" if lost == 1 else f"{lost} documents were acknowledged and are lost"
+    if lost == unexplained:
+        return known
+    left = unexplained - lost
+    fate = "was skipped, or its document was lost" if left == 1 else "were skipped, or their documents were lost"
+    if lost:
+        return f"{known}; {left} more {'number' if left == 1 else 'numbers'} {fate}"
+    return f"{left} {'number' if left == 1 else 'numbers'} {fate}"
 
 
 def _numbers(count: int) -> str:

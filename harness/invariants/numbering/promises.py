@@ -8,6 +8,7 @@ from harness.invariants.numbering.columns import (
     KEY,
     acknowledged,
     issuing,
+    not_ended,
     number_name,
     place_name,
     stored,
@@ -32,7 +33,7 @@ def acknowledged_is_stored(history: History, books: Books, policy: Policy) -> li
     told = acknowledged(history, documents, policy)
     lost = pl.concat([unstored(told, documents), _silent(history, documents, told)])
     lost = lost.filter(pl.col("completed").is_not_null())
-    lost = _not_ended(lost, history, documents, ("delete",)).sort("completed")
+    lost = not_ended(lost, history, documents, ("delete",)).sort("completed")
     lost = lost.unique(["token", *KEY], keep="first", maintain_order=True)
 
     def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
@@ -66,30 +67,6 @@ def _silent(history: History, documents: pl.DataFrame, told: pl.DataFrame) -> pl
         pl.col("text").is_null(),
     ).with_columns(pl.col("scope").fill_null(""), pl.col("period").fill_null(""))
     return quiet.join(documents, on="token", how="anti")
-
-
-def _not_ended(told: pl.DataFrame, history: History, documents: pl.DataFrame, endings: tuple[str, ...]) -> pl.DataFrame:
-    """Leave out documents that an operation of these names may have ended: ok or unknown, by number, text or subject."""
-    ended = history.operations.filter(pl.col("f").is_in(endings), pl.col("outcome") != "fail")
-    if ended.is_empty():
-        return told
-    scoped = ended.with_columns(pl.col("scope").fill_null(""))
-    rows_of = documents.filter(pl.col("token").is_not_null()).select("token", subject="row")
-    by_row = rows_of.join(ended, on="subject", how="semi").select("token")
-    named = _named_in_arguments(scoped)
-    return (
-        told.join(scoped.filter(pl.col("number").is_not_null()), on=["scope", "number"], how="anti")
-        .join(named.filter(pl.col("text").is_not_null()), on=["scope", "text"], how="anti")
-        .join(named.filter(pl.col("subject").is_not_null()).select(token="subject"), on="token", how="anti")
-        .join(named.filter(pl.col("subject").is_not_null()).select(text="subject"), on="text", how="anti")
-        .join(by_row, on="token", how="anti")
-    )
-
-
-def _named_in_arguments(ended: pl.DataFrame) -> pl.DataFrame:
-    """Fill in the printed number that was asked for where the answer, if one came, does not repeat it."""
-    asked = pl.col("arguments").str.json_path_match("$.text")
-    return ended.with_columns(text=pl.coalesce("text", asked))
 
 
 @invariant("N-IMMUT", tables=["documents"])
@@ -144,7 +121,7 @@ def voids_are_final(history: History, books: Books, policy: Policy) -> list[Find
     unexplained = void.filter(pl.col("reason").fill_null("").str.strip_chars() == "")
     told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
     promised = told.join(void.select("token"), on="token", how="semi").sort("completed")
-    silent = _not_ended(promised, history, documents, ENDINGS).unique("token", keep="first", maintain_order=True)
+    silent = not_ended(promised, history, documents, ENDINGS).unique("token", keep="first", maintain_order=True)
 
     def issued_again(scope: str, period: str, bad: pl.DataFrame) -> Finding:
         both = documents.join(ends(bad), on=KEY, how="semi").drop("row")

@@ -39,7 +39,7 @@ def each_place(
             Finding(
                 finding_class=finding_class,
                 invariant=invariant,
-                message=f"{total} {many}, in {others.height} other scopes",
+                message=f"{total} {many}, in {others.height} other {'scope' if others.height == 1 else 'scopes'}",
                 evidence={"operations": [], "rows": {}, "scopes": others["scope"].head(SCOPES_TOLD).to_list()},
                 total=total,
             )

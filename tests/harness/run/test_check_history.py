@@ -80,7 +80,7 @@ def test_a_lost_number_fails_unless_somebody_may_have_it(checked: Callable[..., 
     found = checked(*hole)
     assert said(found) == [
         "violation N-EXPLAINED: number 5 of acme/invoice never came back: 1 missing up to there, and none of the other attempts "
-        "began to have taken one; 1 document is lost"
+        "began to have taken one; 1 number was skipped, or its document was lost"
     ]
     assert checked(*hole, create("c", (0, None), None, "info"), open_ends=True).verdict is Verdict.PASS
     late = create("c", (3, None), None, "info")
@@ -97,7 +97,7 @@ def test_the_start_is_the_lowest_number_unless_it_is_said(checked: Callable[...,
     assert checked(create("a", (0, 1), 4), start=4).verdict is Verdict.PASS
     assert checked(create("a", (0, 1), 4), start=3).verdict is Verdict.FAIL
     found = checked(create("a", (0, 1), 4), create("b", (0, 1), 5), start=5)
-    assert said(found) == ["violation N-EXPLAINED: 1 numbers lie below the start, the first 1 below it in acme/invoice"]
+    assert said(found) == ["violation N-EXPLAINED: 1 number lies below the start, the first 1 below it in acme/invoice"]
 
 
 def test_a_run_in_which_nothing_succeeded_is_unknown(checked: Callable[..., HistoryCheck]) -> None:
