@@ -17,7 +17,7 @@ from harness.model import Books, Finding, FindingClass, History, Policy
 
 CUT_OFF = re.compile(
     r"vanished|killed|reply_lost|client_timeout|08...|57P0[123]|http:50[234]|http:(timeout|connection|disconnected).*|OperationalError|InterfaceError|"
-    r"AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError|ConnectionFailure|"
+    r"mongo:(91|189|11600|11602)|AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError|ConnectionFailure|"
     r"http:(Protocol|NewConnection|ReadTimeout|ConnectTimeout)Error|http:Unanswered|"
     r"Connection(Reset|Refused|Aborted)?Error|BrokenPipeError|TimeoutError|EOFError|"
     r"(Connect|Read|Write|Pool)(Timeout|Error)|RemoteProtocolError|RemoteDisconnected"

@@ -23,6 +23,9 @@ FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
 
 
 def locust(out: Path, target: str, *more: str, **how: Any) -> subprocess.Popen[str]:
+    port = str(free_port())  # the default is everybody's, tests beside this one included
+    if "--processes" in more:
+        more = (*more, "--master-bind-port", port, "--master-port", port)
     words = ["-f", str(FILE), "--headless", "-u", "4", "-r", "4", "--target", f"reference:{target}", "--racegate-out", str(out)]
     return subprocess.Popen(
         [sys.executable, "-m", "locust", *words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
