@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,8 @@ def load_service_with(
     described = _described(config, url)
     section = _runs(described, scenario)[0]
     restore_interrupts()
-    connections = 2 * _clients(section, asked) + SPARE_CONNECTIONS
-    with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
-        return run(_request(section, service.target, asked, engine="load"), service.stores, section.limits)
+    with _ready_for_load(described, section, url=url, asked=asked) as (request, stores):
+        return run(request, stores, section.limits)
 
 
 def service_capacity(
@@ -93,14 +92,21 @@ def service_capacity(
         )
     restore_interrupts()
 
-    @contextmanager
-    def fresh(users: int) -> Iterator[tuple[RunRequest, Stores]]:
-        connections = 2 * users + SPARE_CONNECTIONS
-        with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
-            yield _request(section, service.target, {**asked, "clients": users}, engine="load"), service.stores
+    def fresh(users: int) -> AbstractContextManager[tuple[RunRequest, Stores]]:
+        return _ready_for_load(described, section, url=url, asked={**asked, "clients": users})
 
     kind = "postgres" if described.store.postgres is not None else "mongo"
     return run(_request(section, HttpTarget.of(described, url=url, store=kind), asked, engine="load"), fresh, section.limits)
+
+
+@contextmanager
+def _ready_for_load(
+    described: ServiceConfig, section: RunSection, *, url: str | None, asked: Mapping[str, Any]
+) -> Iterator[tuple[RunRequest, Stores]]:
+    """Yield what is asked for and where, with the service there for as many clients."""
+    connections = 2 * _clients(section, asked) + SPARE_CONNECTIONS
+    with OwnService(described, url=url, wire=False, connections=connections, say=say) as service:
+        yield _request(section, service.target, asked, engine="load"), service.stores
 
 
 def explore_service(

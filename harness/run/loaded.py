@@ -17,7 +17,7 @@ from harness.model import Finding, FindingClass, UsageError
 from harness.run.execute import Raced, engine_findings, execute, indeterminate
 from harness.run.folder import RunFolder
 from harness.run.limits import Limit, measured_of
-from harness.run.live import LiveWatch
+from harness.run.live import SHOWN, LiveWatch
 from harness.run.load_faults import LoadFault, Timeline
 from harness.run.result import RunResult
 from harness.run.run_request import RunRequest
@@ -172,9 +172,6 @@ def plan_of(request: RunRequest, options: LoadOptions, database: Database | None
         folder=folder.history,
     )
 
-
-SHOWN = 50
-"""Findings that the page is told."""
 
 EARLY = 0.9
 """Share of the time that was asked for below which a run that was cut short proves less than was asked."""
