@@ -66,7 +66,8 @@ def watched(process: subprocess.Popen[bytes], folder: Path) -> list[dict[str, in
             with contextlib.suppress(psutil.Error):
                 everybody = psutil.Process(process.pid)
                 looks.append(memory_of([everybody, *everybody.children(recursive=True)]))
-    return looks[: max(1, int(SECONDS / LOOK))]
+    everybody_there = max((len(look) for look in looks), default=0)
+    return [look for look in looks if len(look) == everybody_there]
 
 
 def memory_of(processes: Sequence[psutil.Process]) -> dict[str, int]:

@@ -93,15 +93,16 @@ def test_a_service_that_is_killed_is_never_a_pass(tmp_path: Path, postgres_datab
     killed = threading.Event()
 
     def kill() -> None:
-        limit = time.monotonic() + 60
+        limit, service = time.monotonic() + 60, None
         while time.monotonic() < limit and not killed.is_set():
             files = list((tmp_path / "runs").glob("*/history/load-0.jsonl"))
-            if files and files[0].stat().st_size > 2000:
-                for child in psutil.Process(os.getpid()).children(recursive=True):
-                    if invoices.__file__ in child.cmdline():
-                        child.send_signal(signal.SIGKILL)
-                        killed.set()
-            time.sleep(0.05)
+            if service is None:
+                children = psutil.Process(os.getpid()).children(recursive=True)
+                service = next((child for child in children if invoices.__file__ in child.cmdline()), None)
+            elif files and files[0].stat().st_size > 2000:
+                service.send_signal(signal.SIGKILL)
+                killed.set()
+            time.sleep(0.005)
 
     watching = threading.Thread(target=kill)
     watching.start()
