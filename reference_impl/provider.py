@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from reference_impl.variants import VARIANTS, Variant
 
@@ -17,6 +17,8 @@ BUSINESSES = (
     "reference_impl.sales.variants",
 )
 """Modules that register variants when they are imported."""
+
+DRIVERS = ("sqlalchemy.dialects.postgresql.psycopg", "psycopg", "pymongo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class ReferenceTarget:
 
     variant: str
     settings: Mapping[str, Any]
+    preload: ClassVar[tuple[str, ...]] = (*BUSINESSES, *DRIVERS)
+    """What the clients' processes need not import one by one."""
 
     @property
     def name(self) -> str:

@@ -5,7 +5,6 @@ The scene is set once and put back between trials, so that a program costs milli
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack, suppress
@@ -19,7 +18,7 @@ from harness.engines.explore import ExploreEngine, ExplorePlan
 from harness.engines.explore.moves import fault_plan
 from harness.engines.explore.piece import OperationList, OperationsEnding, ScenarioPiece
 from harness.engines.explore.scene import MongoScene, PostgresScene, Scene
-from harness.engines.stress.engine import PRELOAD as STRESS_PRELOAD
+from harness.engines.forks import forks
 from harness.model import EnvironmentProblem, Finding, FindingClass, Operation, Seat
 from harness.run.explored import OpenedScene
 from harness.run.folder import RunFolder
@@ -28,9 +27,6 @@ from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
 from harness.stores.base import Database, StoreKind
 from harness.targets.base import Target
-
-PRELOAD = ["harness.run.program_trials", *STRESS_PRELOAD]
-"""Imported once by the fork server, and not by each client process."""
 
 NO_LIMIT = 3600.0
 """Seconds. A program's interleavings are bounded by their number, so that a result does not depend on the machine."""
@@ -138,8 +134,7 @@ class StressedTrials:
             opening.callback(self._scene.close)
             self._scene.remember()
             self._piece.remember(self._scene.read())
-            forked = multiprocessing.get_context("forkserver")
-            forked.set_forkserver_preload(PRELOAD)
+            forked = forks(request.target, __name__)
             barrier = forked.Barrier(request.clients)
             for number in range(request.clients):
                 ours, theirs = forked.Pipe()

@@ -36,6 +36,9 @@ START_LIMIT = 30.0
 INITDB_OPTIONS = ("--encoding=UTF8", "--locale=C", "--no-sync")
 """What decides how a cluster of ours sorts and spells, wherever it runs."""
 
+COPIES_FILES = 15
+"""The first version that lets one choose how a new database comes about."""
+
 PORT_TRIES = 5
 """How often another port is tried when the one that was free is taken after all."""
 
@@ -168,7 +171,14 @@ class EmbeddedPostgres(OneServer):
                 self._folder = data_folder("postgres")
                 self._prepare()
         self.control = PostgresControl(self._url("postgres"))
-        self._databases = PostgresDatabases(self.control, host="127.0.0.1", port=self._port, user=USER, password=self._password)
+        self._databases = PostgresDatabases(
+            self.control,
+            host="127.0.0.1",
+            port=self._port,
+            user=USER,
+            password=self._password,
+            copying=not self._options.fsync and int(self._binaries.version.split(".")[0]) >= COPIES_FILES,
+        )
 
     def _command(self) -> list[str]:
         settings = {

@@ -86,18 +86,25 @@ def new_name() -> str:
 
 
 class PostgresDatabases:
-    """Makes, watches and drops databases through a control connection. The store classes share it."""
+    """Makes, watches and drops databases through a control connection. The store classes share it.
 
-    def __init__(self, control: PostgresControl, *, host: str, port: int, user: str, password: str) -> None:
+    With ``copying`` the server copies files for a new database, and does not log every page of it: on one that does not wait
+    for its disk that is several times faster.
+    """
+
+    def __init__(
+        self, control: PostgresControl, *, host: str, port: int, user: str, password: str, copying: bool = False
+    ) -> None:
         self._control = control
         self._address = f"{host}:{port}"
         self._user = user
         self._password = password
+        self._how = sql.SQL("TEMPLATE template0 STRATEGY file_copy" if copying else "TEMPLATE template0")
 
     def create(self) -> Database:
         """Make an empty database."""
         name = new_name()
-        self._control.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        self._control.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), self._how))
         who = quote(self._user, safe="")
         return Database(
             kind=StoreKind.POSTGRES,

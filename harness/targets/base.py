@@ -55,7 +55,11 @@ class BooksQuery:
 
 
 class Target(Protocol):
-    """A system under test."""
+    """A system under test.
+
+    It may have an attribute ``preload``: names of modules that its clients' processes share from before they are forked,
+    instead of each importing them. A module that opens connections when it is imported is none of them.
+    """
 
     name: str
     """As the user wrote it: ``reference:pg.counter_row``."""

@@ -6,7 +6,6 @@ takes its seats and the run goes on. Nothing here looks at a result: the history
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from harness.engines.forks import forks
 from harness.engines.stress.plan import StressPlan
 from harness.engines.stress.tally import Tally
 from harness.engines.stress.worker import work
@@ -29,9 +29,6 @@ GRACE = 3.0
 
 POLL = 0.1
 """Seconds between two looks at the progress."""
-
-PRELOAD = ["harness.engines.stress.worker", "psycopg", "pymongo", "sqlalchemy"]
-"""Imported once by the fork server; each worker then starts in milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +80,7 @@ class StressEngine:
     def __init__(self, plan: StressPlan, observe: Callable[[Progress], None] = lambda progress: None) -> None:
         self._plan = plan
         self._observe = observe
-        self._context = mp.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context = forks(plan.target)
 
     def run(self) -> StressOutcome:
         """Run from the barrier to the last client's end.
