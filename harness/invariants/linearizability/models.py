@@ -118,8 +118,8 @@ def kv_step(state: str, f: str, argument: Any, answer: Any) -> Any:
 
 def _kv_lacks(f: str, argument: Any, answer: Any) -> str | None:
     text = answer if f == "get" else argument
-    empty = f == "get" and (text is None or text is UNKNOWN)
-    return None if empty or isinstance(text, str) else "text"
+    nothing_there = f == "get" and text is None
+    return None if nothing_there or isinstance(text, str) else "text"
 
 
 def counter_step(state: int, f: str, argument: Any, answer: Any) -> Any:

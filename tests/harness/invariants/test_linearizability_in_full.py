@@ -174,6 +174,52 @@ def test_what_was_refused_did_not_happen_where_a_refusal_tells_nothing(model: Mo
         assert calls_of(History.of([refused]), model) == {}
 
 
+def test_what_failed_without_a_refusal_tells_nothing_of_an_account() -> None:
+    failed = Operation(
+        process=1,
+        client=1,
+        f="withdraw",
+        token="t",
+        arguments={"subject": "a", "amount": 1},
+        invoked=1,
+        completed=2,
+        outcome=Outcome.FAIL,
+        failure=Failure(code="40001", message="rolled back", refusal=False),
+    )
+    assert calls_of(History.of([failed]), MODELS["account"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "f", "arguments", "result"),
+    [
+        ("kv", "get", {"key": "x"}, {"value": None}),
+        ("kv", "put", {"key": "x", "value": ""}, {}),
+        ("counter", "read", {}, {"value": 3}),
+        ("counter", "add", {"value": 0}, {}),
+        ("counter", "next", {}, None),
+        ("account", "deposit", {"subject": "a", "amount": 0}, {}),
+        ("account", "read", {"subject": "a"}, {"amount": 0}),
+    ],
+)
+def test_the_least_that_a_model_takes_is_taken(
+    model: str, f: str, arguments: dict[str, Any], result: dict[str, Any] | None
+) -> None:
+    """``result`` None: nobody knows what became of it."""
+    told = Operation(
+        process=1,
+        client=1,
+        f=f,
+        token="t",
+        arguments=arguments,
+        invoked=1,
+        completed=2,
+        outcome=Outcome.INFO if result is None else Outcome.OK,
+        result=result,
+    )
+    [[taken]] = calls_of(History.of([told]), MODELS[model]).values()
+    assert (taken.f, taken.returned) == (f, None if result is None else 2)
+
+
 @pytest.mark.parametrize(
     ("model", "f", "result", "answer"),
     [("approval", "read", {"status": "paid"}, "paid"), ("account", "read", {"amount": 7}, 7), ("approval", "approve", {}, True)],
