@@ -54,11 +54,14 @@ def check(
     """
     from harness.cli.output import say, this_command, write_json  # noqa: PLC0415 - heavy, and not needed for --help
     from harness.invariants.linearizability import Limits  # noqa: PLC0415
+    from harness.model import UsageError  # noqa: PLC0415
     from harness.recording.formats import HistoryFormat, write_history  # noqa: PLC0415
     from harness.run.check_history import check_file  # noqa: PLC0415
     from harness.run.result import exit_status_of  # noqa: PLC0415
 
     limits = Limits(seconds=budget or Limits().seconds, megabytes=megabytes)
+    if not history.exists():
+        raise UsageError(f"{history} does not exist; expected a run folder or a file with a history")
     found = check_file(history, model=model, policy=policy, start=start, limits=limits, open_ends=open_ends)
     if export is not None:
         write_history(found.history, export, HistoryFormat(to.value))

@@ -23,6 +23,7 @@ from harness.run.request import build_request
 from harness.run.result import RunResult, exit_status_of
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
+from harness.targets.base import Target
 from harness.targets.http import HttpTarget
 
 PASSWORD = "RACEGATE_UI_PASSWORD"
@@ -121,16 +122,31 @@ def _page(page: PageOptions, request: RunRequest, options: LoadOptions) -> Page:
         if not password:
             password = secrets.token_urlsafe(12)
             say(f"racegate: the page's password is {password} (any user name; choose your own with {PASSWORD})")
-    target: Any = request.target
-    known = [target.name] if isinstance(target, HttpTarget) else sorted(target_names())
     return Page(
         host=page.host,
         port=page.port,
         password=password,
-        choices={"scenario": sorted(scenarios()), "target": known, "policy": ["", *policy_names()]},
+        choices=choices_for(request.target),
         preset={"scenario": request.scenario.name, "target": request.target.name, "policy": ""},
         users=request.clients,
         spawn_rate=options.spawn_rate,
         seconds=page.seconds,
         longest=LONGEST,
     )
+
+
+def choices_for(target: Target) -> dict[str, list[str]]:
+    """Return what can be chosen on the page: of a service that is described in a file, only what it can be asked for."""
+    if isinstance(target, HttpTarget):
+        known, able = [target.name], [name for name in scenarios() if _fits(name, target)]
+    else:
+        known, able = target_names(), list(scenarios())
+    return {"scenario": sorted(able), "target": sorted(known), "policy": ["", *policy_names()]}
+
+
+def _fits(scenario: str, service: HttpTarget) -> bool:
+    try:
+        build_request(scenario=scenario, target=service)
+    except UsageError:
+        return False
+    return True

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
 from harness.engines.stress import Progress, StressEngine, StressPlan
 from harness.invariants import judge
 from harness.model import Finding, FindingClass, History, StoreNeeds, UsageError, verdict_of
@@ -23,6 +25,7 @@ from harness.run.server_faults import FaultDirector, points_of, server_faults
 from harness.run.stores import Stores
 from harness.run.versions import versions
 from harness.stores.base import Database, Store
+from harness.targets.base import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,7 @@ def execute(
     operations = race_of(judgement.history)
     findings = [*judgement.findings, *raced.findings, *_lost_evidence(raced, operations)]
     findings += [indeterminate(missed, {}) for missed in director.missed] if director else []
-    findings += _vacuous(operations, findings)
+    findings += [*_unread(request.target, operations), *_vacuous(operations, findings)]
     result = RunResult(
         verdict=verdict_of(findings, checked=len(judgement.checked)),
         seed=request.seed,
@@ -196,6 +199,23 @@ def _lost_evidence(raced: Raced, operations: History) -> list[Finding]:
             {"recorded": raced.recorded, "arrived": len(operations)},
         )
     ]
+
+
+def _unread(target: Target, operations: History) -> list[Finding]:
+    """Tell of what should be in answers and was in none: then nothing held the answers against the books."""
+    findings = []
+    for f, wanted in getattr(target, "answers", {}).items():
+        answered = operations.operations.filter(pl.col("f") == f, pl.col("outcome") == "ok")
+        for name in ("number", "text"):
+            if name in wanted and answered.height and answered[name].null_count() == answered.height:
+                findings.append(
+                    indeterminate(
+                        f"none of {answered.height} answers to {f} held its {name} at {wanted[name]!r}: what clients were told "
+                        f"is not checked; correct or remove {name} below operations.{f}.answer",
+                        {"operation": f, "name": name, "path": wanted[name], "answers": answered.height},
+                    )
+                )
+    return findings
 
 
 def _vacuous(operations: History, findings: Sequence[Finding]) -> list[Finding]:

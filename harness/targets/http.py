@@ -85,6 +85,11 @@ class HttpTarget:
         """The operations that the configuration describes."""
         return frozenset(self.config.operations)
 
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, str]]:
+        """Where each operation's answer holds what: name = dotted path."""
+        return {f: section.answer for f, section in self.config.operations.items()}
+
     def install(self, database: Database | None) -> None:
         """Do nothing: the service brings its own schema."""
 

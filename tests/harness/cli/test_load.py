@@ -14,7 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.cli.load_page import choices_for
 from harness.cli.main import main
+from harness.config.service import load_service
+from harness.run.registry import target_named
+from harness.targets.http import HttpTarget
 
 RACEGATE = str(Path(sys.executable).with_name("racegate"))
 
@@ -122,6 +126,17 @@ def test_a_wrong_call_says_what_to_do(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+def test_the_page_offers_what_a_described_service_can_be_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "racegate.toml"
+    file.write_text('[target]\nurl = "http://127.0.0.1:1"\n[operations.create]\npath = "/invoices"\n')
+    service = choices_for(HttpTarget.of(load_service(file)))
+    reference = choices_for(target_named("reference:pg.counter_row", {}))
+
+    assert "concurrent_creates" in service["scenario"]
+    assert "double_approval" in set(reference["scenario"]) - set(service["scenario"])
+    assert (service["target"], len(reference["target"]) > 50) == (["http://127.0.0.1:1"], True)
 
 
 @pytest.mark.parametrize("command", ["load", "run", "explore"])

@@ -89,6 +89,20 @@ def test_a_bug_is_found_at_full_speed_and_no_secret_is_kept(
     assert TOKEN not in "".join(capfd.readouterr())
 
 
+def test_an_answer_that_never_holds_what_it_should_is_told(tmp_path: Path, postgres_database: Database) -> None:
+    config = described(tmp_path, bug=False, database=postgres_database)
+    assert '"invoice.number"' in config.read_text()
+    config.write_text(config.read_text().replace('"invoice.number"', '"invoice.nummer"'))
+    status, result = called(tmp_path, "run", "--config", str(config), "--seed", "1")
+
+    assert (status, result["verdict"]) == (4, "unknown")
+    [told] = [f["message"] for f in result["findings"] if f["class"] == "indeterminate"]
+    assert told == (
+        "none of 120 answers to create held its number at 'invoice.nummer': what clients were told is not checked; correct or "
+        "remove number below operations.create.answer"
+    )
+
+
 def test_exploring_finds_the_bug_through_a_pool_and_a_replay_breaks_again(
     tmp_path: Path, postgres_database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
