@@ -23,7 +23,6 @@ from harness.run.request import build_request
 from harness.run.result import RunResult, exit_status_of
 from harness.run.run_request import RunRequest
 from harness.run.stores import Stores
-from harness.targets.base import Target
 from harness.targets.http import HttpTarget
 
 PASSWORD = "RACEGATE_UI_PASSWORD"
@@ -135,7 +134,7 @@ def _page(page: PageOptions, request: RunRequest, options: LoadOptions) -> Page:
     )
 
 
-def choices_for(target: Target) -> dict[str, list[str]]:
+def choices_for(target: Any) -> dict[str, list[str]]:
     """Return what can be chosen on the page: of a service that is described in a file, only what it can be asked for."""
     if isinstance(target, HttpTarget):
         known, able = [target.name], [name for name in scenarios() if _fits(name, target)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,7 +82,8 @@ def build_request(
 def _without_seed(plan: Scenario, chosen: dict[str, Any], target: HttpTarget) -> tuple[Scenario, dict[str, Any]]:
     """Return a scenario that begins with no documents where the service cannot be told to make some with given numbers."""
     record: Any = plan
-    if "seed" in target.operations or "seed" not in plan.operations or chosen.get("opening") or not is_dataclass(record):
+    settable = is_dataclass(record) and any(part.name == "operations" for part in fields(record))
+    if "seed" in target.operations or "seed" not in plan.operations or chosen.get("opening") or not settable:
         return plan, chosen
-    lean = replace(cast(Any, record), operations=plan.operations - {"seed"})
+    lean = replace(record, operations=plan.operations - {"seed"})
     return lean, {**chosen, "opening": 0}
