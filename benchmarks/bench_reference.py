@@ -1,8 +1,8 @@
 """The reference against pgbench running the same statements, in turn: gapless creates and payments.
 
 The statements are not copied by hand: one operation is carried out while its connection is listened to, and what went over
-it becomes pgbench's script, prepared and with as many round trips. The medians of interleaved rounds are compared, on a
-server that keeps its promises (``fsync`` on).
+it becomes pgbench's script. pgbench runs it in both of its ways: each statement as text, which is what it does unless told
+otherwise, and prepared. The medians of interleaved rounds are compared, on a server that keeps its promises (``fsync`` on).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from reference_impl.provider import PROVIDER
 SECONDS = 2.0
 ROUNDS = 5
 CLIENTS = (1, 8)
+MODES = ("simple", "prepared")
+"""What pgbench calls its ways of sending a statement."""
 SETTINGS: Mapping[str, Any] = {"isolation": "read_committed", "unique_index": False, "transaction": True}
 
 PLACE = {"company": "acme", "document_type": "invoice", "branch": "Main", "at": AT, "amount": 100}
@@ -143,21 +145,23 @@ def main() -> None:
     """Print the table."""
     store = open_store(StoreKind.POSTGRES, "embedded", StoreOptions(connections=60, fsync=True))
     try:
-        print(f"{'path':<32}{'clients':>8}{'pgbench/s':>12}{'reference/s':>13}{'ratio':>8}")
+        print(f"{'pgbench':>52}{'reference':>24}")
+        print(f"{'path':<32}{'clients':>8}{'text':>12}{'prepared':>12}{'/s':>8}{'of text':>9}{'of prepared':>13}")
         for path in PATHS:
             fleet = Fleet(variant=path.variant, job=path.job, settings=_settings(path))
             for clients in CLIENTS:
-                both: list[tuple[float, float]] = []
+                rounds: list[tuple[float, float, float]] = []
                 for _ in range(ROUNDS):
                     database = _database(store, path, clients)
                     script = script_of(path, database)
-                    theirs = run_pgbench(script, database, clients, SECONDS)
-                    ours = fleet.rate(database, clients, SECONDS)
-                    both.append((theirs, ours))
+                    text, prepared = (run_pgbench(script, database, clients, SECONDS, mode=mode) for mode in MODES)
+                    rounds.append((text, prepared, fleet.rate(database, clients, SECONDS)))
                     store.drop_database(database)
-                theirs, ours = (statistics.median(side) for side in zip(*both, strict=True))
-                ratio = statistics.median(ours / theirs for theirs, ours in both)
-                print(f"{path.name:<32}{clients:>8}{theirs:>12,.0f}{ours:>13,.0f}{ratio:>8.2f}", flush=True)
+                text, prepared, ours = (statistics.median(side) for side in zip(*rounds, strict=True))
+                of_text = statistics.median(ours / text for text, _, ours in rounds)
+                of_prepared = statistics.median(ours / prepared for _, prepared, ours in rounds)
+                figures = f"{text:>12,.0f}{prepared:>12,.0f}{ours:>8,.0f}{of_text:>9.2f}{of_prepared:>13.2f}"
+                print(f"{path.name:<32}{clients:>8}{figures}", flush=True)
     finally:
         store.close()
 

@@ -122,8 +122,8 @@ def pgbench(sql: str, database: Database, clients: int) -> float:
     return run_pgbench(" ".join(sql.split()) + ";\n", database, clients, SECONDS)
 
 
-def run_pgbench(text: str, database: Database, clients: int, seconds: float) -> float:
-    """Return the transactions per second of pgbench running a script, its statements prepared."""
+def run_pgbench(text: str, database: Database, clients: int, seconds: float, *, mode: str = "prepared") -> float:
+    """Return the transactions per second of pgbench running a script; ``mode`` is how it sends a statement."""
     parts = urlsplit(database.url)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(text)
@@ -131,7 +131,7 @@ def run_pgbench(text: str, database: Database, clients: int, seconds: float) -> 
         done = subprocess.run(
             [
                 postgres_binaries()["pgbench"],
-                *("-n", "-M", "prepared", "-T", str(int(seconds)), "-c", str(clients), "-j", str(min(clients, 2))),
+                *("-n", "-M", mode, "-T", str(int(seconds)), "-c", str(clients), "-j", str(min(clients, 2))),
                 *("-h", str(parts.hostname), "-p", str(parts.port), "-U", str(parts.username), "-f", script.name),
                 database.name,
             ],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.invariants.linearizability import (
+    IMPOSSIBLE,
     MODELS,
     REFUSED,
     UNKNOWN,
@@ -172,6 +173,31 @@ def test_what_was_refused_did_not_happen_where_a_refusal_tells_nothing(model: Mo
             failure=Failure(code="already_decided", message="no", refusal=True),
         )
         assert calls_of(History.of([refused]), model) == {}
+
+
+def test_what_nobody_knows_cannot_have_happened_where_it_is_impossible() -> None:
+    """A piece that may have been taken is no help to a read, if there was none to take when it was."""
+
+    def step(state: int, f: str, argument: Any, answer: Any) -> Any:
+        if f == "read":
+            return state if answer == state else IMPOSSIBLE
+        if f == "fill":
+            return argument
+        return state - 1 if state else IMPOSSIBLE
+
+    shelf = Model(
+        name="shelf",
+        summary="Pieces, of which one can be taken if there is one.",
+        initial=0,
+        step=step,
+        operations=frozenset({"fill", "take", "read"}),
+        reads=frozenset({"read"}),
+    )
+    emptied = calls(("fill", 1, None, 0, 1), ("fill", 0, None, 2, 3), ("take", None, UNKNOWN, 4, None), ("read", None, 1, 5, 6))
+    filled = calls(("fill", 1, None, 0, 1), ("fill", 2, None, 2, 3), ("take", None, UNKNOWN, 4, None), ("read", None, 1, 5, 6))
+
+    assert Search(emptied, shelf).advance(1000) is False
+    assert Search(filled, shelf).advance(1000) is True
 
 
 def test_what_failed_without_a_refusal_tells_nothing_of_an_account() -> None:
