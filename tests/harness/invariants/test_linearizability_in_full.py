@@ -24,7 +24,7 @@ from harness.invariants.linearizability import (
     search_all,
 )
 from harness.invariants.linearizability.partitions import _used_up
-from harness.invariants.linearizability.shrinking import _until, shrink
+from harness.invariants.linearizability.shrinking import _until, shrink, smallest
 from harness.model import Failure, History, Operation, Outcome, Verdict
 
 REGISTER, KV, COUNTER = MODELS["register"], MODELS["kv"], MODELS["counter"]
@@ -198,6 +198,25 @@ def test_what_nobody_knows_cannot_have_happened_where_it_is_impossible() -> None
 
     assert Search(emptied, shelf).advance(1000) is False
     assert Search(filled, shelf).advance(1000) is True
+
+
+def test_what_begins_in_the_moment_in_which_a_read_ends_may_be_what_it_saw() -> None:
+    seen = calls(("put", "y", None, 0, 1), ("get", None, "x", 2, 5), ("put", "x", None, 5, 6))
+    too_late = calls(("put", "y", None, 0, 1), ("get", None, "x", 2, 5), ("put", "x", None, 6, 7))
+
+    assert Search(seen, KV).advance(1000) is True
+    assert Search(too_late, KV).advance(1000) is False
+
+
+def test_an_item_that_could_not_be_spared_is_tried_again_when_another_is_gone() -> None:
+    wrong = [[0, 1, 2], [0, 1], [1]]
+    assert smallest([0, 1, 2], lambda part: list(part) in wrong, lambda: False) == [1]
+
+
+def test_a_single_item_is_as_small_as_it_gets() -> None:
+    looks = itertools.count()
+    assert smallest([7], lambda part: True, lambda: next(looks) > 10) == [7]
+    assert next(looks) < 10
 
 
 def test_what_failed_without_a_refusal_tells_nothing_of_an_account() -> None:
