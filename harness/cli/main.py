@@ -101,7 +101,9 @@ def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way
             return WRONG_CALL
         return _interrupted() if status == TYPERS_INTERRUPTED else int(status or 0)
     except TyperException as e:
-        return _say(f"{_one_line(e.format_message())}; see: racegate --help", e.exit_code)
+        wrong = _one_line(e.format_message()).removesuffix(".")
+        called = getattr(getattr(e, "ctx", None), "command_path", "racegate")
+        return _say(f"{wrong}; see: {called} --help", e.exit_code)
     except typer.Exit as e:
         return e.exit_code
     except (KeyboardInterrupt, typer.Abort):
