@@ -4,8 +4,7 @@ A statement of this reference takes the server some fifty microseconds. What SQL
 takes three times as long, all of which a create spends with its counter locked: so values are bound, and rows read, by the
 driver's converters, and nothing else is between. Connections still come from SQLAlchemy, and errors look like its own.
 
-Like the driver, this prepares a statement when it is used for the fifth time. From then on it takes the BEGIN along with it, if
-it is a transaction's first, which saves a round trip.
+Like the driver, this prepares a statement when it is used for the fifth time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import re
 from collections import Counter, namedtuple
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -67,19 +65,16 @@ class Wire:
         Raises:
             DBAPIError: the server refused it, or is gone.
         """
+        if self._begin is not None and self._libpq.transaction_status == TransactionStatus.IDLE:
+            self.command(self._begin)
         text, names = _numbered(sql)
         bound = [values[name] for name in names]
-        begin = self._begin if self._libpq.transaction_status == TransactionStatus.IDLE else None
         try:
             given: Any = self._converters.dump_sequence(bound, [PyFormat.AUTO] * len(bound))
             types, formats = self._converters.types or (), self._converters.formats
             name = self._name((sql, tuple(types)), text) if names else None
             if name is None:
-                if begin is not None:
-                    self.command(begin)
                 result = self._ask(self._libpq.exec_params, self._libpq.send_query_params, text, given, types, formats)
-            elif begin is not None:
-                result = self._begin_with(begin, name, given, formats)
             else:
                 result = self._ask(self._libpq.exec_prepared, self._libpq.send_query_prepared, name, given, formats)
         except psycopg.Error as e:
@@ -102,31 +97,6 @@ class Wire:
             return call(*arguments)
         send(*arguments)
         return self._connection.wait(generators.execute(self._libpq))[-1]
-
-    def _begin_with(self, begin: bytes, name: bytes, given: Any, formats: Any) -> Any:
-        """Return the answer to a prepared statement; the command that begins its transaction went out together with it.
-
-        Nobody needs to wait for the answer to a BEGIN: the server leaves out the statement if it cannot begin.
-        """
-        libpq, wait = self._libpq, self._connection.wait
-        answers: list[Any] = []
-        libpq.enter_pipeline_mode()
-        try:
-            libpq.send_query_params(begin, None)
-            libpq.send_query_prepared(name, given, formats)
-            libpq.pipeline_sync()
-            answers += wait(generators.execute(libpq))
-            answers += wait(generators.fetch_many(libpq))
-            wait(generators.fetch_many(libpq))
-        except psycopg.Error:
-            if answers:  # a server that goes away has said why, in its answer to the first of the two
-                self._check(answers[0], begin.decode())
-            raise
-        finally:
-            with suppress(psycopg.Error):  # not possible on a broken line, which needs it no more
-                libpq.exit_pipeline_mode()
-        self._check(answers[0], begin.decode())
-        return answers[1]
 
     def _name(self, use: Use, text: bytes) -> bytes | None:
         """Return the name under which the statement is prepared, None while it is used too rarely."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -80,75 +79,6 @@ def test_what_is_asked_of_a_cut_line_fails_without_a_state(session: PostgresSess
     with pytest.raises(DBAPIError) as raised:
         session.run(lambda tx: tx.value("SELECT 1"), nothing)
     assert sqlstate(raised.value) is None
-    assert raised.value.connection_invalidated
-
-
-ADD = "INSERT INTO things VALUES (:id, :name)"
-MANY = 8
-"""More uses than it takes for a statement to be prepared; from then on BEGIN goes out together with it."""
-
-
-def add(tx: Transaction, n: int) -> int:
-    return tx.change(ADD, id=n, name="a")
-
-
-def test_a_begin_that_goes_out_with_its_first_statement_begins_a_transaction(postgres_database: Database) -> None:
-    session = PostgresSession(postgres_database.url, Boundaries(isolation="serializable"))
-    session.run(lambda tx: tx.change("CREATE TABLE things (id int, name text)"), nothing)
-
-    def undone(tx: Transaction) -> str:
-        level = tx.value("SELECT current_setting(:name)", name="transaction_isolation")
-        tx.change("INSERT INTO things VALUES (1, 'a')")
-        assert level == "serializable"
-        raise LookupError
-
-    for _ in range(MANY):
-        with pytest.raises(LookupError):
-            session.run(undone, nothing)
-    assert session.run(lambda tx: tx.value("SELECT count(*) FROM things"), nothing)[0] == 0
-    session.close()
-
-
-def test_a_first_statement_that_is_refused_leaves_no_transaction_behind(session: PostgresSession) -> None:
-    for n in range(MANY):
-        session.run(lambda tx, n=n: add(tx, n), nothing)
-    with pytest.raises(IntegrityError) as raised:
-        session.run(lambda tx: add(tx, 3), nothing)
-    assert (sqlstate(raised.value), violated(raised.value)) == ("23505", "one")
-    assert session.run(lambda tx: add(tx, MANY), nothing) == (1, 1)
-
-
-def test_whoever_waits_for_a_lock_lets_other_threads_work(session: PostgresSession, postgres_database: Database) -> None:
-    other = PostgresSession(postgres_database.url, Boundaries())
-    update = "UPDATE things SET name = :name WHERE id = :id"
-    session.run(lambda tx: add(tx, 1), nothing)
-    for one in (session, other):
-        for _ in range(MANY):
-            one.run(lambda tx: tx.change(update, id=1, name="b"), nothing)
-
-    def hold(tx: Transaction) -> None:
-        tx.change(update, id=1, name="c")
-        waiting.start()
-        while not tx.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            pass
-
-    waiting = threading.Thread(target=lambda: other.run(lambda tx: tx.change(update, id=1, name="d"), nothing))
-    session.run(hold, nothing)
-    waiting.join(60)
-    assert session.run(lambda tx: tx.value("SELECT name FROM things"), nothing)[0] == "d"
-    other.close()
-
-
-def test_a_server_that_ends_the_connection_says_why(session: PostgresSession, postgres_database: Database) -> None:
-    for n in range(MANY):
-        session.run(lambda tx, n=n: add(tx, n), nothing)
-    [pid] = session.pids()
-    other = PostgresSession(postgres_database.url, Boundaries())
-    other.run(lambda tx: tx.value("SELECT pg_terminate_backend(:pid, 10000)", pid=pid), nothing)
-    other.close()
-    with pytest.raises(DBAPIError) as raised:
-        session.run(lambda tx: add(tx, MANY), nothing)
-    assert sqlstate(raised.value) == "57P01"
     assert raised.value.connection_invalidated
 
 
