@@ -3,7 +3,7 @@
 The relation is conservative: whatever is not understood conflicts with everything. On PostgreSQL it knows multi-version
 concurrency (a plain read does not meet another's uncommitted write, only the commit that publishes it):
 
-- BEGIN meets nothing.
+- BEGIN meets nothing; sent together with the first statement of its transaction it adds nothing to it.
 - A plain read meets the commit (or autocommit write) of another's change to what it reads.
 - Writes and row locks of one table meet each other, and the commit or rollback that lets go of them.
 - Two inserts into a table meet only if their values could collide in a unique index: the keys are compared where the statement
@@ -255,24 +255,39 @@ class Footprints:
         """Return what a step would touch if it came now. Changes nothing."""
         if step.body is not None:
             return self._of_command(client, step)
+        if step.statements > 1:
+            begin, first = _opening(step)
+            return self._within(first, step.parameters, _level_of(begin), seen=False) if begin else UNKNOWN
         if step.kind is StepKind.BEGIN:
             return NOTHING
         if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
             return self.undone(client)
-        touched = _touched_with(self._statement(step.text), step.parameters)
-        level = self._level.get(client) or self._schema.isolation
-        in_transaction = step.status == "T"
-        if in_transaction and _sets(step.text):
+        if step.status == "T":
+            return self._within(step.text, step.parameters, self._level.get(client, ""), seen=client in self._snapshot)
+        return _published(_touched_with(self._statement(step.text), step.parameters))
+
+    def _within(self, text: str, parameters: Sequence[Any], level: str, *, seen: bool) -> Footprint:
+        """Return what a statement of a transaction touches; ``seen``: an earlier one of the transaction has its snapshot."""
+        touched = _touched_with(self._statement(text), parameters)
+        level = level or self._schema.isolation
+        if _sets(text):
             return touched
-        if in_transaction and level == "serializable":
-            touched = touched | Footprint(reads=frozenset({WORLD}), serializable=True)
-        elif in_transaction and level == "repeatable read":
-            touched = replace(touched, reads=SNAPSHOT if client in self._snapshot else frozenset({WORLD}))
-        return touched if in_transaction else _published(touched)
+        if level == "serializable":
+            return touched | Footprint(reads=frozenset({WORLD}), serializable=True)
+        if level == "repeatable read":
+            return replace(touched, reads=SNAPSHOT if seen else frozenset({WORLD}))
+        return touched
 
     def did(self, client: int, step: Step, footprint: Footprint) -> None:
         """Note that the step was released."""
-        if step.kind is StepKind.BEGIN:
+        begin, first = _opening(step) if step.statements > 1 else ("", "")
+        if begin:
+            self.forget(client)
+            self._level[client] = _level_of(begin)
+            self._held[client] = footprint
+            if not _sets(first):
+                self._snapshot.add(client)
+        elif step.kind is StepKind.BEGIN:
             self._level[client] = _level_of(step.text)
             self._held[client] = NOTHING
         elif footprint.publishes:
@@ -329,6 +344,19 @@ def _level_of(text: str) -> str:
     return next(
         (level for level in ("serializable", "repeatable read", "read committed", "read uncommitted") if level in lower), ""
     )
+
+
+def _opening(step: Step) -> tuple[str, str]:
+    """Return a BEGIN and the statement that came in the same round trip, as some drivers send them; or nothing.
+
+    Whatever else comes together is not taken apart: it conflicts with everything, and so does the end of its transaction.
+    """
+    begin, _, first = step.text.partition(";")
+    words = [part.split()[0].lower() if part.split() else "" for part in (begin, first)]
+    alone = step.statements == 2 and step.status == "I"
+    if alone and words[0] in ("begin", "start") and words[1] not in ("", "commit", "end", "rollback", "abort"):
+        return begin, first.strip()
+    return "", ""
 
 
 def _sets(text: str) -> bool:

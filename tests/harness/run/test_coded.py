@@ -60,7 +60,29 @@ def with_asyncpg(url: str) -> int:
     return asyncio.run(create())
 
 
-@pytest.mark.parametrize("create", [with_psycopg, with_sqlalchemy, with_asyncpg])
+def with_two_round_trips(url: str) -> int:
+    """The way of drivers that send a BEGIN along with the first statement, and a COMMIT with the last."""
+    with psycopg.connect(url, autocommit=True) as connection, connection.pipeline() as pipeline:
+        connection.execute("BEGIN")
+        found = connection.execute(COUNT)
+        pipeline.sync()
+        number: int = found.fetchone()[0]  # type: ignore[index]
+        connection.execute(STORE.format(number))
+        connection.execute("COMMIT")
+    return number
+
+
+def with_a_commit_along(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        number: int = connection.execute(COUNT).fetchone()[0]  # type: ignore[index]
+        connection.execute(STORE.format(number) + "; COMMIT")
+    return number
+
+
+DRIVERS = [with_psycopg, with_sqlalchemy, with_asyncpg, with_two_round_trips, with_a_commit_along]
+
+
+@pytest.mark.parametrize("create", DRIVERS)
 def test_a_race_in_a_callable_is_found_in_any_driver_and_replayed(postgres_database: Database, create: Any) -> None:
     given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
 

@@ -9,6 +9,7 @@ import pytest
 
 from harness.engines.explore.footprints import Footprints, Schema, independent
 from harness.wire.base import Status, Step, StepKind
+from harness.wire.postgres.statements import facts_of, joined_kind
 
 SCHEMA = Schema(
     unique={"documents": (("by_number", ("scope", "number")), ("by_token", ("token",))), "expressed": (("by_lower", ()),)},
@@ -91,6 +92,70 @@ def test_a_commit_stands_for_all_that_its_transaction_touched() -> None:
 
     assert not independent(commit, footprints.of(1, step("SELECT n FROM counters")))
     assert independent(commit, footprints.of(1, step("SELECT n FROM documents")))
+
+
+def together(*texts: str, parameters: tuple[Any, ...] = (), status: Status = Status.IDLE) -> Step:
+    """Return statements that came in one round trip, as the wire shows them."""
+    kinds = {facts_of(text.encode()).kind for text in texts}
+    text = "; ".join(texts)
+    kind = joined_kind(kinds)
+    return Step(
+        connection=1,
+        index=0,
+        text=text,
+        fingerprint=text,
+        parameters=parameters,
+        kind=kind,
+        status=status,
+        statements=len(texts),
+    )
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_a_begin_in_the_round_trip_of_its_first_statement_is_as_good_as_one_before_it(isolation: str) -> None:
+    begin, first, second = f"BEGIN ISOLATION LEVEL {isolation}", "UPDATE counters SET n = $1", "SELECT n FROM documents"
+    one, other = Footprints(SCHEMA), Footprints(SCHEMA)
+    for n, text in enumerate((begin, first)):
+        apart = step(text, *(7,) * n, status=Status.IN_TRANSACTION if n else Status.IDLE)
+        one.did(0, apart, one.of(0, apart))
+    merged = together(begin, first, parameters=(7,))
+    other.did(0, merged, other.of(0, merged))
+
+    assert one.undone(0) == other.undone(0)
+    for after in (step(second), step("COMMIT")):
+        assert one.of(0, after) == other.of(0, after)
+
+
+def test_a_setting_in_the_round_trip_of_the_begin_takes_no_snapshot() -> None:
+    footprints = Footprints(SCHEMA)
+    merged = together("BEGIN ISOLATION LEVEL REPEATABLE READ", "SET LOCAL lock_timeout = 5")
+    footprints.did(0, merged, footprints.of(0, merged))
+
+    assert not independent(
+        footprints.of(0, step("SELECT 1 FROM a")), footprints.of(1, step("INSERT INTO log VALUES (1)", status=Status.IDLE))
+    )
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("BEGIN", "UPDATE counters SET n = 1", "COMMIT"),
+        ("BEGIN", "COMMIT"),
+        ("UPDATE counters SET n = 1", "COMMIT"),
+        ("UPDATE counters SET n = 1", "SELECT 1 FROM a"),
+    ],
+)
+def test_what_else_comes_in_one_round_trip_meets_everything_and_so_does_the_end_of_its_transaction(
+    texts: tuple[str, ...],
+) -> None:
+    footprints = Footprints(SCHEMA)
+    several = together(*texts, status=Status.IDLE if texts[0] == "BEGIN" else Status.IN_TRANSACTION)
+    elsewhere = footprints.of(1, step("SELECT n FROM terms"))
+    touched = footprints.of(0, several)
+    footprints.did(0, several, touched)
+
+    assert not independent(touched, elsewhere)
+    assert not independent(footprints.of(0, step("COMMIT")), elsewhere)
 
 
 def test_what_was_undone_is_forgotten() -> None:
