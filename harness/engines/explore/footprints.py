@@ -12,6 +12,8 @@ concurrency (a plain read does not meet another's uncommitted write, only the co
 - Sequences and advisory locks act at once, not at commit. Unknown functions, triggers and DDL meet everything.
 - At REPEATABLE READ, and in a MongoDB transaction, the first statement takes the snapshot: it reads the world, and those after
   it read nothing new. Under SERIALIZABLE every statement reads the world, and reads also meet writes.
+- A view stands for the tables that it reads; the tables of one inheritance tree (partitions) stand for one another. What rules,
+  triggers, policies, or functions of the user's may do, and writes through views, meets everything.
 - A row is told apart from its table's others where a statement names it by its whole primary key (``_id``), and changes nothing
   that a unique index looks at.
 
@@ -20,7 +22,7 @@ Weakness: other rows that a statement reads, updates or locks are not told apart
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -140,6 +142,10 @@ class Schema:
     table refer to. ``primary`` are the columns of the tables' primary keys. ``conditional`` are tables with a unique index over
     some of their rows or over an expression: any change may make two rows collide. ``isolation`` is the level of transactions
     that name none.
+
+    ``stands_for`` are the tables behind a name that is not that of a table of its own: those that a view reads, and one of an
+    inheritance tree for all of its members. ``opaque`` are names of which nobody can say what is behind them. ``referred`` are
+    the columns of a table that foreign keys refer to. ``functions`` are those that users made.
     """
 
     unique: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=dict)
@@ -149,6 +155,14 @@ class Schema:
     primary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conditional: frozenset[str] = frozenset()
     isolation: str = "read committed"
+    stands_for: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
+    referred: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    functions: frozenset[str] = frozenset()
+
+    def behind(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the tables that these names stand for."""
+        return frozenset(table for name in names for table in self.stands_for.get(name, (name,)))
 
 
 def read_schema(connection: Any) -> Schema:
@@ -190,32 +204,119 @@ def read_schema(connection: Any) -> Schema:
         "SELECT lower(c.relname), lower(a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
         " WHERE (a.atthasdef OR a.attidentity <> '') AND c.relnamespace <> 'pg_catalog'::regnamespace"
     ).fetchall()
-    triggered = connection.execute(
-        "SELECT DISTINCT lower(c.relname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
-    ).fetchall()
+    triggered = {name for (name,) in connection.execute(_ACTING).fetchall()}
     parents: dict[str, frozenset[str]] = {}
     for child, parent in connection.execute(
         "SELECT lower(c.relname), lower(p.relname) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
         " JOIN pg_class p ON p.oid = k.confrelid WHERE k.contype = 'f'"
     ).fetchall():
         parents[child] = parents.get(child, frozenset()) | {parent}
+    referred: dict[str, frozenset[str]] = {}
+    for parent, column in connection.execute(
+        "SELECT lower(p.relname), lower(a.attname) FROM pg_constraint k JOIN pg_class p ON p.oid = k.confrelid"
+        " JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey) WHERE k.contype = 'f'"
+    ).fetchall():
+        referred[parent] = referred.get(parent, frozenset()) | {column}
+    trees = _trees(connection.execute(_INHERITS).fetchall())
+    for member, tree in trees.items():
+        if tree & unique.keys():
+            unique[member] = ((f"some index of {min(tree)}", ()),)
+    triggered |= {member for member, tree in trees.items() if tree & triggered}
+    read = {view: frozenset(tables) for view, tables in connection.execute(_VIEWS).fetchall()}
+    opaque = {name for (name,) in connection.execute(_OPAQUE).fetchall()}
+    opaque |= {member for member, tree in trees.items() if tree & opaque}
+    behind = {view: _all_behind(view, read) for view in read}
+    opaque |= {view for view, tables in behind.items() if tables & opaque}
+    stands_for = {member: frozenset({min(tree)}) for member, tree in trees.items()}
+    for view, tables in behind.items():
+        stands_for[view] = frozenset(table for name in tables for table in stands_for.get(name, (name,)))
     return Schema(
         unique=unique,
         defaults=frozenset((table, column) for table, column in defaults),
-        triggered=frozenset(name for (name,) in triggered),
+        triggered=frozenset(triggered | read.keys()),
         parents=parents,
         primary=primary,
         conditional=frozenset(name for (name,) in conditional),
         isolation=connection.execute("SHOW default_transaction_isolation").fetchone()[0],
+        stands_for=stands_for,
+        opaque=frozenset(opaque),
+        referred=referred,
+        functions=frozenset(name for (name,) in connection.execute(f"SELECT lower(proname) FROM ({_OWN}) AS own").fetchall()),
     )
 
 
+_OWN = """
+    SELECT p.oid, p.proname FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+    WHERE p.pronamespace <> 'pg_catalog'::regnamespace AND p.pronamespace <> 'information_schema'::regnamespace
+    AND p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')
+"""
+"""Functions that users made and that may look at tables; those of extensions are written in C."""
+
+_ACTING = f"""
+    SELECT lower(c.relname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal
+    UNION
+    SELECT lower(c.relname) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+    WHERE r.rulename <> '_RETURN' AND c.relnamespace <> 'pg_catalog'::regnamespace
+    UNION
+    SELECT lower(c.relname) FROM pg_attrdef a JOIN pg_class c ON c.oid = a.adrelid
+    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN ({_OWN}) AS own ON own.oid = d.refobjid
+    UNION
+    SELECT lower(c.relname) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN ({_OWN}) AS own ON own.oid = d.refobjid
+"""
+"""Relations of which a write does more than it says: triggers, rules, and functions in defaults and checks."""
+
+_OPAQUE = f"""
+    SELECT lower(c.relname) FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+    UNION
+    SELECT lower(c.relname) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN ({_OWN}) AS own ON own.oid = d.refobjid
+"""
+"""Relations that run a function of the user's, or a policy, when they are read."""
+
+_VIEWS = """
+    SELECT lower(v.relname), array_agg(DISTINCT lower(t.relname))
+    FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class t ON t.oid = d.refobjid AND t.oid <> v.oid
+    WHERE v.relkind = 'v' AND v.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    GROUP BY lower(v.relname)
+"""
+_INHERITS = """
+    SELECT lower(c.relname), lower(p.relname) FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent WHERE c.relkind IN ('r', 'p', 'f')
+"""
+
+
+def _trees(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """Return, for every table that inherits or is inherited from, all tables that are related to it."""
+    trees: dict[str, frozenset[str]] = {}
+    for child, parent in pairs:
+        together = trees.get(child, frozenset({child})) | trees.get(parent, frozenset({parent}))
+        trees.update(dict.fromkeys(together, together))
+    return trees
+
+
+def _all_behind(view: str, read: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return all that a view reads, through other views as well."""
+    found: set[str] = set()
+    coming = [view]
+    while coming:
+        new = read.get(coming.pop(), frozenset()) - found
+        found |= new
+        coming += new
+    return frozenset(found)
+
+
 def read_mongo_schema(database: Any) -> Schema:
-    """Read from MongoDB which collections have a unique index other than that of ``_id``."""
-    conditional = {
-        name for name in database.list_collection_names() if any(index.get("unique") for index in database[name].list_indexes())
-    }
-    return Schema(conditional=frozenset(conditional))
+    """Read from MongoDB which collections have a unique index other than that of ``_id``, and which are views."""
+    kinds = {found["name"]: found.get("type") for found in database.list_collections()}
+    plain = [name for name, kind in kinds.items() if kind == "collection"]
+    conditional = {name for name in plain if any(index.get("unique") for index in database[name].list_indexes())}
+    return Schema(conditional=frozenset(conditional), opaque=frozenset(kinds) - frozenset(plain))
 
 
 @lru_cache(maxsize=4096)
@@ -310,6 +411,10 @@ class Footprints:
             return self.undone(client)
         in_transaction = "autocommit" in body
         table = frozenset(_rows_of(name, body, self._schema))
+        others = _looked_up(body.get("pipeline")) if name == "aggregate" else frozenset()
+        if others is None or (others | {str(body.get(name))}) & self._schema.opaque:
+            return UNKNOWN
+        table |= others
         reads = (frozenset({WORLD}) if body.get("startTransaction") else SNAPSHOT) if in_transaction else table
         if name in ("find", "aggregate", "count", "distinct"):
             touched = Footprint(reads=reads)
@@ -318,6 +423,29 @@ class Footprints:
         else:
             return UNKNOWN
         return touched if in_transaction else replace(touched, publishes=True)
+
+
+def _looked_up(pipeline: Any) -> frozenset[str] | None:
+    """Return the other collections that an aggregation reads; None where it writes, or nobody can say."""
+    if isinstance(pipeline, Mapping):
+        found: set[str] = set()
+        for key, value in pipeline.items():
+            if key in ("$out", "$merge"):
+                return None
+            inner = _looked_up(value)
+            if inner is None:
+                return None
+            found |= inner
+            if key in ("$lookup", "$graphLookup", "$unionWith"):
+                named = value if isinstance(value, str) else value.get("from", value.get("coll"))
+                if not isinstance(named, str) and not (isinstance(value, Mapping) and "pipeline" in value and named is None):
+                    return None
+                found |= {named} if isinstance(named, str) else set()
+        return frozenset(found)
+    if isinstance(pipeline, list | tuple):
+        parts = [_looked_up(part) for part in pipeline]
+        return None if None in parts else frozenset(name for part in parts for name in part or ())
+    return frozenset()
 
 
 def _rows_of(name: str, body: Mapping[str, Any], schema: Schema) -> list[str]:
@@ -433,10 +561,11 @@ def _row(tree: exp.Expression, schema: Schema) -> tuple[str, tuple[int | str | N
     if not isinstance(tree, exp.Select | exp.Update | exp.Delete) or len(tables) != 1 or where is None:
         return None
     name = tables[0].name.lower()
-    primary = schema.primary.get(name, ())
+    primary = () if name in schema.stands_for else schema.primary.get(name, ())
     if isinstance(tree, exp.Update):
         looked_at = {column for _, columns in schema.unique.get(name, ()) for column in columns} | set(primary)
-        if name in schema.conditional or looked_at & {change.this.name.lower() for change in tree.expressions}:
+        changed = _changed(tree)
+        if name in schema.conditional or changed is None or looked_at & changed:
             return None
     named: dict[str, int | str | None] = {}
     for condition in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
@@ -448,11 +577,9 @@ def _row(tree: exp.Expression, schema: Schema) -> tuple[str, tuple[int | str | N
 
 
 def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
-    at_once = {f"call {name}" for name in _functions(tree) if name.startswith(AT_ONCE)}
-    if any(not name.startswith(AT_ONCE) and name not in PURE_FUNCTIONS for name in _functions(tree)):
+    every = {t.name.lower() for t in tree.find_all(exp.Table)} - {""}  # names of WITH among them, which nobody else has
+    if every & schema.opaque or _runs_unknown(tree, schema):
         return UNKNOWN
-    ours = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
-    every = {t.name.lower() for t in tree.find_all(exp.Table)} - ours - {""}
     writes: set[str] = set()
     inserts: set[str] = set()
     filled: list[exp.Table] = []
@@ -463,24 +590,46 @@ def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
         if isinstance(node, exp.Insert):
             filled.append(target)
         name = target.name.lower()
-        if isinstance(node, exp.Delete) and any(name in parents for parents in schema.parents.values()):
-            return UNKNOWN  # it may cascade
+        if name in schema.referred and _may_cascade(node, schema.referred[name]):
+            return UNKNOWN
         plain = isinstance(node, exp.Insert) and node.args.get("conflict") is None
         (inserts if plain else writes).add(name)
     if tree.find(exp.Lock) is not None:
         writes |= every
-    if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete):
-        return UNKNOWN
     if (writes | inserts) & schema.triggered:
         return UNKNOWN
     for name in writes | inserts:
         writes |= schema.parents.get(name, frozenset())
+    read = {t.name.lower() for t in tree.find_all(exp.Table) if not any(t is f for f in filled)} & every
     return Footprint(
-        reads=frozenset(t.name.lower() for t in tree.find_all(exp.Table) if not any(t is f for f in filled)) & every,
-        writes=frozenset(writes),
-        inserts=frozenset(inserts),
-        at_once=frozenset(at_once),
+        reads=schema.behind(read),
+        writes=schema.behind(writes),
+        inserts=schema.behind(inserts),
+        at_once=frozenset(f"call {name}" for name in _functions(tree) if name.startswith(AT_ONCE)),
     )
+
+
+def _runs_unknown(tree: exp.Expression, schema: Schema) -> bool:
+    """Tell whether a statement is none whose effects are known, or calls a function of which they are not."""
+    if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete) or tree.find(exp.Into) is not None:
+        return True
+    if any(not name.startswith(AT_ONCE) and name not in PURE_FUNCTIONS for name in _functions(tree)):
+        return True
+    return any(name.lower() in schema.functions for node in tree.find_all(exp.Func) for name in node.sql_names())
+
+
+def _may_cascade(node: exp.Expression, referred: frozenset[str]) -> bool:
+    """Tell whether a change of a table may reach those whose foreign keys refer to these columns."""
+    if isinstance(node, exp.Update):
+        changed = _changed(node)
+        return changed is None or bool(changed & referred)
+    return isinstance(node, exp.Delete)
+
+
+def _changed(update: exp.Update) -> set[str] | None:
+    """Return the columns that an UPDATE sets; None where it names them in another way than one by one."""
+    columns = [change.this for change in update.expressions]
+    return {column.name.lower() for column in columns} if all(isinstance(c, exp.Column) for c in columns) else None
 
 
 def _sources(insert: exp.Insert, schema: Schema) -> Iterator[tuple[str, tuple[int | str | None, ...]]]:

@@ -93,6 +93,69 @@ def test_a_race_in_a_callable_is_found_in_any_driver_and_replayed(postgres_datab
     assert (again.again, again.times, again.diverged) == (3, 3, None)
 
 
+ONE_NUMBER = "CREATE FUNCTION next_one() RETURNS int LANGUAGE sql AS 'SELECT (count(*) + 1)::int FROM invoices'"
+
+
+@pytest.mark.parametrize(
+    ("setup", "count", "store"),
+    [
+        pytest.param([*INVOICES, "CREATE VIEW v AS SELECT * FROM invoices"], COUNT.replace("invoices", "v"), STORE, id="view"),
+        pytest.param(
+            [*INVOICES, "CREATE VIEW v AS SELECT * FROM invoices", "CREATE VIEW w AS SELECT * FROM v"],
+            COUNT.replace("invoices", "w"),
+            STORE,
+            id="view of a view",
+        ),
+        pytest.param(
+            [*INVOICES, "CREATE VIEW v AS SELECT * FROM invoices"], COUNT, STORE.replace("invoices", "v"), id="through a view"
+        ),
+        pytest.param(
+            [
+                "CREATE TABLE invoices (number int) PARTITION BY RANGE (number)",
+                "CREATE TABLE first PARTITION OF invoices FOR VALUES FROM (0) TO (9)",
+                *INVOICES[1:],
+            ],
+            COUNT,
+            STORE.replace("invoices", "first"),
+            id="partition",
+        ),
+        pytest.param(
+            [*INVOICES, "CREATE TABLE late () INHERITS (invoices)"], COUNT, STORE.replace("invoices", "late"), id="inheritance"
+        ),
+        pytest.param(
+            [
+                *INVOICES,
+                "CREATE TABLE inbox (number int)",
+                "CREATE RULE file AS ON INSERT TO inbox DO INSTEAD INSERT INTO invoices VALUES (new.number)",
+            ],
+            COUNT,
+            STORE.replace("invoices", "inbox"),
+            id="rule",
+        ),
+        pytest.param(
+            [*INVOICES, ONE_NUMBER, "ALTER TABLE invoices ALTER number SET DEFAULT next_one()"],
+            "SELECT 1",
+            "INSERT INTO invoices DEFAULT VALUES",
+            id="default",
+        ),
+        pytest.param(
+            [*INVOICES, ONE_NUMBER, "CREATE VIEW v AS SELECT next_one() AS number"], "SELECT number FROM v", STORE, id="function"
+        ),
+    ],
+)
+def test_a_race_is_found_behind_what_a_statement_does_not_name(
+    postgres_database: Database, setup: list[str], count: str, store: str
+) -> None:
+    def create(url: str) -> None:
+        with psycopg.connect(url) as connection:
+            number = connection.execute(count).fetchone()
+            connection.execute(store.format(number[0]))  # type: ignore[index]
+
+    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+
+    assert explore(**given, setup=setup).verdict is Verdict.FAIL
+
+
 def test_a_callable_that_locks_is_exhausted(postgres_database: Database) -> None:
     def create(url: str) -> None:
         with psycopg.connect(url) as connection:

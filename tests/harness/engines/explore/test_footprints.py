@@ -14,8 +14,12 @@ from harness.wire.postgres.statements import facts_of, joined_kind
 SCHEMA = Schema(
     unique={"documents": (("by_number", ("scope", "number")), ("by_token", ("token",))), "expressed": (("by_lower", ()),)},
     defaults=frozenset({("documents", "number")}),
-    triggered=frozenset({"watched"}),
+    triggered=frozenset({"watched", "unpaid"}),
     parents={"payments": frozenset({"accounts"})},
+    referred={"accounts": frozenset({"id"})},
+    stands_for={"unpaid": frozenset({"documents", "payments"}), "log_2026": frozenset({"log"}), "log": frozenset({"log"})},
+    opaque=frozenset({"secret"}),
+    functions=frozenset({"lower", "next_number"}),
     primary={"terms": ("account", "position"), "documents": ("id",), "expressed": ("id",)},
     conditional=frozenset({"expressed"}),
 )
@@ -70,6 +74,22 @@ def swappable(one: Step, other: Step, *, isolation: str = "") -> bool:
         (step("LOCK TABLE counters"), step("SELECT 1 FROM counters"), False),
         (step("TRUNCATE counters"), step("SELECT 1 FROM counters"), False),
         (step("SAVEPOINT a"), step("this is not SQL"), True),
+        (step("SELECT 1 FROM unpaid"), step(INSERT, "a", 1, "t1", status=Status.IDLE), False),
+        (step("SELECT 1 FROM unpaid"), step("UPDATE counters SET n = 1", status=Status.IDLE), True),
+        (step("INSERT INTO unpaid VALUES (1)"), step("SELECT 1 FROM terms"), False),
+        (step("SELECT 1 FROM log"), step("INSERT INTO log_2026 VALUES (1)", status=Status.IDLE), False),
+        (step("SELECT 1 FROM secret"), step("SELECT 1 FROM terms"), False),
+        (step("SELECT lower(name) FROM terms"), step("SELECT 1 FROM counters"), False),
+        (step("SELECT upper(name) FROM terms"), step("SELECT 1 FROM counters"), True),
+        (step("SELECT 1 AS n INTO copies FROM terms"), step("SELECT 1 FROM counters"), False),
+        (step("UPDATE accounts SET id = 2"), step("SELECT 1 FROM payments"), False),
+        (step("UPDATE accounts SET (id, balance) = (2, 0)"), step("SELECT 1 FROM payments"), False),
+        (step("UPDATE accounts SET balance = 0"), step("SELECT 1 FROM payments"), True),
+        (
+            step("WITH log AS (SELECT * FROM log) SELECT 1 FROM log"),
+            step("INSERT INTO log VALUES (1)", status=Status.IDLE),
+            False,
+        ),
     ],
 )
 def test_which_statements_may_be_swapped(one: Step, other: Step, expected: bool) -> None:
@@ -246,6 +266,47 @@ def test_documents_are_told_apart_by_their_ids(one: Step, other: Step, expected:
     footprints = Footprints(SCHEMA)
 
     assert independent(footprints.of(0, one), footprints.of(1, other)) is expected
+
+
+LOOKUP = {"$lookup": {"from": "counters", "localField": "a", "foreignField": "b", "as": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "meets"),
+    [
+        ([{"$match": {"a": 1}}], False),
+        ([LOOKUP], True),
+        ([{"$facet": {"both": [LOOKUP]}}], True),
+        ([{"$lookup": {"from": "terms", "pipeline": [{"$unionWith": "counters"}], "as": "c"}}], True),
+        ([{"$unionWith": {"coll": "counters"}}], True),
+        ([{"$unionWith": {"coll": "secret"}}], True),
+        ([{"$graphLookup": {"from": "counters", "startWith": 1}}], True),
+        ([{"$merge": "anything"}], True),
+        ([{"$out": {"db": "x", "coll": "y"}}], True),
+        ([{"$lookup": {"from": "terms", "as": "c"}}], False),
+    ],
+)
+def test_an_aggregation_reads_what_it_looks_up_and_may_write(pipeline: list[Any], meets: bool) -> None:
+    footprints = Footprints(SCHEMA)
+    aggregation = command("aggregate", "documents", pipeline=pipeline)
+
+    assert independent(footprints.of(0, aggregation), footprints.of(1, changed("counters", {"_id": 1}))) is not meets
+
+
+def test_a_view_of_mongo_may_be_anything() -> None:
+    footprints = Footprints(SCHEMA)
+    assert not independent(footprints.of(0, command("find", "secret", filter={})), footprints.of(1, changed("terms", {"_id": 1})))
+
+
+@pytest.mark.parametrize(
+    ("change", "swappable_with_another_row"),
+    [("balance = 0", True), ("position = 3", False), ("(balance, position) = (0, 3)", False)],
+)
+def test_a_row_is_told_apart_only_where_its_key_stays(change: str, swappable_with_another_row: bool) -> None:
+    first = step(f"UPDATE terms SET {change} WHERE account = $1 AND position = $2", "a", 1)
+    other = step("UPDATE terms SET balance = 0 WHERE account = $1 AND position = $2", "a", 3)
+
+    assert swappable(first, other) is swappable_with_another_row
 
 
 def test_a_statement_is_read_anew_for_every_schema() -> None:
