@@ -119,6 +119,8 @@ class Step:
     attempt: int = 1
     acknowledged: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
+    isolation: str = ""
+    """The level that the session chose for its transactions, in lower case; empty where it left the server's."""
     body: Any = None
     """MongoDB: the command document, for footprints. None for PostgreSQL."""
 

@@ -189,12 +189,12 @@ def read_schema(connection: Any) -> Schema:
     for table, index, columns in connection.execute(
         """
         SELECT lower(c.relname), i.indexrelid::regclass::text,
-            CASE WHEN i.indexprs IS NULL THEN array(
+            CASE WHEN i.indexprs IS NULL AND NOT i.indisexclusion THEN array(
                 SELECT lower(a.attname) FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
                 WHERE k.place <= i.indnkeyatts ORDER BY k.place) ELSE '{}' END
         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-        WHERE i.indisunique AND c.relnamespace <> 'pg_catalog'::regnamespace AND EXISTS (
+        WHERE (i.indisunique OR i.indisexclusion) AND c.relnamespace <> 'pg_catalog'::regnamespace AND EXISTS (
             SELECT FROM unnest(i.indkey) AS k LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k
             WHERE coalesce(a.attidentity, '') <> 'a')
         """
@@ -358,24 +358,27 @@ class Footprints:
             return self._of_command(client, step)
         if step.statements > 1:
             begin, first = _opening(step)
-            return self._within(first, step.parameters, _level_of(begin), seen=False) if begin else UNKNOWN
+            return self._within(first, step, _level_of(begin), seen=False) if begin else UNKNOWN
         if step.kind is StepKind.BEGIN:
             return NOTHING
         if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
             return self.undone(client)
         if step.status == "T":
-            return self._within(step.text, step.parameters, self._level.get(client, ""), seen=client in self._snapshot)
-        return _published(_touched_with(self._statement(step.text), step.parameters))
+            return self._within(step.text, step, self._level.get(client, ""), seen=client in self._snapshot)
+        return _published(self._within(step.text, step, "", seen=None))
 
-    def _within(self, text: str, parameters: Sequence[Any], level: str, *, seen: bool) -> Footprint:
-        """Return what a statement of a transaction touches; ``seen``: an earlier one of the transaction has its snapshot."""
-        touched = _touched_with(self._statement(text), parameters)
-        level = level or self._schema.isolation
+    def _within(self, text: str, step: Step, level: str, *, seen: bool | None) -> Footprint:
+        """Return what a statement of a transaction touches.
+
+        ``seen``: an earlier one of the transaction took its snapshot; None: it is a transaction of its own.
+        """
+        touched = _touched_with(self._statement(text), step.parameters)
+        level = level or step.isolation or self._schema.isolation
         if _sets(text):
             return touched
         if level == "serializable":
             return touched | Footprint(reads=frozenset({WORLD}), serializable=True)
-        if level == "repeatable read":
+        if level == "repeatable read" and seen is not None:
             return replace(touched, reads=SNAPSHOT if seen else frozenset({WORLD}))
         return touched
 

@@ -36,7 +36,7 @@ from harness.wire.conversation import (
 )
 from harness.wire.postgres import frames
 from harness.wire.postgres.frames import CLIENT_LIMITS, SERVER_LIMITS, FrameError, Message, Reader
-from harness.wire.postgres.statements import Facts, facts_of, joined_kind
+from harness.wire.postgres.statements import Facts, facts_of, joined_kind, level_chosen
 from harness.wire.postgres.units import Names, PostgresUnit, described_columns
 from harness.wire.postgres.values import fields_of, row_of
 
@@ -108,6 +108,7 @@ class PostgresSession:
         self._flushed = False
         """Something was executed and flushed that the next Sync commits."""
         self._session_locks = False
+        self._isolation = ""
 
     @property
     def ready(self) -> bool:
@@ -170,6 +171,8 @@ class PostgresSession:
             options = dict(zip(fields[::2], fields[1::2], strict=False))
             self.user = options.get(b"user", b"").decode("utf-8", "replace")
             self.application_name = options.get(b"application_name", b"").decode("utf-8", "replace")
+            given = b"; ".join([b" = ".join(pair) for pair in options.items()]).decode("utf-8", "replace")
+            self._isolation = level_chosen(given.replace("\\ ", " ")) or ""
             if options.get(b"replication", b"false").lower() not in (b"false", b"off", b"no", b"0", b""):
                 self._tunnel("a replication connection", out, message)
             else:
@@ -260,6 +263,7 @@ class PostgresSession:
             "index": index,
             "status": self.status,
             "session": str(self.backend or ""),
+            "isolation": self._isolation,
         }
         if unit.commits:
             return Step(text="SYNC", fingerprint="SYNC", kind=StepKind.COMMIT, **common)
@@ -295,8 +299,10 @@ class PostgresSession:
         if unit.awaits == 0 or (unit.awaits > 0 and self._skipping):
             unit.over = True
             return False
-        if not self._session_locks and (unit.simple is not None or unit.portals):
-            self._session_locks = any(f.takes_session_locks for f in self._facts(unit))
+        if unit.simple is not None or unit.portals:
+            facts = self._facts(unit)
+            self._session_locks = self._session_locks or any(f.takes_session_locks for f in facts)
+            self._isolation = next((f.isolation for f in reversed(facts) if f.isolation is not None), self._isolation)
         self._in_flight.append(unit)
         return True
 

@@ -33,6 +33,9 @@ class Facts:
     harmless: bool
     takes_session_locks: bool
     drops_session_locks: bool
+    isolation: str | None = None
+    """The level that the session's later transactions have from here on; empty: the server's again; None: nothing changes."""
+
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +103,13 @@ _DOES_SOMETHING = re.compile(
 _DEFINED = re.compile(r"(?:\bwith(?:\s+recursive)?|,)\s+(\w+)\s*(?:\([^()]*\))?\s*as\s+(?:not\s+)?(?:materialized\s+)?\(")
 
 
+_LEVEL = re.compile(
+    r"\b(?:session\s+characteristics\s+as\s+transaction\b[^;]*?\bisolation\s+level|default_transaction_isolation(?:'\s*,|\s*=|\s+to\b))"
+    r"\s*'?(serializable|repeatable\s+read|read\s+committed|read\s+uncommitted|default)\b",
+    re.IGNORECASE,
+)
+_RESET = re.compile(r"\b(?:discard\s+all|reset\s+(?:all|default_transaction_isolation))\b", re.IGNORECASE)
+
 CACHED_LENGTH = 8192
 """Longer texts are bulk loads with their values inside: they do not come again, and would fill the memory."""
 
@@ -121,6 +131,7 @@ def _analyse(sql: bytes) -> Facts:
         harmless=all(_harmless(text) for text in folded),
         takes_session_locks=any("advisory_lock" in text for text in folded),
         drops_session_locks=any("advisory_unlock" in text or text == "discard all" for text in folded),
+        isolation=level_chosen(sql.decode("utf-8", "replace")) if any(_chooses(text) for text in folded) else None,
         tags=tags,
     )
 
@@ -183,6 +194,17 @@ def _shape(tokens: list[tuple[str, str]]) -> str:
             parts.append(token)
     text = _LIST.sub("(?, ...)", "".join(parts).strip())
     return _MANY_ROWS.sub(r"\1, ...", text)
+
+
+def _chooses(folded: str) -> bool:
+    return folded.startswith(("set ", "reset ", "discard ")) or "set_config" in folded
+
+
+def level_chosen(text: str) -> str | None:
+    """Return the isolation level that a text chooses for later transactions, empty for the server's own, None for none."""
+    chosen = [(found.end(), " ".join(found[1].lower().split())) for found in _LEVEL.finditer(text)]
+    chosen += [(found.end(), "default") for found in _RESET.finditer(text)]
+    return None if not chosen else max(chosen)[1].replace("default", "")
 
 
 def _kind(folded: str) -> StepKind:

@@ -156,6 +156,36 @@ def test_a_race_is_found_behind_what_a_statement_does_not_name(
     assert explore(**given, setup=setup).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("chosen", "options", "verdict"),
+    [
+        ("SELECT 1", "", Verdict.PASS),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ", "", Verdict.FAIL),
+        ("SET default_transaction_isolation TO 'repeatable read'", "", Verdict.FAIL),
+        ("SELECT set_config('default_transaction_isolation', 'repeatable read', false)", "", Verdict.FAIL),
+        ("SELECT 1", r"-c default_transaction_isolation=repeatable\ read", Verdict.FAIL),
+    ],
+)
+def test_a_session_that_chose_its_isolation_is_explored_at_it(
+    postgres_database: Database, chosen: str, options: str, verdict: Verdict
+) -> None:
+    """Whoever looks before the lock is there reads the past at REPEATABLE READ, and only there."""
+
+    def create(url: str) -> None:
+        with psycopg.connect(url, autocommit=True, options=options) as connection:
+            connection.execute(chosen)
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM settings")
+            connection.execute("SELECT pg_advisory_xact_lock(1)")
+            number = connection.execute(COUNT).fetchone()
+            connection.execute(STORE.format(number[0]))  # type: ignore[index]
+            connection.execute("COMMIT")
+
+    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+
+    assert explore(**given, setup=[*INVOICES, "CREATE TABLE settings (id int)"]).verdict is verdict
+
+
 def test_a_callable_that_locks_is_exhausted(postgres_database: Database) -> None:
     def create(url: str) -> None:
         with psycopg.connect(url) as connection:

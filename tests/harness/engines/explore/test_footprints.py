@@ -103,6 +103,26 @@ def test_under_serializable_reads_meet_writes() -> None:
     assert not swappable(read, write, isolation="SERIALIZABLE")
 
 
+@pytest.mark.parametrize(
+    ("begin", "session", "swapped"),
+    [
+        ("BEGIN", "", True),
+        ("BEGIN", "serializable", False),
+        ("BEGIN ISOLATION LEVEL READ COMMITTED", "serializable", True),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", "read committed", False),
+    ],
+)
+def test_a_transaction_that_names_no_level_has_that_of_its_session(begin: str, session: str, swapped: bool) -> None:
+    footprints = Footprints(SCHEMA)
+    for client in (0, 1):
+        opening = replace(step(begin), isolation=session)
+        footprints.did(client, opening, footprints.of(client, opening))
+    read = replace(step("SELECT 1 FROM counters"), isolation=session)
+    write = replace(step("UPDATE counters SET n = 1"), isolation=session)
+
+    assert independent(footprints.of(0, read), footprints.of(1, write)) is swapped
+
+
 def test_a_commit_stands_for_all_that_its_transaction_touched() -> None:
     footprints = Footprints(SCHEMA)
     for text in ("BEGIN", "UPDATE counters SET n = 1"):

@@ -465,6 +465,26 @@ def test_a_reset_that_drops_session_locks_is_a_step() -> None:
     assert to_server(play.client(query("SELECT 1"))) == query("SELECT 1")
 
 
+def test_a_step_tells_the_isolation_that_its_session_chose() -> None:
+    play = opened()
+    assert step(play.client(query("BEGIN"))).isolation == ""
+    play = opened()
+    play.client(query("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+    play.server(tag("SET"), ready())
+    assert step(play.client(query("BEGIN"))).isolation == "serializable"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"options": r"-c default_transaction_isolation=repeatable\ read"}, {"default_transaction_isolation": "repeatable read"}],
+)
+def test_the_isolation_may_be_chosen_at_the_start(given: dict[str, str]) -> None:
+    play = Play(PostgresSession(), controlled=True)
+    play.client(startup(user="ann", database="shop", **given))
+    play.server(AUTHENTICATED, key(77), ready())
+    assert step(play.client(query("BEGIN"))).isolation == "repeatable read"
+
+
 def test_a_goodbye_inside_a_transaction_says_that_it_rolls_back() -> None:
     assert events(in_transaction().client(BYE)) == [ConnectionClosing(connection=1, in_transaction=True)]
 

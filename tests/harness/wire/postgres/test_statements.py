@@ -126,6 +126,29 @@ def test_statements_are_counted_and_semicolons_in_strings_are_not() -> None:
     assert facts_of(b"").statements == 1
 
 
+@pytest.mark.parametrize(
+    ("sql", "level"),
+    [
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "serializable"),
+        ("set session characteristics as transaction read write, isolation level repeatable  read", "repeatable read"),
+        ("SET default_transaction_isolation = 'serializable'", "serializable"),
+        ("SET SESSION default_transaction_isolation TO DEFAULT", ""),
+        ("RESET default_transaction_isolation", ""),
+        ("RESET ALL", ""),
+        ("DISCARD ALL", ""),
+        ("SELECT set_config('default_transaction_isolation', 'serializable', false)", "serializable"),
+        ("SET default_transaction_isolation = 'serializable'; RESET ALL", ""),
+        ("RESET ALL; SET default_transaction_isolation = 'read committed'", "read committed"),
+        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", None),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", None),
+        ("SHOW default_transaction_isolation", None),
+        ("INSERT INTO notes VALUES ('reset all')", None),
+    ],
+)
+def test_the_isolation_that_later_transactions_have_is_noticed(sql: str, level: str | None) -> None:
+    assert facts_of(sql.encode()).isolation == level
+
+
 def test_taking_and_dropping_session_locks_is_noticed_and_transaction_locks_are_not() -> None:
     texts = ["SELECT pg_try_advisory_lock(1)", "SELECT pg_advisory_unlock(1)", "DISCARD ALL", "SELECT pg_advisory_xact_lock(1)"]
     facts = [facts_of(t.encode()) for t in texts]
