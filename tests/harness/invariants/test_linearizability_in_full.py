@@ -201,8 +201,9 @@ def test_what_nobody_knows_cannot_have_happened_where_it_is_impossible() -> None
 
 
 def test_what_begins_in_the_moment_in_which_a_read_ends_may_be_what_it_saw() -> None:
-    seen = calls(("put", "y", None, 0, 1), ("get", None, "x", 2, 5), ("put", "x", None, 5, 6))
-    too_late = calls(("put", "y", None, 0, 1), ("get", None, "x", 2, 5), ("put", "x", None, 6, 7))
+    before = (("put", "y", None, 0, 1), ("get", None, "y", 2, 3), ("get", None, "x", 4, 5))
+    seen = calls(*before, ("put", "x", None, 5, 6))
+    too_late = calls(*before, ("put", "x", None, 6, 7))
 
     assert Search(seen, KV).advance(1000) is True
     assert Search(too_late, KV).advance(1000) is False
