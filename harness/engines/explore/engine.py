@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from harness.engines.explore.bypass import Bypass, MongoBypass, PostgresBypass
-from harness.engines.explore.footprints import WORLD, Footprints, read_mongo_schema, read_schema, table_of
+from harness.engines.explore.footprints import WORLD, Footprints, read_mongo_schema, read_schema
 from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
 from harness.engines.explore.piece import Ending, Piece
 from harness.engines.explore.play import Run
@@ -118,7 +118,8 @@ class ExploreEngine:
             self._scene = MongoScene(plan.database, piece.queries)
             schema = read_mongo_schema(self._scene.client[plan.database.name])
             self._bypass = MongoBypass(self._scene.client, self._proxy, plan.database.name)
-        self._stage = Stage(self._proxy, self._blocked, Footprints(schema), piece.clients, plan.faults, piece.alike, piece.here)
+        self._footprints = Footprints(schema)
+        self._stage = Stage(self._proxy, self._blocked, self._footprints, piece.clients, plan.faults, piece.alike, piece.here)
         self._stage.let_through(plan.background)
         self._judged: dict[Hashable, Sequence[Finding]] = {}
         self._wrongs: set[frozenset[str]] = set()
@@ -313,7 +314,7 @@ class ExploreEngine:
         run = self._stage.run([self._job(client) for client in range(self._piece.clients)], chooser)
         if not run.complete:
             return run, None
-        self._touched = _written(run)
+        self._touched = _written(run, self._footprints)
         return run, self._piece.ending(self._scene.read())
 
     def _job(self, client: int) -> Callable[[], None]:
@@ -367,12 +368,12 @@ def _wrongs(findings: Sequence[Finding]) -> frozenset[str]:
     return frozenset(f.invariant for f in findings)
 
 
-def _written(run: Run) -> frozenset[str] | None:
+def _written(run: Run, footprints: Footprints) -> frozenset[str] | None:
     """Return the tables that a run wrote to, or None when that is not certain."""
     if any(row.footprint.unknown for row in run.rows):
         return None
     names = frozenset[str]().union(*(row.footprint.writes | row.footprint.inserts for row in run.rows))
-    return None if WORLD in names else frozenset(table_of(name) for name in names)
+    return None if WORLD in names else footprints.written(names)
 
 
 def _size(run: Run) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ concurrency (a plain read does not meet another's uncommitted write, only the co
   that a unique index looks at.
 
 Weakness: other rows that a statement reads, updates or locks are not told apart, only tables. It costs executions, never bugs.
+What is not seen: in which order generated ids and the clock's times are drawn. Two inserts that draw nothing else may be swapped.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import sqlglot
 from bson import ObjectId
@@ -49,7 +51,8 @@ ANY = "*"
 PURE_FUNCTIONS = frozenset(
     {"hashtext", "to_regclass", "lpad", "generate_series", "jsonb_build_object", "to_jsonb", "clock_timestamp", "pg_backend_pid"}
 )
-AT_ONCE = ("nextval", "setval", "pg_advisory", "pg_try_advisory")
+SEQUENCE_FUNCTIONS = frozenset({"nextval", "setval"})
+ADVISORY = ("pg_advisory_", "pg_try_advisory_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,11 +144,13 @@ class Schema:
     are filled in where an insert leaves them out; ``triggered`` tables with triggers; ``parents`` those that foreign keys of a
     table refer to. ``primary`` are the columns of the tables' primary keys. ``conditional`` are tables with a unique index over
     some of their rows or over an expression: any change may make two rows collide. ``isolation`` is the level of transactions
-    that name none.
+    that name none. ``loose`` are columns, by table and name, of which one value can be written in several ways: a date, a number
+    with a scale, text that is padded.
 
     ``stands_for`` are the tables behind a name that is not that of a table of its own: those that a view reads, and one of an
     inheritance tree for all of its members. ``opaque`` are names of which nobody can say what is behind them. ``referred`` are
-    the columns of a table that foreign keys refer to. ``functions`` are those that users made.
+    the columns of a table that foreign keys refer to. ``functions`` are those that users made,
+    `ANY` among them if they are behind operators or casts.
     """
 
     unique: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=dict)
@@ -159,10 +164,16 @@ class Schema:
     opaque: frozenset[str] = frozenset()
     referred: Mapping[str, frozenset[str]] = field(default_factory=dict)
     functions: frozenset[str] = frozenset()
+    loose: frozenset[tuple[str, str]] = frozenset()
 
     def behind(self, names: Iterable[str]) -> frozenset[str]:
         """Return the tables that these names stand for."""
         return frozenset(table for name in names for table in self.stands_for.get(name, (name,)))
+
+    def members(self, names: Iterable[str]) -> frozenset[str]:
+        """Return all tables that these may be, of those whose inheritance tree one of them stands for."""
+        wanted = frozenset(names)
+        return wanted | {member for member, tables in self.stands_for.items() if tables <= wanted}
 
 
 def read_schema(connection: Any) -> Schema:
@@ -185,11 +196,15 @@ def read_schema(connection: Any) -> Schema:
     conditional = connection.execute(
         "SELECT lower(c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
         " WHERE i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL) OR i.indisexclusion"
+        " OR i.indisunique AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+        " AND a.attgenerated <> '')"
     ).fetchall()
+    loose = frozenset(connection.execute(_LOOSE).fetchall())
     for table, index, columns in connection.execute(
         """
         SELECT lower(c.relname), i.indexrelid::regclass::text,
-            CASE WHEN i.indexprs IS NULL AND NOT i.indisexclusion THEN array(
+            CASE WHEN i.indexprs IS NULL AND NOT i.indisexclusion
+                AND (to_jsonb(i) ->> 'indnullsnotdistinct') IS DISTINCT FROM 'true' THEN array(
                 SELECT lower(a.attname) FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
                 WHERE k.place <= i.indnkeyatts ORDER BY k.place) ELSE '{}' END
@@ -202,7 +217,8 @@ def read_schema(connection: Any) -> Schema:
         unique[table] = (*unique.get(table, ()), (index, tuple(columns)))
     defaults = connection.execute(
         "SELECT lower(c.relname), lower(a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " WHERE (a.atthasdef OR a.attidentity <> '') AND c.relnamespace <> 'pg_catalog'::regnamespace"
+        " JOIN pg_type t ON t.oid = a.atttypid"
+        " WHERE (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AND c.relnamespace <> 'pg_catalog'::regnamespace"
     ).fetchall()
     triggered = {name for (name,) in connection.execute(_ACTING).fetchall()}
     parents: dict[str, frozenset[str]] = {}
@@ -225,6 +241,7 @@ def read_schema(connection: Any) -> Schema:
     read = {view: frozenset(tables) for view, tables in connection.execute(_VIEWS).fetchall()}
     opaque = {name for (name,) in connection.execute(_OPAQUE).fetchall()}
     opaque |= {member for member, tree in trees.items() if tree & opaque}
+    opaque |= {name for (name,) in connection.execute("SELECT lower(relname) FROM pg_class WHERE relkind = 'S'").fetchall()}
     behind = {view: _all_behind(view, read) for view in read}
     opaque |= {view for view, tables in behind.items() if tables & opaque}
     stands_for = {member: frozenset({min(tree)}) for member, tree in trees.items()}
@@ -241,16 +258,24 @@ def read_schema(connection: Any) -> Schema:
         stands_for=stands_for,
         opaque=frozenset(opaque),
         referred=referred,
-        functions=frozenset(name for (name,) in connection.execute(f"SELECT lower(proname) FROM ({_OWN}) AS own").fetchall()),
+        loose=loose,
+        functions=frozenset(name for (name,) in connection.execute(f"SELECT lower(proname) FROM ({_OWN}) AS own").fetchall())
+        | ({ANY} if connection.execute(_HIDDEN).fetchone()[0] else set()),
     )
 
 
 _OWN = """
     SELECT p.oid, p.proname FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
     WHERE p.pronamespace <> 'pg_catalog'::regnamespace AND p.pronamespace <> 'information_schema'::regnamespace
-    AND p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')
+    AND l.lanname NOT IN ('internal', 'c')
 """
 """Functions that users made and that may look at tables; those of extensions are written in C."""
+
+_HIDDEN = f"""
+    SELECT EXISTS (SELECT FROM pg_operator o JOIN ({_OWN}) AS own ON own.oid = o.oprcode)
+    OR EXISTS (SELECT FROM pg_cast c JOIN ({_OWN}) AS own ON own.oid = c.castfunc)
+"""
+"""Whether such a function hides behind an operator or a cast: then any statement may call it."""
 
 _ACTING = f"""
     SELECT lower(c.relname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal
@@ -265,6 +290,11 @@ _ACTING = f"""
     SELECT lower(c.relname) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
     JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
     JOIN ({_OWN}) AS own ON own.oid = d.refobjid
+    UNION
+    SELECT lower(c.relname) FROM pg_constraint k JOIN pg_attribute a ON a.atttypid = k.contypid
+    JOIN pg_class c ON c.oid = a.attrelid
+    JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN ({_OWN}) AS own ON own.oid = d.refobjid WHERE k.contypid <> 0
 """
 """Relations of which a write does more than it says: triggers, rules, and functions in defaults and checks."""
 
@@ -277,6 +307,13 @@ _OPAQUE = f"""
 """
 """Relations that run a function of the user's, or a policy, when they are read."""
 
+_LOOSE = """
+    SELECT lower(c.relname), lower(a.attname) FROM pg_attribute a
+    JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    WHERE c.relnamespace <> 'pg_catalog'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
+    AND (t.typname NOT IN ('int2', 'int4', 'int8', 'text', 'varchar', 'uuid') OR t.typtype <> 'b'
+         OR NOT coalesce(l.collisdeterministic, true))
+"""
 _VIEWS = """
     SELECT lower(v.relname), array_agg(DISTINCT lower(t.relname))
     FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid
@@ -324,16 +361,20 @@ def _published(touched: Footprint) -> Footprint:
     return replace(touched, publishes=True)
 
 
+_Who = tuple[int, str]
+"""A client and one of its sessions."""
+
+
 class Footprints:
     """Follows the transactions of each client and says what its next step touches."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._statements: dict[str, _Statement] = {}
-        self._held: dict[int, Footprint] = {}
-        self._level: dict[int, str] = {}
-        self._snapshot: set[int] = set()
-        """Clients whose transaction has its snapshot."""
+        self._held: dict[_Who, Footprint] = {}
+        self._level: dict[_Who, str] = {}
+        self._snapshot: set[_Who] = set()
+        """Sessions whose transaction has its snapshot."""
 
     def reset(self) -> None:
         """Forget all transactions."""
@@ -341,16 +382,25 @@ class Footprints:
         self._level.clear()
         self._snapshot.clear()
 
-    def forget(self, client: int) -> None:
-        """Note that the client's transaction was undone."""
-        self._held.pop(client, None)
-        self._level.pop(client, None)
-        self._snapshot.discard(client)
+    def forget(self, client: int, session: str) -> None:
+        """Note that the transaction of a client's session is over."""
+        self._held.pop((client, session), None)
+        self._level.pop((client, session), None)
+        self._snapshot.discard((client, session))
 
-    def undone(self, client: int) -> Footprint:
-        """Return what the end of the client's transaction, if it has one, would touch."""
-        held = self._held.get(client)
-        return UNDONE if held is None else replace(held, reads=frozenset(), publishes=True, bare=True)
+    def undone(self, client: int, session: str | None = None) -> Footprint:
+        """Return what the end of the transaction that the client has in this session (by default: anywhere) would touch."""
+        of = [held for (who, where), held in self._held.items() if who == client and session in (None, where)]
+        if not of:
+            return UNDONE
+        held = of[0]
+        for other in of[1:]:
+            held |= other
+        return replace(held, reads=frozenset(), publishes=True, bare=True)
+
+    def written(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the tables of which rows may have been written where footprints have these names."""
+        return self._schema.members(table_of(name) for name in names)
 
     def of(self, client: int, step: Step) -> Footprint:
         """Return what a step would touch if it came now. Changes nothing."""
@@ -361,11 +411,18 @@ class Footprints:
             return self._within(first, step, _level_of(begin), seen=False) if begin else UNKNOWN
         if step.kind is StepKind.BEGIN:
             return NOTHING
-        if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) and "savepoint" not in step.text.lower():
-            return self.undone(client)
-        if step.status == "T":
-            return self._within(step.text, step, self._level.get(client, ""), seen=client in self._snapshot)
+        who = client, step.session
+        if step.kind in (StepKind.COMMIT, StepKind.ROLLBACK) or _rolls_back_to(step.text):
+            return self._of_end(who, step.text)
+        if step.status != "I":
+            return self._within(step.text, step, self._level.get(who, ""), seen=who in self._snapshot)
         return _published(self._within(step.text, step, "", seen=None))
+
+    def _of_end(self, who: _Who, text: str) -> Footprint:
+        """Return what the end of a transaction touches, or of a part of one: it lets go of locks, and the transaction goes on."""
+        if _rolls_back_to(text):
+            return replace(self.undone(*who), bare=False)
+        return UNKNOWN if {"prepared", "chain"} & set(text.lower().split()) else self.undone(*who)
 
     def _within(self, text: str, step: Step, level: str, *, seen: bool | None) -> Footprint:
         """Return what a statement of a transaction touches.
@@ -385,22 +442,26 @@ class Footprints:
     def did(self, client: int, step: Step, footprint: Footprint) -> None:
         """Note that the step was released."""
         begin, first = _opening(step) if step.statements > 1 else ("", "")
+        who = client, step.session
         if begin:
-            self.forget(client)
-            self._level[client] = _level_of(begin)
-            self._held[client] = footprint
+            self.forget(*who)
+            self._level[who] = (_sets(first) and _level_of(first)) or _level_of(begin)
+            self._held[who] = footprint
             if not _sets(first):
-                self._snapshot.add(client)
-        elif step.kind is StepKind.BEGIN:
-            self._level[client] = _level_of(step.text)
-            self._held[client] = NOTHING
+                self._snapshot.add(who)
+        elif step.kind is StepKind.BEGIN and step.statements == 1:
+            self.forget(*who)
+            self._level[who] = _level_of(step.text)
+            self._held[who] = NOTHING
+        elif _rolls_back_to(step.text):
+            pass
         elif footprint.publishes:
-            self.forget(client)
+            self.forget(*who)
         elif _sets(step.text):
-            self._level[client] = _level_of(step.text) or self._level.get(client, "")
+            self._level[who] = _level_of(step.text) or self._level.get(who, "")
         else:
-            self._snapshot.add(client)
-            self._held[client] = self._held.get(client, NOTHING) | footprint
+            self._snapshot.add(who)
+            self._held[who] = self._held.get(who, NOTHING) | footprint
 
     def _statement(self, text: str) -> _Statement:
         if text not in self._statements:
@@ -411,8 +472,11 @@ class Footprints:
         body: Mapping[str, Any] = step.body
         name = next(iter(body), "")
         if name in ("commitTransaction", "abortTransaction"):
-            return self.undone(client)
+            return self.undone(client, step.session)
         in_transaction = "autocommit" in body
+        concern = body.get("readConcern")
+        if not in_transaction and isinstance(concern, Mapping) and concern.get("level") == "snapshot":
+            return UNKNOWN  # what follows in this session reads the same past
         table = frozenset(_rows_of(name, body, self._schema))
         others = _looked_up(body.get("pipeline")) if name == "aggregate" else frozenset()
         if others is None or (others | {str(body.get(name))}) & self._schema.opaque:
@@ -422,7 +486,8 @@ class Footprints:
         if name in ("find", "aggregate", "count", "distinct"):
             touched = Footprint(reads=reads)
         elif name in ("insert", "update", "delete", "findAndModify", "findandmodify"):
-            touched = Footprint(reads=reads, writes=table)
+            held = self._held.get((client, step.session), NOTHING)  # a failure aborts the transaction, and lets go of all of it
+            touched = Footprint(reads=reads, writes=table | (held.writes if in_transaction else frozenset()))
         else:
             return UNKNOWN
         return touched if in_transaction else replace(touched, publishes=True)
@@ -471,7 +536,7 @@ def _rows_of(name: str, body: Mapping[str, Any], schema: Schema) -> list[str]:
 
 def _level_of(text: str) -> str:
     """Return the isolation level that a statement names, or nothing."""
-    lower = text.lower()
+    lower = " ".join(text.lower().split())
     return next(
         (level for level in ("serializable", "repeatable read", "read committed", "read uncommitted") if level in lower), ""
     )
@@ -492,7 +557,14 @@ def _opening(step: Step) -> tuple[str, str]:
 
 def _sets(text: str) -> bool:
     """Tell whether a statement touches nothing and takes no snapshot either."""
-    return text.lstrip().lower().startswith(("savepoint", "release", "rollback to", "set ", "show "))
+    words = text.lower().split()[:2]
+    return words[:1] in (["savepoint"], ["release"], ["show"]) or (words[:1] == ["set"] and words[1:] != ["constraints"])
+
+
+def _rolls_back_to(text: str) -> bool:
+    """Tell whether a statement undoes a part of its transaction."""
+    words = text.lower().split()[:3]
+    return words[:1] == ["rollback"] and "to" in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -526,11 +598,13 @@ def _same(key: str) -> str:
     """Return a key in a form in which keys that the store takes for one are one. Others may fall together: that is harmless."""
     with suppress(ValueError):
         return repr(float(key))
+    with suppress(ValueError):
+        return str(UUID(key))
     return key.strip().casefold()
 
 
 def _key(sources: Sequence[int | str | None], parameters: Sequence[Any]) -> str:
-    return repr(values) if (values := _values(sources, parameters)) else ANY
+    return repr([_same(value) for value in values]) if (values := _values(sources, parameters)) else ANY
 
 
 def _values(sources: Sequence[int | str | None], parameters: Sequence[Any]) -> list[str] | None:
@@ -559,24 +633,42 @@ def _parsed(text: str, schema: Schema) -> _Statement:
 
 def _row(tree: exp.Expression, schema: Schema) -> tuple[str, tuple[int | str | None, ...]] | None:
     """Return the one row that a statement on one table names by its whole primary key, if it certainly meets no other."""
-    tables = list(tree.find_all(exp.Table))
     where = tree.args.get("where")
-    if not isinstance(tree, exp.Select | exp.Update | exp.Delete) or len(tables) != 1 or where is None:
+    if where is None or not _is_simple(tree):
         return None
-    name = tables[0].name.lower()
+    [table] = tree.find_all(exp.Table)
+    name = table.name.lower()
     primary = () if name in schema.stands_for else schema.primary.get(name, ())
-    if isinstance(tree, exp.Update):
-        looked_at = {column for _, columns in schema.unique.get(name, ()) for column in columns} | set(primary)
-        changed = _changed(tree)
-        if name in schema.conditional or changed is None or looked_at & changed:
-            return None
+    if isinstance(tree, exp.Update) and _reaches_others(tree, name, schema, primary):
+        return None
     named: dict[str, int | str | None] = {}
     for condition in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
         if isinstance(condition, exp.EQ) and isinstance(condition.this, exp.Column):
             named[condition.this.name.lower()] = _source(condition.expression)
-    if not primary or any(named.get(column) in (None, _NULL) for column in primary):
+    if not primary or any(
+        named.get(column) is None or named.get(column) is _NULL or (name, column) in schema.loose for column in primary
+    ):
         return None
     return name, tuple(named[column] for column in primary)
+
+
+def _is_simple(tree: exp.Expression) -> bool:
+    """Tell whether a statement takes its rows from one table and nowhere else."""
+    if not isinstance(tree, exp.Select | exp.Update | exp.Delete) or len(list(tree.find_all(exp.Table))) != 1:
+        return False
+    if isinstance(tree, exp.Update) and tree.args.get("from_", tree.args.get("from")) is not None:
+        return False
+    others = (exp.Subquery, exp.Unnest, exp.Lateral, exp.Values, exp.With, exp.Join, exp.SetOperation)
+    return tree.find(*others) is None
+
+
+def _reaches_others(update: exp.Update, name: str, schema: Schema, primary: Sequence[str]) -> bool:
+    """Tell whether an UPDATE of one row may meet those of other rows: by a unique index, or in the row that it refers to."""
+    looked_at = {column for _, columns in schema.unique.get(name, ()) for column in columns} | set(primary)
+    changed = _changed(update)
+    if name in schema.conditional or name in schema.parents.get(name, ()):
+        return True
+    return changed is None or bool(looked_at & changed)
 
 
 def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
@@ -604,11 +696,13 @@ def _touched(tree: exp.Expression, schema: Schema) -> Footprint:
     for name in writes | inserts:
         writes |= schema.parents.get(name, frozenset())
     read = {t.name.lower() for t in tree.find_all(exp.Table) if not any(t is f for f in filled)} & every
+    if "to_regclass" in _functions(tree):
+        read.add("pg_class")
     return Footprint(
         reads=schema.behind(read),
         writes=schema.behind(writes),
         inserts=schema.behind(inserts),
-        at_once=frozenset(f"call {name}" for name in _functions(tree) if name.startswith(AT_ONCE)),
+        at_once=frozenset(filter(None, map(_at_once, _functions(tree)))),
     )
 
 
@@ -616,9 +710,20 @@ def _runs_unknown(tree: exp.Expression, schema: Schema) -> bool:
     """Tell whether a statement is none whose effects are known, or calls a function of which they are not."""
     if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete) or tree.find(exp.Into) is not None:
         return True
-    if any(not name.startswith(AT_ONCE) and name not in PURE_FUNCTIONS for name in _functions(tree)):
+    if any(lock.args.get("wait") is not None for lock in tree.find_all(exp.Lock)):
+        return True  # SKIP LOCKED and NOWAIT tell of locks that a failed statement may have let go of already
+    if any(_at_once(name) is None and name not in PURE_FUNCTIONS for name in _functions(tree)):
         return True
-    return any(name.lower() in schema.functions for node in tree.find_all(exp.Func) for name in node.sql_names())
+    named = {name.lower() for node in tree.find_all(exp.Func) for name in node.sql_names()}
+    named |= {node.name.lower() for node in tree.find_all(exp.Anonymous, exp.Column, exp.Dot)}
+    return ANY in schema.functions or bool(named & schema.functions)
+
+
+def _at_once(function: str) -> str | None:
+    """Return the resource that a function uses at once, whatever becomes of its transaction."""
+    if function in SEQUENCE_FUNCTIONS:
+        return "a sequence"
+    return "an advisory lock" if function.startswith(ADVISORY) else None
 
 
 def _may_cascade(node: exp.Expression, referred: frozenset[str]) -> bool:
@@ -626,7 +731,8 @@ def _may_cascade(node: exp.Expression, referred: frozenset[str]) -> bool:
     if isinstance(node, exp.Update):
         changed = _changed(node)
         return changed is None or bool(changed & referred)
-    return isinstance(node, exp.Delete)
+    conflict = node.args.get("conflict")
+    return isinstance(node, exp.Delete) or (conflict is not None and bool(conflict.expressions))
 
 
 def _changed(update: exp.Update) -> set[str] | None:
@@ -646,19 +752,35 @@ def _sources(insert: exp.Insert, schema: Schema) -> Iterator[tuple[str, tuple[in
     for index, wanted in schema.unique.get(name, ()):
         for row in rows:
             given = dict(zip(columns, row.expressions, strict=False)) if row is not None else {}
-            key = [
-                _source(given[c]) if c in given else None if row is None or (name, c) in schema.defaults else _NULL
-                for c in wanted
-            ]
-            if _NULL not in key:
+            key = [_key_source(name, c, given, schema, listed=row is not None) for c in wanted]
+            if not any(part is _NULL for part in key):
                 yield index, tuple(key)
 
 
-_NULL = "NULL"
+class _NoValue(str):
+    """Told apart from text by identity: a text may say anything."""
+
+
+_NULL = _NoValue("NULL")
+
+
+def _key_source(
+    table: str, column: str, given: Mapping[str, exp.Expression], schema: Schema, *, listed: bool
+) -> int | str | None:
+    """Return where a column of a key comes from, None where that is not known; ``listed``: all values stand in the statement."""
+    if column not in given:
+        return None if not listed or (table, column) in schema.defaults else _NULL
+    source = _source(given[column])
+    return None if source is not _NULL and (table, column) in schema.loose else source
+
+
+SAME_AFTER_CAST = frozenset({"INT", "BIGINT", "SMALLINT", "TEXT", "VARCHAR", "UUID"})
 
 
 def _source(value: exp.Expression) -> int | str | None:
     while isinstance(value, exp.Cast | exp.Paren):
+        if isinstance(value, exp.Cast) and (value.args["to"].sql() not in SAME_AFTER_CAST or isinstance(value.this, exp.Cast)):
+            return None
         value = value.this
     if isinstance(value, exp.Parameter) and str(value.this.name).isdecimal():
         return int(value.this.name) - 1

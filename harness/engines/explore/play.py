@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from harness.engines.explore.footprints import Footprint, Footprints, independent
+from harness.engines.explore.footprints import SNAPSHOT, WORLD, Footprint, Footprints, independent
 from harness.engines.explore.moves import NO_FAULTS, FaultPlan, Move
 from harness.engines.explore.worker import Worker
 from harness.model.errors import EnvironmentProblem
@@ -137,6 +137,10 @@ class Play:
         self.trouble: BaseException | None = None
         self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
         """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
+        self._published = 0
+        """How many steps made something visible so far."""
+        self._looked: dict[int, int] = {}
+        """How many there were when each client made its last step."""
         self._sessions: dict[str, int] = {}
         """Whose step was the last of a session."""
         self._ended: set[int] = set()
@@ -200,11 +204,13 @@ class Play:
         self.run.moves.append(move)
         self.run.enabled.append(tuple(sorted(enabled)))
         self.run.rows.append(row)
+        self._looked[client] = self._published
+        self._published += footprint.publishes or footprint.unknown
         footprints = self._ground.footprints
         if move.fault:
             self._faults += 1
             self.leaving.add(step.connection)
-            footprints.forget(client)
+            footprints.forget(client, step.session)
         else:
             footprints.did(client, step, footprint)
         if move.decision is Decision.KILL_CLIENT:
@@ -364,7 +370,9 @@ class Play:
         if past is None or wrote or result.rows > len(result.first_rows) or done.step.body is not None:
             self._past[client] = None
         else:
-            past.append((done.step.fingerprint, result.tag, result.error, result.first_rows))
+            kept = touched.serializable or bool(touched.reads & (SNAPSHOT | {WORLD}))  # what it saw decides what it will see
+            asked = (done.step.text, tuple(map(repr, done.step.parameters)), self._looked[client] if kept else None)
+            past.append((*asked, result.tag, result.error, result.first_rows))
 
     def _client_of(self, step: Step) -> int:
         """Tell whose step it is: a client is a request, not a socket, because a pool gives any request any connection.

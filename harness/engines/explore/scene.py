@@ -108,7 +108,7 @@ class PostgresScene:
         ).fetchall()
         for oid, schema, name in tables:
             table, copy = sql.Identifier(schema, name), sql.Identifier(self._copies, str(oid))
-            run(sql.SQL("CREATE TABLE {} AS TABLE {}").format(copy, table))
+            run(sql.SQL("CREATE TABLE {} AS TABLE ONLY {}").format(copy, table))
             columns = [
                 sql.Identifier(column)
                 for (column,) in run(
@@ -118,7 +118,7 @@ class PostgresScene:
                 ).fetchall()
             ]
             listed = sql.SQL(", ").join(columns)
-            again = sql.SQL("DELETE FROM {0}; INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {1} FROM {2};")
+            again = sql.SQL("DELETE FROM ONLY {0}; INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {1} FROM {2};")
             back = again.format(table, listed, copy).as_string(self._connection)
             self._tables[name] = self._tables.get(name, "") + back
         parts: list[sql.Composable] = []

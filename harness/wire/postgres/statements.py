@@ -89,6 +89,7 @@ _OUTSIDE = frozenset({"discard", "commit", "end", "rollback", "abort", "close"})
 _CALLS = frozenset(
     {"version", "current_schema", "current_schemas", "current_database", "current_setting", "pg_backend_pid"}
     | {"pg_is_in_recovery", "set_config", "inet_server_addr", "select", "coalesce", "cast", "in", "and", "or"}
+    | {"unnest", "generate_series", "from", "values", "as", "array", "any", "exists"}
 )
 """What a SELECT without FROM may call (or have before a parenthesis) and still touch nothing."""
 
@@ -236,7 +237,8 @@ def _harmless(folded: str) -> bool:
 
 def _housekeeping(folded: str) -> bool:
     """Tell whether the statement touches no row and no lock when it runs in a transaction of its own."""
-    if _harmless(folded) or folded.split(None, 1)[0] in _OUTSIDE:
+    words = folded.split()
+    if _harmless(folded) or (words[0] in _OUTSIDE and "prepared" not in words):
         return True
     if folded.startswith("set transaction") or folded == _UNLOCK_ALL:
         return True
@@ -247,6 +249,10 @@ def _asks_nothing(folded: str) -> bool:
     """Tell whether this is a sign of life or a question about the connection: ``SELECT 1``, ``SELECT version()``."""
     if not folded.startswith("select") or re.search(r"\b(?:from|into)\b", folded):
         return False
+    return _calls_known(folded)
+
+
+def _calls_known(folded: str) -> bool:
     calls = _CALL.findall(folded.replace('"', ""))
     return all(name.removeprefix("pg_catalog.") in _CALLS for name in calls)
 
@@ -259,6 +265,8 @@ def _reads_catalogue(folded: str) -> bool:
     if _DOES_SOMETHING.search(folded) or _FROM_LIST.search(folded):
         return False
     own = set(_DEFINED.findall(folded))
+    if not any(t.startswith(("pg_", "information_schema.")) for t in tables) and not _calls_known(folded):
+        return False
     return all(
         t.startswith(("pg_", "information_schema.")) or t in own or t.startswith(("(", "unnest(", "generate_series("))
         for t in tables

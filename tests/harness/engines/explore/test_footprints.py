@@ -203,7 +203,7 @@ def test_what_was_undone_is_forgotten() -> None:
     for text in ("BEGIN", "UPDATE counters SET n = 1"):
         footprints.did(0, step(text), footprints.of(0, step(text)))
 
-    footprints.forget(0)
+    footprints.forget(0, "")
 
     assert independent(footprints.of(0, step("COMMIT")), footprints.of(1, step("SELECT n FROM counters")))
 
