@@ -313,6 +313,34 @@ def test_an_aggregation_reads_what_it_looks_up_and_may_write(pipeline: list[Any]
     assert independent(footprints.of(0, aggregation), footprints.of(1, changed("counters", {"_id": 1}))) is not meets
 
 
+def test_a_write_of_mongo_that_may_abort_lets_go_of_what_was_written_before() -> None:
+    footprints = Footprints(SCHEMA)
+    first = replace(changed("terms", {"_id": 1}), body={**changed("terms", {"_id": 1}).body, **IN_TRANSACTION})
+    footprints.did(0, first, footprints.of(0, first))
+    then = command("insert", "other", documents=[{"_id": 1}], **IN_TRANSACTION)
+
+    assert not independent(footprints.of(0, then), footprints.of(1, changed("terms", {"_id": 1})))
+    assert independent(footprints.of(0, then), footprints.of(1, changed("terms", {"_id": 2})))
+
+
+def test_what_another_session_does_does_not_end_a_transaction_of_mongo() -> None:
+    footprints = Footprints(SCHEMA)
+    within = replace(command("insert", "terms", documents=[{"a": 1}], **IN_TRANSACTION), session="one")
+    without = replace(command("insert", "other", documents=[{"a": 1}]), session="two")
+    for said in (within, without):
+        footprints.did(0, said, footprints.of(0, said))
+    commit = replace(command("commitTransaction", "admin", **IN_TRANSACTION), session="one")
+
+    assert not independent(footprints.of(0, commit), footprints.of(1, command("find", "terms", filter={})))
+
+
+def test_a_session_of_mongo_that_reads_one_past_may_meet_anything() -> None:
+    footprints = Footprints(SCHEMA)
+    read = command("find", "terms", filter={"_id": 1}, readConcern={"level": "snapshot"})
+
+    assert not independent(footprints.of(0, read), footprints.of(1, changed("other", {"_id": 1})))
+
+
 def test_a_view_of_mongo_may_be_anything() -> None:
     footprints = Footprints(SCHEMA)
     assert not independent(footprints.of(0, command("find", "secret", filter={})), footprints.of(1, changed("terms", {"_id": 1})))
