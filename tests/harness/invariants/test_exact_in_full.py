@@ -176,6 +176,16 @@ def test_the_times_of_one_place_do_not_reach_into_those_of_another() -> None:
     assert check(("a", 0, 1, 1), ("b", 0, 200, 1), ("b", 150, 160, 2)).valid
 
 
+def test_an_attempt_of_a_scope_is_found_for_places_of_a_later_part() -> None:
+    ok: Row = {"period": "", "invoked": 5, "completed": 6, "outcome": "ok"}
+    rows = [{**ok, "scope": "a", "number": n, "token": f"a{n}"} for n in range(1, 6)]
+    rows += [{**ok, "scope": "b", "number": 2, "token": "b2"}, {**ok, "scope": "c", "number": 1, "token": "c1"}]
+    tried: Row = {"period": None, "number": None, "token": "x", "invoked": 0, "completed": None, "outcome": "info"}
+
+    assert found([*rows, {**tried, "scope": "b"}], batch=5)["lacking"] == []
+    assert found([*rows, {**tried, "scope": "c"}], batch=5)["lacking"] == [("b", "", 1, 1, 1, 0, 1)]
+
+
 def test_an_intent_counts_from_the_first_of_its_unanswered_attempts() -> None:
     a: Row = {"scope": "a", "period": "", "token": "a", "number": None, "completed": None, "outcome": "info"}
     b: Row = {**a, "token": "b", "number": 2, "invoked": 6, "completed": 10, "outcome": "ok"}
