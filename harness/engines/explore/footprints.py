@@ -221,18 +221,14 @@ def read_schema(connection: Any) -> Schema:
         " WHERE (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AND c.relnamespace <> 'pg_catalog'::regnamespace"
     ).fetchall()
     triggered = {name for (name,) in connection.execute(_ACTING).fetchall()}
-    parents: dict[str, frozenset[str]] = {}
-    for child, parent in connection.execute(
+    parents = connection.execute(
         "SELECT lower(c.relname), lower(p.relname) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
         " JOIN pg_class p ON p.oid = k.confrelid WHERE k.contype = 'f'"
-    ).fetchall():
-        parents[child] = parents.get(child, frozenset()) | {parent}
-    referred: dict[str, frozenset[str]] = {}
-    for parent, column in connection.execute(
+    ).fetchall()
+    referred = connection.execute(
         "SELECT lower(p.relname), lower(a.attname) FROM pg_constraint k JOIN pg_class p ON p.oid = k.confrelid"
         " JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey) WHERE k.contype = 'f'"
-    ).fetchall():
-        referred[parent] = referred.get(parent, frozenset()) | {column}
+    ).fetchall()
     trees = _trees(connection.execute(_INHERITS).fetchall())
     for member, tree in trees.items():
         if tree & unique.keys():
@@ -251,13 +247,13 @@ def read_schema(connection: Any) -> Schema:
         unique=unique,
         defaults=frozenset((table, column) for table, column in defaults),
         triggered=frozenset(triggered | read.keys()),
-        parents=parents,
+        parents=_by_first(parents),
         primary=primary,
         conditional=frozenset(name for (name,) in conditional),
         isolation=connection.execute("SHOW default_transaction_isolation").fetchone()[0],
         stands_for=stands_for,
         opaque=frozenset(opaque),
-        referred=referred,
+        referred=_by_first(referred),
         loose=loose,
         functions=frozenset(name for (name,) in connection.execute(f"SELECT lower(proname) FROM ({_OWN}) AS own").fetchall())
         | ({ANY} if connection.execute(_HIDDEN).fetchone()[0] else set()),
@@ -326,6 +322,14 @@ _INHERITS = """
     SELECT lower(c.relname), lower(p.relname) FROM pg_inherits i
     JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent WHERE c.relkind IN ('r', 'p', 'f')
 """
+
+
+def _by_first(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """Return what stands beside each first."""
+    found: dict[str, frozenset[str]] = {}
+    for first, second in pairs:
+        found[first] = found.get(first, frozenset()) | {second}
+    return found
 
 
 def _trees(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:

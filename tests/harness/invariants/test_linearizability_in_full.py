@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,24 @@ def calls(*parts: tuple[str, Any, Any, int, int | None]) -> list[Call]:
         Call(at=at, f=f, argument=argument, answer=answer, invoked=invoked, returned=returned)
         for at, (f, argument, answer, invoked, returned) in enumerate(parts)
     ]
+
+
+def operation(
+    f: str, arguments: Mapping[str, Any], outcome: Outcome, *, result: Any = None, failure: Failure | None = None
+) -> Operation:
+    """One that somebody recorded, from 1 to 2."""
+    return Operation(
+        process=1,
+        client=1,
+        f=f,
+        token="t",
+        arguments=arguments,
+        invoked=1,
+        completed=2,
+        outcome=outcome,
+        result=result,
+        failure=failure,
+    )
 
 
 def hard(count: int) -> list[Call]:
@@ -161,17 +180,7 @@ def test_what_is_wrong_because_of_time_stays_so_beside_unknown_outcomes() -> Non
 @pytest.mark.parametrize("model", [REGISTER, KV, COUNTER], ids=lambda model: model.name)
 def test_what_was_refused_did_not_happen_where_a_refusal_tells_nothing(model: Model) -> None:
     for f in model.operations:
-        refused = Operation(
-            process=1,
-            client=1,
-            f=f,
-            token="t",
-            arguments={},
-            invoked=1,
-            completed=2,
-            outcome=Outcome.FAIL,
-            failure=Failure(code="already_decided", message="no", refusal=True),
-        )
+        refused = operation(f, {}, Outcome.FAIL, failure=Failure(code="already_decided", message="no", refusal=True))
         assert calls_of(History.of([refused]), model) == {}
 
 
@@ -221,15 +230,10 @@ def test_a_single_item_is_as_small_as_it_gets() -> None:
 
 
 def test_what_failed_without_a_refusal_tells_nothing_of_an_account() -> None:
-    failed = Operation(
-        process=1,
-        client=1,
-        f="withdraw",
-        token="t",
-        arguments={"subject": "a", "amount": 1},
-        invoked=1,
-        completed=2,
-        outcome=Outcome.FAIL,
+    failed = operation(
+        "withdraw",
+        {"subject": "a", "amount": 1},
+        Outcome.FAIL,
         failure=Failure(code="40001", message="rolled back", refusal=False),
     )
     assert calls_of(History.of([failed]), MODELS["account"]) == {}
@@ -251,17 +255,7 @@ def test_the_least_that_a_model_takes_is_taken(
     model: str, f: str, arguments: dict[str, Any], result: dict[str, Any] | None
 ) -> None:
     """``result`` None: nobody knows what became of it."""
-    told = Operation(
-        process=1,
-        client=1,
-        f=f,
-        token="t",
-        arguments=arguments,
-        invoked=1,
-        completed=2,
-        outcome=Outcome.INFO if result is None else Outcome.OK,
-        result=result,
-    )
+    told = operation(f, arguments, Outcome.INFO if result is None else Outcome.OK, result=result)
     [[taken]] = calls_of(History.of([told]), MODELS[model]).values()
     assert (taken.f, taken.returned) == (f, None if result is None else 2)
 
@@ -271,27 +265,9 @@ def test_the_least_that_a_model_takes_is_taken(
     [("approval", "read", {"status": "paid"}, "paid"), ("account", "read", {"amount": 7}, 7), ("approval", "approve", {}, True)],
 )
 def test_an_answer_is_what_the_model_asks_for(model: str, f: str, result: dict[str, Any], answer: Any) -> None:
-    told = Operation(
-        process=1,
-        client=1,
-        f=f,
-        token="t",
-        arguments={"subject": "a", "amount": 1},
-        invoked=1,
-        completed=2,
-        outcome=Outcome.OK,
-        result=result,
-    )
+    told = operation(f, {"subject": "a", "amount": 1}, Outcome.OK, result=result)
     assert [call.answer for call in calls_of(History.of([told]), MODELS[model])["a"]] == [answer]
-    nothing = Operation(
-        process=1,
-        client=1,
-        f="withdraw",
-        token="t",
-        arguments={"subject": "a", "amount": 1},
-        invoked=1,
-        completed=2,
-        outcome=Outcome.FAIL,
-        failure=Failure(code="insufficient", message="no", refusal=True),
+    nothing = operation(
+        "withdraw", {"subject": "a", "amount": 1}, Outcome.FAIL, failure=Failure(code="insufficient", message="no", refusal=True)
     )
     assert [call.answer for call in calls_of(History.of([nothing]), MODELS["account"])["a"]] == [REFUSED]
