@@ -19,6 +19,7 @@ from harness.cli.main import main
 from harness.config.service import load_service
 from harness.run.registry import target_named
 from harness.targets.http import HttpTarget
+from tests.processes import descendants
 
 RACEGATE = str(Path(sys.executable).with_name("racegate"))
 
@@ -49,12 +50,11 @@ def ended(process: subprocess.Popen[str], out: Path) -> tuple[int, dict[str, Any
 
 def locust(process: subprocess.Popen[str], number: int) -> psutil.Process:
     """Return one of Locust's processes, in the order in which they were started: master, worker 0, worker 1."""
-    children = [c for c in psutil.Process(process.pid).children() if "harness.engines.load" in c.cmdline()]
-    return sorted(children, key=lambda c: c.create_time())[number]
+    return descendants(process.pid, "harness.engines.load")[number]
 
 
 def postgres(process: subprocess.Popen[str]) -> psutil.Process:
-    return next(c for c in psutil.Process(process.pid).children(recursive=True) if c.name() == "postgres")
+    return descendants(process.pid, "/postgres")[0]
 
 
 @pytest.mark.parametrize(

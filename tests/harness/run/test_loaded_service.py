@@ -10,12 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harness.cli.main import main
 from harness.stores import Database
 from tests.harness.run.test_own_service import TOKEN, called, described
+from tests.processes import descendants
 from tests.services import invoices
 
 
@@ -97,8 +97,7 @@ def test_a_service_that_is_killed_is_never_a_pass(tmp_path: Path, postgres_datab
         while time.monotonic() < limit and not killed.is_set():
             files = list((tmp_path / "runs").glob("*/history/load-0.jsonl"))
             if service is None:
-                children = psutil.Process(os.getpid()).children(recursive=True)
-                service = next((child for child in children if invoices.__file__ in child.cmdline()), None)
+                service = next(iter(descendants(os.getpid(), invoices.__file__)), None)
             elif files and files[0].stat().st_size > 2000:
                 service.send_signal(signal.SIGKILL)
                 killed.set()

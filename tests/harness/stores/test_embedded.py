@@ -23,6 +23,7 @@ import pytest
 from harness.model import EnvironmentProblem
 from harness.stores import Database, Store, StoreKind, StoreOptions, open_store
 from harness.stores import process as processes
+from tests.processes import still_running
 
 KINDS = pytest.mark.parametrize("kind", list(StoreKind))
 
@@ -232,7 +233,7 @@ def test_a_killed_server_leaves_no_process_that_could_finish_a_commit() -> None:
             every = [psutil.Process(store._server.pid), *psutil.Process(store._server.pid).children(recursive=True)]
             assert connection.info.backend_pid in [process.pid for process in every]
             store.kill_server()
-            assert [p for p in every if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+            assert still_running(every) == []
         store.start_server()
     finally:
         store.close()

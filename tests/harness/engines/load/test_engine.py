@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from harness.engines.load.engine import LoadEngine, LoadOutcome
@@ -19,6 +18,7 @@ from harness.engines.load.plan import LoadPlan
 from harness.engines.stress import Progress
 from harness.model import Fault, History, UsageError
 from harness.recording.loader import load
+from tests.processes import descendants
 from tests.support import Echoes, EchoTarget
 
 
@@ -148,8 +148,7 @@ def test_two_workers_share_the_clients_and_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("which", "name"), [(1, "worker 0"), (0, "master")])
 def test_a_killed_process_is_named_and_the_rest_is_ended(which: int, name: str, tmp_path: Path) -> None:
     with LoadEngine(processes=2, logs=tmp_path / "logs") as engine:
-        processes = [p for p in psutil.Process().children() if "harness.engines.load" in " ".join(p.cmdline())]
-        processes = sorted(processes, key=lambda p: p.create_time())[-3:]
+        processes = descendants(os.getpid(), "harness.engines.load")[-3:]
 
         def kill(progress: Progress) -> None:
             if progress.invoked > 20 and processes[which].is_running():

@@ -18,6 +18,7 @@ import psutil
 
 import harness.engines.load
 from harness.stores.process import free_port
+from tests.processes import descendants
 
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
 
@@ -63,8 +64,7 @@ def test_the_verdict_is_locusts_exit_status(tmp_path: Path) -> None:
 def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: Path) -> None:
     process = locust(tmp_path, "pg.counter_row", "-t", "60s", "--processes", "2")
     await_work(process, tmp_path)
-    workers = [c for c in psutil.Process(process.pid).children() if "locust" in " ".join(c.cmdline())]
-    workers[0].send_signal(signal.SIGKILL)
+    descendants(process.pid, "locust")[0].send_signal(signal.SIGKILL)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
 
