@@ -88,6 +88,7 @@ class ReplicaSet:
         self._away: dict[int, str] = {}
         """The nodes that are not at work, and what was done to them."""
         self._held: set[int] = set()
+        """The nodes that fetch nothing: the failpoint is set on them."""
         addresses = [node.address for node in nodes]
         self._direct = [_client(f"mongodb://{address}/?directConnection=true") for address in addresses]
         everybody = ",".join(addresses)
@@ -135,19 +136,19 @@ class ReplicaSet:
 
     def kill_primary(self) -> str:
         """Kill the primary (SIGKILL); the others elect another."""
-        return self._take_away("killed", self._nodes[self.primary()].kill)
+        return self._take_away("killed", "kill")
 
     def stop_primary(self) -> str:
         """Stop the primary in good order: it hands over first."""
-        return self._take_away("stopped", self._nodes[self.primary()].stop)
+        return self._take_away("stopped", "stop")
 
     def pause_primary(self) -> str:
         """Freeze the primary: its connections stay open and silent."""
-        return self._take_away("paused", self._nodes[self.primary()].pause)
+        return self._take_away("paused", "pause")
 
     def cut_off_primary(self) -> str:
         """Cut the primary off from clients and nodes: it goes on, and believes for a while that it leads."""
-        return self._take_away("cut off", self._nodes[self.primary()].cut_off)
+        return self._take_away("cut off", "cut_off")
 
     def step_down(self) -> str:
         """Make the primary hand over, without waiting for anybody to catch up."""
@@ -157,7 +158,8 @@ class ReplicaSet:
         return f"{self._nodes[number].address}, the primary, stepped down"
 
     def hold_replication(self) -> str:
-        """Keep every secondary from fetching what the primary does, until `release_replication`."""
+        """Keep every secondary from fetching what the primary does, until `release_replication`, whichever node leads by then."""
+        self._set(self.primary())
         return self._hold(self._secondaries())
 
     def hold_one_secondary(self) -> str:
@@ -167,16 +169,17 @@ class ReplicaSet:
     def release_replication(self) -> str:
         """Let the secondaries fetch again."""
         for number in sorted(self._held - self._away.keys()):
-            self._failpoint(number, "off")
-        self._held.clear()
+            self._clear(number)
         return "the secondaries fetch again"
 
     def bring_back(self) -> str:
-        """Start, wake or reconnect the nodes that are not at work, and wait until all follow one primary."""
+        """Start, wake or reconnect the nodes that are not at work, let them fetch, and wait until all follow one primary."""
         back = sorted(self._away)
         for number in back:
             node, what = self._nodes[number], self._away.pop(number)
             {"killed": node.start, "stopped": node.start, "paused": node.resume, "cut off": node.reconnect}[what]()
+            if number in self._held:
+                self._clear(number)
         self._await_health()
         return f"{', '.join(self._nodes[n].address for n in back) or 'nobody'} came back"
 
@@ -219,25 +222,44 @@ class ReplicaSet:
         primary = self.primary()
         return [number for number in self._at_work() if number != primary]
 
-    def _take_away(self, what: str, deed: Callable[[], None]) -> str:
+    def _take_away(self, what: str, deed: str) -> str:
         number = self.primary()
-        deed()
+        getattr(self._nodes[number], deed)()
         self._away[number] = what
         return f"{self._nodes[number].address}, the primary, was {what}"
 
     def _hold(self, numbers: Sequence[int]) -> str:
         for number in numbers:
-            entered = self._failpoint(number, "alwaysOn")
-            self._command(number, {"waitForFailPoint": HOLD, "timesEntered": entered + 1, "maxTimeMS": 30_000})
-            self._held.add(number)
+            times = self._set(number) + 1
+            self._until(lambda: self._stands_still(number, times), "does not stop replicating")  # noqa: B023 - called at once
         return f"{', '.join(self._nodes[n].address for n in numbers)} fetched no more"
 
-    def _failpoint(self, number: int, mode: str) -> int:
-        return int(self._command(number, {"configureFailPoint": HOLD, "mode": mode}).get("count", 0))
+    def _stands_still(self, number: int, times: int) -> bool:
+        """Whether it came to the failpoint so many times, or leads by now: a primary fetches nothing."""
+        try:
+            self._direct[number].admin.command("waitForFailPoint", HOLD, timesEntered=times, maxTimeMS=1000)
+        except pymongo.errors.ExecutionTimeout:
+            return bool(self._hello(number).get("isWritablePrimary"))
+        except pymongo.errors.PyMongoError as e:
+            raise problem(e) from e
+        return True
+
+    def _set(self, number: int) -> int:
+        entered = int(self._command(number, {"configureFailPoint": HOLD, "mode": "alwaysOn"}).get("count", 0))
+        self._held.add(number)
+        return entered
+
+    def _clear(self, number: int) -> None:
+        self._command(number, {"configureFailPoint": HOLD, "mode": "off"})
+        self._held.discard(number)
 
     def _command(self, number: int, command: dict[str, Any]) -> dict[str, Any]:
+        admin = self._direct[number].admin
         try:
-            done: dict[str, Any] = self._direct[number].admin.command(command)
+            try:
+                done: dict[str, Any] = admin.command(command)
+            except pymongo.errors.AutoReconnect:  # a node that rolls back or steps down closes the connections it had
+                done = admin.command(command)
         except pymongo.errors.PyMongoError as e:
             raise problem(e) from e
         return done

@@ -28,7 +28,8 @@ def nodes(place: str) -> Iterator[Any]:
 @pytest.fixture
 def collection(nodes: Any) -> Iterator[Any]:
     database: Database = nodes.create_database()
-    with pymongo.MongoClient[Any](database.url, w="majority") as client:
+    # With a time of its own a driver tries for so long; without, twice, and a stall of the machine may bring two elections.
+    with pymongo.MongoClient[Any](database.url, w="majority", timeoutMS=60_000) as client:
         yield client[database.name].t
     nodes.recover()
     nodes.drop_database(database)
@@ -53,6 +54,23 @@ def test_what_one_node_acknowledged_is_lost_with_it_and_what_a_majority_did_is_n
 
     assert after_the_election == ["a majority"] or fault == "stop_primary"  # a tidy stop may wait for a follower
     assert "a majority" in [row["by"] for row in collection.find()]
+
+
+@pytest.mark.parametrize("fault", ["kill_primary", "pause_primary"])
+def test_what_is_held_stays_held_when_another_node_comes_to_lead(nodes: Any, collection: Any, fault: str) -> None:
+    """On a machine that stalls for a second, an election comes at any time."""
+    collection.insert_one({"by": "a majority"})
+    nodes.hold_replication()
+    nodes.step_down()
+    with pytest.raises(pymongo.errors.PyMongoError) as refused, pymongo.timeout(3):  # a node that may fetch does within one
+        collection.insert_one({"by": "one"})
+    assert refused.value.timeout
+    getattr(nodes, fault)()
+    nodes.release_replication()
+
+    assert [row["by"] for row in collection.find()] == ["a majority"]
+    nodes.bring_back()
+    collection.with_options(write_concern=pymongo.WriteConcern(w=3)).insert_one({"by": "all"})
 
 
 def test_a_store_is_not_at_rest_while_a_write_is_on_one_node_alone(nodes: Any, collection: Any) -> None:
