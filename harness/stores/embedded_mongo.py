@@ -102,7 +102,8 @@ def initiate(client: pymongo.MongoClient[Any], members: Sequence[str], *, journa
         "_id": REPLICA_SET,
         "members": [{"_id": n, "host": member} for n, member in enumerate(members)],
         "writeConcernMajorityJournalDefault": journal,
-        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 500},
+        # Nobody fetches from a secondary: one that is held back or hurt would hold up whoever did, for half a minute.
+        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 500, "chainingAllowed": False},
     }
     try:
         client.admin.command("replSetInitiate", configuration)

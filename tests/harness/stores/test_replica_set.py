@@ -39,6 +39,10 @@ def acknowledged_by_one(collection: Any) -> Any:
     return collection.with_options(write_concern=pymongo.WriteConcern(w=1))
 
 
+def direct(nodes: Any, number: int) -> pymongo.MongoClient[Any]:
+    return pymongo.MongoClient(f"mongodb://{nodes._nodes[number].address}/?directConnection=true")
+
+
 def seen(collection: Any) -> list[str]:
     """Read what is there. A driver asks twice; a machine that stalls brings more elections than that."""
     limit = time.monotonic() + 60
@@ -99,6 +103,19 @@ def test_a_secondary_that_is_held_shows_the_past(nodes: Any, collection: Any) ->
     with pymongo.MongoClient[Any](f"mongodb://{held}/?directConnection=true&readPreference=secondary") as stale:
         assert stale[collection.database.name].t.count_documents({}) <= 1
     assert collection.count_documents({}) == 2
+
+
+def test_a_secondary_that_is_held_holds_nobody_else(nodes: Any, collection: Any) -> None:
+    """One that fetched from another secondary would wait for it: half a minute, until it looks for another source."""
+    primary = nodes.primary()
+    one, other = (number for number in range(3) if number != primary)
+    for follower, source in ((one, other), (other, one)):
+        with direct(nodes, follower) as client:
+            client.admin.command("replSetSyncFrom", nodes._nodes[source].address)
+    collection.insert_one({"n": 1})
+    nodes.hold_one_secondary()
+
+    collection.with_options(write_concern=pymongo.WriteConcern(w="majority", wtimeout=15_000)).insert_one({"n": 2})
 
 
 def test_a_primary_that_steps_down_loses_nothing(nodes: Any, collection: Any) -> None:
