@@ -499,25 +499,29 @@ class Footprints:
 
 def _looked_up(pipeline: Any) -> frozenset[str] | None:
     """Return the other collections that an aggregation reads; None where it writes, or nobody can say."""
-    if isinstance(pipeline, Mapping):
-        found: set[str] = set()
-        for key, value in pipeline.items():
-            if key in ("$out", "$merge"):
+    found = set()
+    for stage, value in _fields(pipeline):
+        if stage in ("$out", "$merge"):
+            return None
+        if stage in ("$lookup", "$graphLookup", "$unionWith"):
+            about = value if isinstance(value, Mapping) else {"from": value}
+            named = about.get("from", about.get("coll"))
+            if isinstance(named, str):
+                found.add(named)
+            elif named is not None or "pipeline" not in about:
                 return None
-            inner = _looked_up(value)
-            if inner is None:
-                return None
-            found |= inner
-            if key in ("$lookup", "$graphLookup", "$unionWith"):
-                named = value if isinstance(value, str) else value.get("from", value.get("coll"))
-                if not isinstance(named, str) and not (isinstance(value, Mapping) and "pipeline" in value and named is None):
-                    return None
-                found |= {named} if isinstance(named, str) else set()
-        return frozenset(found)
-    if isinstance(pipeline, list | tuple):
-        parts = [_looked_up(part) for part in pipeline]
-        return None if None in parts else frozenset(name for part in parts for name in part or ())
-    return frozenset()
+    return frozenset(found)
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every field of a document and what it holds, at any depth."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield key, inner
+            yield from _fields(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _fields(inner)
 
 
 def _rows_of(name: str, body: Mapping[str, Any], schema: Schema) -> list[str]:
