@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harness.engines.explore.diagram import lanes
 from harness.run.folder import RunFolder
+from reports.repeats import drawn_before
 
 STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
 CLASS_STYLES = {"violation": "red", "liveness": "yellow", "indeterminate": "yellow", "cost": "cyan"}
@@ -59,8 +60,10 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
     )
     for line in _of_schedules(result.get("schedules") or {}):
         _indented(console, line)
-    for n, finding in enumerate(result["findings"], start=1):
-        _finding(console, finding, f"{result['folder']}/findings/{n}.schedule" if result.get("folder") else None)
+    findings = result["findings"]
+    for n, (finding, before) in enumerate(zip(findings, drawn_before(findings), strict=True), start=1):
+        alike = findings[before]["invariant"] if before is not None else None
+        _finding(console, finding, f"{result['folder']}/findings/{n}.schedule" if result.get("folder") else None, alike)
     console.print()
     _indented(console, f"checked: {', '.join(result.get('checked', [])) or 'nothing'}")
     for invariant, why in result.get("skipped", {}).items():
@@ -89,7 +92,7 @@ def _of_schedules(schedules: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _finding(console: Console, finding: Mapping[str, Any], schedule: str | None) -> None:
+def _finding(console: Console, finding: Mapping[str, Any], schedule: str | None, alike: str | None) -> None:
     console.print()
     head = Text(f"  {finding['invariant']:<13} ", style="bold")
     head.append(finding["class"], style=CLASS_STYLES.get(finding["class"], ""))
@@ -97,6 +100,9 @@ def _finding(console: Console, finding: Mapping[str, Any], schedule: str | None)
         head.append(f", {finding['total']:,} times")
     console.print(head)
     _indented(console, finding["message"], left=4)
+    if alike:
+        _indented(console, f"by the same interleaving as {alike} above", left=4)
+        return
     if steps := finding.get("evidence", {}).get("steps"):
         for line in lanes(steps, clients=finding["evidence"]["clients"]).splitlines():
             console.print(Text(_printable(f"    {line}")), soft_wrap=True)

@@ -13,6 +13,7 @@ from reports.html.charts import Chart
 from reports.html.material import Material
 from reports.html.scales import count, duration
 from reports.html.steps import Drawn
+from reports.repeats import drawn_before
 
 T = TypeVar("T")
 
@@ -122,6 +123,7 @@ def run_view(material: Material, *, id: str, brief: bool = False) -> RunView:
         elif material.books.has("documents"):
             missing.append("The policy of this run is not known here: numbers and gaps are not shown.")
     findings = sorted(enumerate(result["findings"], start=1), key=lambda nf: _ORDER.index(nf[1]["class"]))
+    shown = findings[:MOST_FINDINGS]
     return RunView(
         id=id,
         verdict=result["verdict"],
@@ -132,8 +134,16 @@ def run_view(material: Material, *, id: str, brief: bool = False) -> RunView:
         command=result.get("command", ""),
         folder=str(result.get("folder", material.path)),
         findings=[
-            _finding(material, id, n, f, brief=brief or at >= MOST_LANE_DIAGRAMS, bare=brief and at >= MOST_LANE_DIAGRAMS)
-            for at, (n, f) in enumerate(findings[:MOST_FINDINGS])
+            _finding(
+                material,
+                id,
+                n,
+                f,
+                brief=brief or at >= MOST_LANE_DIAGRAMS,
+                bare=brief and at >= MOST_LANE_DIAGRAMS,
+                alike=shown[before][1]["invariant"] if before is not None else None,
+            )
+            for at, ((n, f), before) in enumerate(zip(shown, drawn_before([f for _, f in shown]), strict=True))
         ],
         findings_left_out=max(0, len(findings) - MOST_FINDINGS),
         charts=charts,
@@ -164,11 +174,19 @@ def _attempt(missing: list[str], what: str, make: Callable[[], T]) -> T | None:
 
 
 def _finding(
-    material: Material, run: str, number: int, finding: Mapping[str, Any], *, brief: bool, bare: bool = False
+    material: Material, run: str, number: int, finding: Mapping[str, Any], *, brief: bool, bare: bool, alike: str | None
 ) -> FindingView:
-    """Return a finding as it is shown: without pictures if ``brief``, without its schedule if ``bare``, which is said then."""
+    """Return a finding as it is shown.
+
+    Without pictures if ``brief``. Without its schedule, which is said, if ``bare``, or if that is drawn above for the invariant
+    ``alike``.
+    """
     evidence = finding.get("evidence", {})
-    left_out = bare and bool(evidence.get("steps"))
+    note = ""
+    if alike is not None:
+        note = f"Its schedule is that of {alike} above."
+    elif evidence.get("steps") and bare:
+        note = f"Its schedule is left out, to keep this file small: findings/{number}.svg shows it."
     diagram = None
     if material.history is not None and not brief:
         found = lanes.lanes(material.history, finding)
@@ -189,10 +207,10 @@ def _finding(
         total=finding.get("total", 1),
         tables=_evidence(evidence),
         lanes=diagram,
-        steps=None if bare else steps.steps_of(evidence),
-        note=f"Its schedule is left out, to keep this file small: findings/{number}.svg shows it." if left_out else "",
+        steps=None if note else steps.steps_of(evidence),
+        note=note,
         drawn=None
-        if brief
+        if brief or note
         else steps.drawn(
             evidence, sentence=f"{finding['invariant']}: {cut(finding['message'], LONGEST_TEXT)}", name=f"{run}-steps-{number}"
         ),

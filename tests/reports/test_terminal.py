@@ -65,6 +65,17 @@ def test_an_explored_finding_is_drawn_as_lanes_with_its_replay_command(tmp_path:
     assert f"    again: racegate replay {folder}/findings/1.schedule\n" in text, "in one piece, to be copied"
 
 
+def test_an_interleaving_that_breaks_two_invariants_is_drawn_once(tmp_path: Path) -> None:
+    steps = [{"client": 1, "statement": "SELECT 1", "parameters": [], "result": "1 row", "waited": True}]
+    evidence = {"operations": [], "rows": {}, "steps": steps, "clients": 2}
+    findings = [finding(invariant=invariant, evidence=evidence, schedule="rg1:abc") for invariant in ("N-UNIQ", "N-DOC1")]
+
+    text = FORMAT.render([write_run(tmp_path / "run", [], findings=findings, engine="explore")], width=80)
+
+    assert text.count("SELECT 1") == 1
+    assert "    by the same interleaving as N-UNIQ above\n" in text
+
+
 def test_text_from_the_system_under_test_cannot_steer_the_terminal(tmp_path: Path) -> None:
     hostile = "\x1b[2J\x07[bold]gone[/bold]\r\u202e"
     operation = {"client": 1, "f": hostile, "token": hostile, "outcome": "ok", "result": hostile}

@@ -192,10 +192,10 @@ def test_an_explored_finding_has_its_schedule_coverage_and_replay_command(tmp_pa
 
 def test_very_many_long_schedules_do_not_push_the_findings_out_of_the_page(tmp_path: Path) -> None:
     statement = f"SELECT {'some_column, ' * 30}"
-    steps = [{"client": n % 2, "statement": statement, "result": "9" * 390} for n in range(200)]
     findings = [
         Finding(finding_class=FindingClass.VIOLATION, invariant="N-UNIQ", message=f"INV-{n} was issued twice", evidence=evidence)
         for n in range(40)
+        for steps in [[{"client": s % 2, "statement": statement, "result": f"{n}" * 195} for s in range(200)]]
         for evidence in [{"operations": [], "rows": {}, "steps": steps}]
     ]
 
@@ -205,6 +205,24 @@ def test_very_many_long_schedules_do_not_push_the_findings_out_of_the_page(tmp_p
     assert "INV-39 was issued twice" in page
     assert page.count('class="steps"') == 8
     assert page.count("Its schedule is left out") == 32
+
+
+def test_a_schedule_that_breaks_two_invariants_is_drawn_once(tmp_path: Path) -> None:
+    steps = [{"client": 0, "statement": "SELECT 1"}, {"client": 1, "statement": "SELECT 2"}]
+    findings = [
+        Finding(
+            finding_class=FindingClass.VIOLATION,
+            invariant=invariant,
+            message=f"{invariant} is broken",
+            evidence={"operations": [], "rows": {}, "steps": part},
+        )
+        for invariant, part in (("N-UNIQ", steps), ("N-DOC1", steps), ("N-FMT", steps[:1]))
+    ]
+
+    page = FORMAT.render([write_run(tmp_path / "run", racy_creates(4), findings=findings, engine="explore")])
+
+    assert page.count('class="steps"') == 2
+    assert page.count("Its schedule is that of N-UNIQ above.") == 1
 
 
 def test_several_runs_have_an_overview_with_the_worst_first(tmp_path: Path, racy: Path) -> None:
