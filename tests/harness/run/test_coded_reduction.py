@@ -14,6 +14,7 @@ import pytest
 from harness.model import Verdict
 from harness.run.coded import Seen, explore
 from harness.stores.base import Database
+from tests.harness.run.test_coded import COUNT, INVOICES, STORE, numbers_are_unique
 
 Act = Callable[[str], None]
 
@@ -291,6 +292,99 @@ def test_clients_that_do_the_same_differ_by_what_they_can_see(postgres_database:
     )
 
     assert found.verdict is Verdict.FAIL
+
+
+ONE_NUMBER = "CREATE FUNCTION next_one() RETURNS int LANGUAGE sql AS 'SELECT (count(*) + 1)::int FROM invoices'"
+
+
+@pytest.mark.parametrize(
+    ("setup", "count", "store"),
+    [
+        pytest.param([*INVOICES, "CREATE VIEW v AS SELECT * FROM invoices"], COUNT.replace("invoices", "v"), STORE, id="view"),
+        pytest.param(
+            [*INVOICES, "CREATE VIEW v AS SELECT * FROM invoices", "CREATE VIEW w AS SELECT * FROM v"],
+            COUNT.replace("invoices", "w"),
+            STORE,
+            id="view of a view",
+        ),
+        pytest.param(
+            [*INVOICES, "CREATE VIEW v AS SELECT * FROM invoices"], COUNT, STORE.replace("invoices", "v"), id="through a view"
+        ),
+        pytest.param(
+            [
+                "CREATE TABLE invoices (number int) PARTITION BY RANGE (number)",
+                "CREATE TABLE first PARTITION OF invoices FOR VALUES FROM (0) TO (9)",
+                *INVOICES[1:],
+            ],
+            COUNT,
+            STORE.replace("invoices", "first"),
+            id="partition",
+        ),
+        pytest.param(
+            [*INVOICES, "CREATE TABLE late () INHERITS (invoices)"], COUNT, STORE.replace("invoices", "late"), id="inheritance"
+        ),
+        pytest.param(
+            [
+                *INVOICES,
+                "CREATE TABLE inbox (number int)",
+                "CREATE RULE file AS ON INSERT TO inbox DO INSTEAD INSERT INTO invoices VALUES (new.number)",
+            ],
+            COUNT,
+            STORE.replace("invoices", "inbox"),
+            id="rule",
+        ),
+        pytest.param(
+            [*INVOICES, ONE_NUMBER, "ALTER TABLE invoices ALTER number SET DEFAULT next_one()"],
+            "SELECT 1",
+            "INSERT INTO invoices DEFAULT VALUES",
+            id="default",
+        ),
+        pytest.param(
+            [*INVOICES, ONE_NUMBER, "CREATE VIEW v AS SELECT next_one() AS number"], "SELECT number FROM v", STORE, id="function"
+        ),
+    ],
+)
+def test_a_race_is_found_behind_what_a_statement_does_not_name(
+    postgres_database: Database, setup: list[str], count: str, store: str
+) -> None:
+    def create(url: str) -> None:
+        with psycopg.connect(url) as connection:
+            number = connection.execute(count).fetchone()
+            connection.execute(store.format(number[0]))  # type: ignore[index]
+
+    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+
+    assert explore(**given, setup=setup).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("chosen", "options", "verdict"),
+    [
+        ("SELECT 1", "", Verdict.PASS),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ", "", Verdict.FAIL),
+        ("SET default_transaction_isolation TO 'repeatable read'", "", Verdict.FAIL),
+        ("SELECT set_config('default_transaction_isolation', 'repeatable read', false)", "", Verdict.FAIL),
+        ("SELECT 1", r"-c default_transaction_isolation=repeatable\ read", Verdict.FAIL),
+    ],
+)
+def test_a_session_that_chose_its_isolation_is_explored_at_it(
+    postgres_database: Database, chosen: str, options: str, verdict: Verdict
+) -> None:
+    """Whoever looks before the lock is there reads the past at REPEATABLE READ, and only there."""
+
+    def create(url: str) -> None:
+        with psycopg.connect(url, autocommit=True, options=options) as connection:
+            connection.execute(chosen)
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM settings")
+            connection.execute("SELECT pg_advisory_xact_lock(1)")
+            number = connection.execute(COUNT).fetchone()
+            connection.execute(STORE.format(number[0]))  # type: ignore[index]
+            connection.execute("COMMIT")
+
+    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+
+    assert explore(**given, setup=[*INVOICES, "CREATE TABLE settings (id int)"]).verdict is verdict
 
 
 PARTS = [
