@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def drawn_before(findings: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """Return, for each finding, the place of the first one before it whose schedule is the same step for step, or None.
+def drawn_before(findings: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """Return, for each finding, the invariant of the first one before it whose schedule is the same step for step, or None.
 
     One interleaving often breaks several invariants at once.
     """
     schedules = [finding.get("evidence", {}).get("steps") for finding in findings]
-    places = [schedules.index(steps) for steps in schedules]
-    return [
-        first if steps and first < place else None for place, (first, steps) in enumerate(zip(places, schedules, strict=True))
-    ]
+    firsts = [schedules.index(steps) for steps in schedules]
+    return [findings[first]["invariant"] if schedules[place] and first < place else None for place, first in enumerate(firsts)]

@@ -61,8 +61,7 @@ def run(console: Console, result: Mapping[str, Any]) -> None:
     for line in _of_schedules(result.get("schedules") or {}):
         _indented(console, line)
     findings = result["findings"]
-    for n, (finding, before) in enumerate(zip(findings, drawn_before(findings), strict=True), start=1):
-        alike = findings[before]["invariant"] if before is not None else None
+    for n, (finding, alike) in enumerate(zip(findings, drawn_before(findings), strict=True), start=1):
         _finding(console, finding, f"{result['folder']}/findings/{n}.schedule" if result.get("folder") else None, alike)
     console.print()
     _indented(console, f"checked: {', '.join(result.get('checked', [])) or 'nothing'}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import pymongo
@@ -178,7 +179,9 @@ class ReplicaSet:
         for number in back:
             node, what = self._nodes[number], self._away.pop(number)
             {"killed": node.start, "stopped": node.start, "paused": node.resume, "cut off": node.reconnect}[what]()
-            if number in self._held:
+            if what in ("killed", "stopped"):
+                self._held.discard(number)  # it starts without the failpoint
+            elif number in self._held:
                 self._clear(number)
         self._await_health()
         return f"{', '.join(self._nodes[n].address for n in back) or 'nobody'} came back"
@@ -231,7 +234,7 @@ class ReplicaSet:
     def _hold(self, numbers: Sequence[int]) -> str:
         for number in numbers:
             times = self._set(number) + 1
-            self._until(lambda: self._stands_still(number, times), "does not stop replicating")  # noqa: B023 - called at once
+            self._until(partial(self._stands_still, number, times), "does not stop replicating")
         return f"{', '.join(self._nodes[n].address for n in numbers)} fetched no more"
 
     def _stands_still(self, number: int, times: int) -> bool:

@@ -141,9 +141,9 @@ def run_view(material: Material, *, id: str, brief: bool = False) -> RunView:
                 f,
                 brief=brief or at >= MOST_LANE_DIAGRAMS,
                 bare=brief and at >= MOST_LANE_DIAGRAMS,
-                alike=shown[before][1]["invariant"] if before is not None else None,
+                alike=alike,
             )
-            for at, ((n, f), before) in enumerate(zip(shown, drawn_before([f for _, f in shown]), strict=True))
+            for at, ((n, f), alike) in enumerate(zip(shown, drawn_before([f for _, f in shown]), strict=True))
         ],
         findings_left_out=max(0, len(findings) - MOST_FINDINGS),
         charts=charts,

@@ -30,10 +30,10 @@ def numbers_are_unique(seen: Seen) -> None:
     assert not twice, f"number {twice[0][0]} was issued twice"
 
 
-def with_psycopg(url: str) -> int:
+def with_psycopg(url: str, count: str = COUNT, store: str = STORE) -> int:
     with psycopg.connect(url) as connection:
-        number: int = connection.execute(COUNT).fetchone()[0]  # type: ignore[index]
-        connection.execute(STORE.format(number))
+        number: int = connection.execute(count).fetchone()[0]  # type: ignore[index]
+        connection.execute(store.format(number))
     return number
 
 

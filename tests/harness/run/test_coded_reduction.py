@@ -6,6 +6,7 @@ In each case one order of the clients breaks the rule, and a reduction that take
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ import pytest
 from harness.model import Verdict
 from harness.run.coded import Seen, explore
 from harness.stores.base import Database
-from tests.harness.run.test_coded import COUNT, INVOICES, STORE, numbers_are_unique
+from tests.harness.run.test_coded import COUNT, INVOICES, STORE, numbers_are_unique, with_psycopg
 
 Act = Callable[[str], None]
 
@@ -347,14 +348,11 @@ ONE_NUMBER = "CREATE FUNCTION next_one() RETURNS int LANGUAGE sql AS 'SELECT (co
 def test_a_race_is_found_behind_what_a_statement_does_not_name(
     postgres_database: Database, setup: list[str], count: str, store: str
 ) -> None:
-    def create(url: str) -> None:
-        with psycopg.connect(url) as connection:
-            number = connection.execute(count).fetchone()
-            connection.execute(store.format(number[0]))  # type: ignore[index]
+    create = partial(with_psycopg, count=count, store=store)
 
-    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+    found = explore(database=postgres_database, clients=[create, create], invariants=[numbers_are_unique], setup=setup)
 
-    assert explore(**given, setup=setup).verdict is Verdict.FAIL
+    assert found.verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(
@@ -382,9 +380,10 @@ def test_a_session_that_chose_its_isolation_is_explored_at_it(
             connection.execute(STORE.format(number[0]))  # type: ignore[index]
             connection.execute("COMMIT")
 
-    given: Any = {"database": postgres_database, "clients": [create, create], "invariants": [numbers_are_unique]}
+    setup = [*INVOICES, "CREATE TABLE settings (id int)"]
+    found = explore(database=postgres_database, clients=[create, create], invariants=[numbers_are_unique], setup=setup)
 
-    assert explore(**given, setup=[*INVOICES, "CREATE TABLE settings (id int)"]).verdict is verdict
+    assert found.verdict is verdict
 
 
 PARTS = [
