@@ -84,7 +84,7 @@ class LoadAddSave(CounterDocument):
 
 
 class CheckNextRetryFallback(CounterDocument):
-    """The fix that a payment system published: check, try the next, retry on conflict, fall back to the clock (N07 to N10).
+    """The fix that a payment system published: check, try the next, retry on conflict, fall back to the clock (N07, N08, N10).
 
     A: does 6 exist? No. B: does 6 exist? No. Both insert 6. With the index B starts over, up to three times, and then prints
     the last six digits of the clock: ``PAY2026542069``, which every later number follows. Any E11000 counts as "number taken", so
@@ -114,7 +114,20 @@ class CheckNextRetryFallback(CounterDocument):
         for candidate in range(number, number + self.candidates):
             if self.documents.find_one({"scope": ask.place.scope, "text": ask.place.text(candidate)}) is None:
                 return candidate, f"the latest {last}"
-        return int(time.time() * 1000) % 1_000_000, "the clock"
+        return clock_digits(), "the clock"
+
+
+class NumberFromTheClock(CounterDocument):
+    """Print the last six digits of the clock, as that fix does when all else failed (N09).
+
+    A and B fall back in the same millisecond: both insert 542069. And every quarter of an hour the digits begin again.
+    """
+
+    keeps_counter = False
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Look at the clock."""
+        return clock_digits(), "the clock"
 
 
 class CounterWithoutScopeAsId(CounterDocument):
@@ -204,6 +217,11 @@ class CleanupRenumbers(CounterDocument):
         text = ask.place.text(number)
         self.documents.update_one({"_id": identity(ask)}, {"$set": {"number": number, "text": text}})
         return {"scope": ask.place.scope, "text": text, "document": ask.document, "status": "renumbered"}
+
+
+def clock_digits() -> int:
+    """Return the last six digits of the milliseconds since 1970."""
+    return time.time_ns() // 1_000_000 % 1_000_000
 
 
 def latest_text(numbering: CounterDocument, ask: Ask) -> str | None:

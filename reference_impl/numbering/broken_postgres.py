@@ -107,7 +107,7 @@ class LoadAddSave(CounterRow):
 
 
 class CheckNextRetryFallback(CounterRow):
-    """The fix that a payment system published: check, try the next, retry on conflict, fall back to the clock (N07 to N10).
+    """The fix that a payment system published: check, try the next, retry on conflict, fall back to the clock (N07, N08, N10).
 
     A: does 6 exist? No. B: does 6 exist? No. A inserts 6; B inserts 6. With the index B starts over, up to three times, and
     then prints the last six digits of the clock: ``PAY2026542069``, which every later number follows. And a conflict on the

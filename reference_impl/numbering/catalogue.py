@@ -12,6 +12,7 @@ from reference_impl.cases import Case, case
 
 DUPLICATE = ("N-UNIQ",)
 ERROR = ("L-RETRY",)
+INDEXED: dict[str, Any] = {"unique_index": True}
 DAILY: dict[str, Any] = {
     "scenario": "period_rollover",
     "scenario_settings": {"document_type": "sale"},
@@ -92,8 +93,9 @@ BROKEN = [
     *_both("N06", "mongo.load_add_save"),
     _case("N07-pg", "pg.check_next_retry_fallback", "fail", DUPLICATE, settings={"unique_index": False}),
     _case("N07-mongo", "mongo.check_next_retry_fallback", "fail", DUPLICATE, settings={"unique_index": False}),
-    _case("N08-pg", "pg.check_next_retry_fallback", "fail", ("N-EXPLAINED", "N-FMT"), settings={"unique_index": True}),
-    _case("N08-mongo", "mongo.check_next_retry_fallback", "fail", ("N-EXPLAINED", "N-FMT"), settings={"unique_index": True}),
+    _case("N08-pg", "pg.check_next_retry_fallback", "fail", ("N-GAPBUDGET",), settings=INDEXED, policy="budget"),
+    _case("N08-mongo", "mongo.check_next_retry_fallback", "fail", ("N-GAPBUDGET",), settings=INDEXED, policy="budget"),
+    *_both("N09", "mongo.number_from_the_clock"),
     _case("N10-mongo", "mongo.check_next_retry_fallback", "fail", ("P-ONCE", "N-EXPLAINED"), scenario="retried_creates"),
     _case("N11", "mongo.index_without_scope", "fail", ERROR, scenario="many_scopes", scenario_settings={"opening": 0}),
     _case("N11-twin", "mongo.counter_document", "pass", scenario="many_scopes", settings={"unique_index": True}),
@@ -158,7 +160,7 @@ BROKEN = [
     _case("N48-read", "pg.block_read_then_moved", "fail", DUPLICATE),
     _case("N43", "pg.counter_goes_back", "fail", ("N-UNIQ", "N-IMMUT"), scenario="creates_with_deletes", clients=1, ops=100),
     _case("N43-max", "pg.advisory_lock_max", "fail", ("N-UNIQ", "N-IMMUT"), scenario="creates_with_deletes", clients=1, ops=100),
-    _case("N44", "pg.two_allocators", "fail", ("N-EXPLAINED", "N-GAPLESS")),
+    _case("N44", "pg.two_allocators", "fail", ("N-GAPLESS",), policy="gapless"),
     _case("N45", "mongo.counter_in_transaction_without_retry", "fail", ERROR),
     _case("P17-create", "pg.token_checked_first", "fail", ("P-ONCE",), scenario="retried_creates"),
     _case("P18-create", "pg.payload_not_compared", "fail", ("P-KEYMATCH",), scenario="retried_creates"),

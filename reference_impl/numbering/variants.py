@@ -75,6 +75,7 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
     ("increment_then_find", wrong_mongo.IncrementThenFind, {}),
     ("load_add_save", wrong_mongo.LoadAddSave, {}),
     ("check_next_retry_fallback", wrong_mongo.CheckNextRetryFallback, {"unique_index": True}),
+    ("number_from_the_clock", wrong_mongo.NumberFromTheClock, {}),
     ("counter_without_scope_as_id", wrong_mongo.CounterWithoutScopeAsId, {}),
     ("counter_in_transaction_without_retry", wrong_mongo.CounterInTransactionWithoutRetry, {}),
     ("count_in_transaction", wrong_mongo.CountInTransaction, {}),

@@ -8,6 +8,7 @@ import pytest
 
 from harness.model import Fault, Outcome
 from harness.stores import Database
+from reference_impl.numbering import broken_mongo
 from tests.reference_impl.stepping import Actor, Play, play
 
 Case = tuple[str, str, dict[str, Any], set[str]]
@@ -96,6 +97,24 @@ def test_two_creates_at_once_get_two_numbers(
             a.ends()
             b.ends()
         assert spoken(stage) == spoke
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings", "spoke"),
+    [
+        ("mongo.number_from_the_clock", {}, {"N-UNIQ"}),
+        ("mongo.number_from_the_clock", INDEXED, {"L-RETRY"}),
+        ("mongo.counter_document", {}, set()),
+    ],
+)
+def test_two_creates_in_the_same_millisecond_get_two_numbers(
+    database: Database, variant: str, settings: dict[str, Any], spoke: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broken_mongo, "clock_digits", lambda: 542_069)
+    with play(variant, database, **settings) as stage:
+        create(stage.actor(), "A")
+        create(stage.actor(), "B")
+        assert spoken(stage, "N-UNIQ", "L-RETRY") == spoke
 
 
 @pytest.mark.parametrize(
