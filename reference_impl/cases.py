@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+LEVELS = RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
+"""PostgreSQL's isolation levels, each stricter than the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,28 @@ def case(id: str, variant: str, scenario: str, expect: str, *spoke: str, area: s
 def stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, area: str, **more: Any) -> Stage:
     """Return a stage of a case file; it is expected to fail if an invariant is to speak."""
     return Stage(stage=stage, **_fields(id, variant, scenario, "fail" if spoke else "pass", spoke, area, more))
+
+
+def at_stricter_levels(cases: Sequence[Case], right_from: Mapping[str, str | None]) -> list[Case]:
+    """Return broken cases once more at each isolation level above READ COMMITTED, with what is expected there.
+
+    Args:
+        cases: cases without an isolation level of their own.
+        right_from: by case, the level from which on the server stops the race, and running the whole transaction again is right;
+            None where no level helps: what races is spread over several transactions, or nobody runs it again.
+    """
+    by_id = {case.id: case for case in cases}
+    return [
+        _at(by_id[id], level, right=first is not None and LEVELS.index(level) >= LEVELS.index(first))
+        for id, first in right_from.items()
+        for level in (RR, SERIALIZABLE)
+    ]
+
+
+def _at(case: Case, level: str, *, right: bool) -> Case:
+    expect, invariants = ("pass", ()) if right else (case.expect, case.invariants)
+    settings = {**case.settings, "isolation": level}
+    return replace(case, id=f"{case.id}-{level}", settings=settings, expect=expect, invariants=invariants)
 
 
 def _fields(

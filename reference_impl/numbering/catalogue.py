@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_impl.cases import Case, case
+from reference_impl.cases import RC, RR, SERIALIZABLE, Case, at_stricter_levels, case
 
 DUPLICATE = ("N-UNIQ",)
 ERROR = ("L-RETRY",)
@@ -72,6 +72,7 @@ EVERYWHERE = (
     "padding_overflow",
     "creates_with_deletes",
 )
+STRICTER = (RR, SERIALIZABLE)
 WITHOUT_DELETES = EVERYWHERE[:-1]
 """The highest number is no memory: whoever counts on from it gives a deleted document's number again (N43)."""
 
@@ -100,8 +101,9 @@ BROKEN = [
     _case("N11", "mongo.index_without_scope", "fail", ERROR, scenario="many_scopes", scenario_settings={"opening": 0}),
     _case("N11-twin", "mongo.counter_document", "pass", scenario="many_scopes", settings={"unique_index": True}),
     *_both("N12", "pg.lock_last_row"),
-    _case("N15", "pg.advisory_lock_max", "fail", DUPLICATE, settings={"isolation": "repeatable_read"}),
-    _case("N15-twin", "pg.advisory_lock_max", "pass", settings={"isolation": "read_committed"}),
+    _case("N15", "pg.advisory_lock_max", "fail", DUPLICATE, settings={"isolation": RR}),
+    _case("N15-twin", "pg.advisory_lock_max", "pass", settings={"isolation": RC}),
+    _case("N15-serializable", "pg.advisory_lock_max", "pass", settings={"isolation": SERIALIZABLE}),
     _case(
         "N18",
         "pg.select_then_insert_counter",
@@ -166,6 +168,28 @@ BROKEN = [
     _case("P18-create", "pg.payload_not_compared", "fail", ("P-KEYMATCH",), scenario="retried_creates"),
 ]
 
+RIGHT_FROM = {
+    "N01-pg": SERIALIZABLE,
+    "N01-pg-indexed": SERIALIZABLE,
+    "N01t-pg": SERIALIZABLE,
+    "N06-pg": RR,
+    "N06-pg-indexed": RR,
+    "N07-pg": SERIALIZABLE,
+    "N12-pg": SERIALIZABLE,
+    "N12-pg-indexed": SERIALIZABLE,
+    "N23": None,
+    "N25": None,
+    "N27": None,
+    "N28": None,
+    "N39": None,
+    "N40": None,
+    "N42-restart": RR,
+    "N46": None,
+    "N47-look": RR,
+    "N48-read": RR,
+    "P17-create": None,
+}
+
 RIGHT = [
     *_right("pg.counter_row", scenarios=JOBS),
     *[
@@ -173,18 +197,18 @@ RIGHT = [
         for name in ("pg-counter_row", "mongo-counter_document")
     ],
     *_right("pg.reserved_number", scenarios=("reserved_numbers",)),
-    *_right("pg.block_allocation", scenarios=(*WITHOUT_DELETES, "many_scopes"), policy="gapless"),
-    *_right("pg.counter_row", scenarios=EVERYWHERE, isolations=("repeatable_read", "serializable"), policy="gapless"),
+    *_right("pg.block_allocation", scenarios=(*WITHOUT_DELETES, "many_scopes"), isolations=STRICTER, policy="gapless"),
+    *_right("pg.counter_row", scenarios=EVERYWHERE, isolations=STRICTER, policy="gapless"),
     *_right("pg.counter_row_one_statement", scenarios=EVERYWHERE, policy="gapless"),
-    *_right("pg.increment_then_refresh_in_transaction", scenarios=EVERYWHERE, isolations=("repeatable_read", "serializable")),
-    *_right("pg.native_sequence", scenarios=EVERYWHERE),
+    *_right("pg.increment_then_refresh_in_transaction", scenarios=EVERYWHERE, isolations=STRICTER),
+    *_right("pg.native_sequence", scenarios=EVERYWHERE, isolations=STRICTER),
     *_right("pg.advisory_lock_max", scenarios=WITHOUT_DELETES),
     *_right("pg.serializable_max", scenarios=WITHOUT_DELETES),
-    *_right("pg.optimistic_savepoint", scenarios=WITHOUT_DELETES),
+    *_right("pg.optimistic_savepoint", scenarios=WITHOUT_DELETES, isolations=STRICTER),
     *_right("mongo.counter_document", scenarios=EVERYWHERE),
     *_right("mongo.counter_in_transaction", scenarios=EVERYWHERE),
     *_right("mongo.counter_document", scenarios=("creates_with_voids", "counter_introduced")),
     *_right("mongo.optimistic_insert", scenarios=WITHOUT_DELETES),
 ]
 
-CASES = (*BROKEN, *RIGHT)
+CASES = (*BROKEN, *at_stricter_levels(BROKEN, RIGHT_FROM), *RIGHT)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from reference_impl.cases import CaseFile, case, stage
-
-RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
+from reference_impl.cases import LEVELS, RC, RR, CaseFile, at_stricter_levels, case, stage
 
 _case = partial(case, area="orders", ops=1000)
 
@@ -17,14 +15,20 @@ BROKEN = [
     _case("O04-pg", "pg.installment_count_plus_one", "installments_at_once", "fail", "O-INST"),
     _case("O04-pg-indexed", "pg.installment_count_plus_one", "installments_at_once", "fail", "L-RETRY", unique_index=True),
     _case("O05", "pg.stale_balance", "installments_against_discount", "fail", "O-DRIFT"),
-    _case("O05-repeatable_read", "pg.stale_balance", "installments_against_discount", "pass", isolation=RR),
     _case("O05-one-statement", "pg.lock_and_sum_in_one_statement", "installments_at_once", "fail", "O-DRIFT", "P-NOOVER"),
-    _case("O05-one-statement-repeatable_read", "pg.lock_and_sum_in_one_statement", "installments_at_once", "pass", isolation=RR),
     _case("O06", "pg.pay_within_read_balance", "installments_at_once", "fail", "P-NOOVER"),
-    _case("O06-repeatable_read", "pg.pay_within_read_balance", "installments_at_once", "pass", isolation=RR),
     _case("O07-cancel", "pg.cancel_by_look", "installments_against_cancel", "fail", "O-CANCEL"),
     _case("O07-repair", "pg.repair_without_installments", "repair_against_payments", "fail", "O-DRIFT"),
 ]
+
+RIGHT_FROM = {
+    "O04-pg": RR,
+    "O04-pg-indexed": RR,
+    "O05": RR,
+    "O05-one-statement": RR,
+    "O06": RR,
+    "O07-cancel": RR,
+}
 
 MONGO = [
     _case("O04-mongo", "mongo.installment_count_plus_one", "installments_at_once", "fail", "O-INST"),
@@ -55,10 +59,10 @@ RIGHT = [
     for variant in ("pg.balance_from_one_row", "pg.lock_order_then_sum")
     for scenario in EVERYWHERE
     for index in (False, True)
-    for level in (RC, RR, SERIALIZABLE)
+    for level in LEVELS
 ]
 
-CASES = (*BROKEN, *MONGO, *RIGHT)
+CASES = (*BROKEN, *at_stricter_levels(BROKEN, RIGHT_FROM), *MONGO, *RIGHT)
 
 
 _stage = partial(stage, area="orders", ops=1000)

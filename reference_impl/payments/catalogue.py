@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from reference_impl.cases import Case, CaseFile, case, stage
-
-RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializable"
-LEVELS = (RC, RR, SERIALIZABLE)
+from reference_impl.cases import LEVELS, RC, RR, SERIALIZABLE, Case, CaseFile, at_stricter_levels, case, stage
 
 _case = partial(case, area="payments", ops=1000)
 
@@ -16,20 +13,15 @@ PG_BROKEN = [
     _case("P01-twin", "pg.lock_without_transaction", "double_approval", "pass", transaction=True),
     _case("P02-pg", "pg.exists_then_insert", "double_submit", "fail", "P-PEND1"),
     _case("P02-pg-indexed", "pg.exists_then_insert", "double_submit", "fail", "L-RETRY", unique_index=True),
-    _case("P02-pg-repeatable_read", "pg.exists_then_insert", "double_submit", "fail", "P-PEND1", isolation=RR),
-    _case("P02-pg-serializable", "pg.exists_then_insert", "double_submit", "pass", isolation=SERIALIZABLE),
     _case("P02-locked-repeatable_read", "pg.lock_the_term", "double_submit", "fail", "P-PEND1", isolation=RR),
     _case("P02-locked-twin", "pg.lock_the_term", "double_submit", "pass", isolation=RR, unique_index=True),
     _case("P04-pg", "pg.guard_by_json_number", "double_submit", "fail", "P-PEND1"),
     _case("P05", "pg.guard_with_null_term", "submit_without_term", "fail", "P-PEND1"),
     _case("P06-pg", "pg.approve_without_recheck", "two_pendings_of_one_term", "fail", "P-NOOVER"),
     _case("P07", "pg.absolute_balance", "refund_against_approval", "fail", "P-CONS"),
-    _case("P07-repeatable_read", "pg.absolute_balance", "refund_against_approval", "pass", isolation=RR),
     _case("P10-pg", "pg.blind_status", "approve_against_reject", "fail", "P-TERM1"),
-    _case("P10-pg-repeatable_read", "pg.blind_status", "approve_against_reject", "pass", isolation=RR),
     _case("P11-pg", "pg.blind_status", "approve_against_cancel", "fail", "P-TERM1", "P-CONS"),
     _case("P14", "pg.refund_by_sum", "refund_twice", "fail", "P-REFUND"),
-    _case("P14-repeatable_read", "pg.refund_by_sum", "refund_twice", "pass", isolation=RR),
     _case("P15", "pg.resolution_row", "approve_against_cancel", "fail", "P-TERM1"),
     _case("P15-twin", "pg.resolution_row", "approve_against_cancel", "pass", unique_index=True),
     _case("P16-pg", "pg.webhook_without_dedup", "redelivered_webhook", "fail", "P-ONCE"),
@@ -51,6 +43,24 @@ PG_BROKEN = [
     _case("A02", "pg.poll_by_cursor", "audit_and_outbox_delivery", "fail", "A-DELIVER", area="audit", ops=2000),
     _case("A03", "pg.consumer_without_dedup", "audit_and_outbox_delivery", "fail", "P-ONCE", area="audit"),
 ]
+
+PG_RIGHT_FROM = {
+    "P02-pg": SERIALIZABLE,
+    "P02-pg-indexed": SERIALIZABLE,
+    "P06-pg": None,
+    "P07": RR,
+    "P10-pg": RR,
+    "P11-pg": RR,
+    "P14": RR,
+    "P15": RR,
+    "P16-pg": None,
+    "P17": RR,
+    "P17-indexed": RR,
+    "P20": None,
+    "P21": None,
+    "P22": None,
+    "P26": None,
+}
 
 MONGO_BROKEN = [
     _case("P01-mongo", "mongo.blind_status", "double_approval", "fail", "P-ONCE", "P-CONS"),
@@ -123,7 +133,7 @@ PG_RIGHT = [
 
 MONGO_RIGHT = _right("mongo.approve_in_transaction")
 
-CASES = (*PG_BROKEN, *MONGO_BROKEN, *PG_RIGHT, *MONGO_RIGHT)
+CASES = (*PG_BROKEN, *at_stricter_levels(PG_BROKEN, PG_RIGHT_FROM), *MONGO_BROKEN, *PG_RIGHT, *MONGO_RIGHT)
 
 
 _stage = partial(stage, area="payments", ops=1000)
