@@ -121,8 +121,9 @@ def moment(arguments: Mapping[str, Any], name: str = "at") -> datetime:
 
 
 def fingerprint(f: str, arguments: Mapping[str, Any]) -> str:
-    """Return what makes two requests with one key the same request: everything but the clock."""
-    payload = {name: value for name, value in arguments.items() if name != "at"}
+    """Return what makes two requests with one key the same request: everything but the clock, said or left to its default."""
+    said = {name: value for name, value in arguments.items() if name != "at" and value is not None}
+    payload = {"company": COMPANY, "currency": CURRENCY, **said}
     return hashlib.sha256(json.dumps([f, payload], sort_keys=True).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy.exc import DBAPIError
 
 from reference_impl.base import outbox
-from reference_impl.base.keys import KEY_INDEX, Keys
+from reference_impl.base.keys import KEY_INDEX, Keys, key_reused
 from reference_impl.base.keys import SCHEMA as KEYS_SCHEMA
 from reference_impl.base.outbox import Outbox, record
 from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession, Transaction, Where, run_script, violated
@@ -81,6 +81,8 @@ class PostgresBusiness(ABC):
             else:
                 answer, attempts = self.keys.carry_out(self.session, ask, lambda tx: operation(tx, ask), checkpoint)
         except DBAPIError as e:
+            if violated(e) == "audit_once":  # a webhook is known by its event, not by its key, but the key is another's
+                raise key_reused(ask.key) from e
             meaning = self.refusals.get(violated(e) or "")
             if meaning is None:
                 raise

@@ -7,7 +7,8 @@ The rules, each of which somebody has left out (`reference_impl.payments.broken_
 - The request's fingerprint is stored, and another request under the same key is refused.
 - Only what definitely happened is stored. A refused or failed transaction leaves no key behind and may be sent again.
 - A key may be forgotten after its window. The intent may not: the audit row is unique by token for ever, so a late
-  retry runs into it and is told what happened the first time.
+  retry runs into it and is told what happened the first time. If it is refused before it gets that far (the payment is
+  approved already, the last piece is sold: to itself), the audit row has the last word as well.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ CREATE TABLE idempotency_keys (
     expires  timestamptz NOT NULL
 );
 """
-KEY_INDEX = "ALTER TABLE idempotency_keys ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (key);"
+KEY = "idempotency_keys_pkey"
+KEY_INDEX = f"ALTER TABLE idempotency_keys ADD CONSTRAINT {KEY} PRIMARY KEY (key);"
 
 CLAIM = """
 INSERT INTO idempotency_keys (key, request, expires) VALUES (:key, :request, :expires)
@@ -76,10 +78,13 @@ class Keys:
         """
         try:
             return session.run(lambda tx: self.once(tx, ask, work), at)
-        except DBAPIError as e:
-            if violated(e) != "audit_once":
+        except (Refused, DBAPIError) as e:
+            if isinstance(e, DBAPIError) and violated(e) in (None, KEY):  # a conflict on the key says nothing of the effect
                 raise
-            return session.run(lambda tx: self.recall(tx, ask), at)
+            answer, attempts = session.run(lambda tx: self.recall(tx, ask), lambda point: None)
+            if answer is None:
+                raise
+            return answer, attempts
 
     def once(self, tx: Transaction, ask: Keyed, work: Work) -> Answer:
         """Claim the key and run the work, or answer again. All in the one transaction."""
@@ -96,13 +101,15 @@ class Keys:
         self.same_request(stored.request, ask)
         return {**stored.answer, "replayed": True}
 
-    def recall(self, tx: Transaction, ask: Keyed) -> Answer:
-        """Return what the audit log knows of an intent whose key has been forgotten."""
+    def recall(self, tx: Transaction, ask: Keyed) -> Answer | None:
+        """Return what the audit log knows of an intent whose key has been forgotten, None if it never happened."""
         done = tx.row(
             "SELECT subject, amount, request FROM audit WHERE token = :token AND action = :action",
             token=ask.key,
             action=ask.f,
         )
+        if done is None:
+            return None
         self.same_request(done.request, ask)
         return {"subject": done.subject, "amount": done.amount, "replayed": True}
 

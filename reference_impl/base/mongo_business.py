@@ -1,6 +1,6 @@
 """What every business on MongoDB has in common: a connection that reads requests and carries each out in one transaction.
 
-A token counts once because the audit log has a unique index over token and operation: the audit document is written in the
+A token counts once because the audit log has a unique index over it: the audit document is written in the
 operation's own transaction, and a repeated token is answered from it. A duplicate key inside a transaction aborts it,
 so the answer is looked up afterwards, outside.
 """
@@ -104,7 +104,7 @@ class MongoBusiness(ABC):
             database = client.get_default_database()
             for name in (*cls.collections, "audit", "deliveries"):
                 database.create_collection(name)
-            database.audit.create_index([("token", 1), ("action", 1)], unique=cls.token_once)
+            database.audit.create_index("token", unique=cls.token_once)
             database.audit.create_index([("delivered", 1)])
             database.deliveries.create_index([("event", 1)], unique=True)
             cls.indexes(database, settings)
@@ -137,7 +137,7 @@ class MongoBusiness(ABC):
     def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Any) -> dict[str, Any]:
         """Answer or refuse what ran into a unique index. Raises the error where nobody knows what it means."""
         index = violated(error) or ""
-        if index == "token,action" and (done := self.done_before(Work(self.session.database, None, lambda point: None), ask)):
+        if index == "token" and (done := self.done_before(Work(self.session.database, None, lambda point: None), ask)):
             return done
         if index in self.refusals:
             raise self.refusals[index](ask) from error
@@ -145,7 +145,7 @@ class MongoBusiness(ABC):
 
     def done_before(self, work: Work, ask: Any) -> dict[str, Any] | None:
         """Return the answer that a repeated token had; refuse it for another request."""
-        done = work.find("audit", {"token": ask.key, "action": ask.f})
+        done = work.find("audit", {"token": ask.key})
         if done is None:
             return None
         self.same_request(done["request"], ask)

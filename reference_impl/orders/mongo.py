@@ -94,8 +94,6 @@ class CountPlusOne(NumberFromOrder):
     In a transaction the two conflict on the order, and the retry counts again: right by accident of the balance.
     """
 
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {}
-
     def next_number(self, work: Work, ask: Ask) -> int | None:
         """Count."""
         return work.count("installments", {"order": ask.subject}) + 1

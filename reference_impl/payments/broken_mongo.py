@@ -23,7 +23,9 @@ class GuardThenInsert(ApproveInTransaction):
     index the second gets a write conflict in a transaction, whose retry counts 1; without one it gets an error.
     """
 
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {}
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
+        index: told for index, told in ApproveInTransaction.refusals.items() if index != "term"
+    }
 
     def reserve(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Count, and compare the amount with what was read."""
@@ -131,7 +133,7 @@ class WebhookWithoutDedup(ApproveInTransaction):
         payment = self.payment(work, ask)
         work.at("payment_read")
         work.change("payments", {"_id": ask.subject}, {"$set": {"status": rules.PAID}})
-        work.change("terms", {"_id": payment["term"]}, {"$inc": {"balance": -payment["amount"]}})
+        work.change("terms", {"_id": payment["term"]}, {"$inc": {"balance": -payment["amount"], "pending": -payment["amount"]}})
         self.record(work, ask, payment["amount"])
         return {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": rules.PAID}
 

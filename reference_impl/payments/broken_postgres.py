@@ -24,12 +24,14 @@ class ExistsThenInsert(LockTheTerm):
     turns the second into an error that this code does not understand; SERIALIZABLE turns it into a retry.
     """
 
-    refusals: ClassVar[Mapping[str, Any]] = {}
+    refusals: ClassVar[Mapping[str, Any]] = {
+        index: told for index, told in LockTheTerm.refusals.items() if index != "payments_one_pending"
+    }
 
     def term_of_submission(self, tx: Transaction, ask: Ask) -> Any:
         """Read the term without locking it."""
         term = self.read_term(tx, ask.term)
-        if term is None or term.company != ask.company:
+        if term is None or term.company != ask.company or ask.account not in (None, term.account):
             raise unknown("term", ask.term or "")
         return term
 
@@ -86,6 +88,11 @@ class GuardWithNullTerm(LockTheTerm):
         if account is None:
             raise unknown("account", ask.account or "")
         return account
+
+    def check_remaining(self, payment: Any, term: Any) -> None:
+        """Look again at what the term owes, if there is one."""
+        if term is not None:
+            super().check_remaining(payment, term)
 
 
 class ValidatesAccountBalance(LockTheTerm):

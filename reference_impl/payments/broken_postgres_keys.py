@@ -61,7 +61,7 @@ class KeyLockTakenOver(Keys):
         try:
             answer, attempts = session.run(work, at)
         except DBAPIError:
-            if recalled := session.aside(lambda tx: self.recall_if_done(tx, ask)):
+            if recalled := session.aside(lambda tx: self.recall(tx, ask)):
                 return recalled, 1
             session.aside(lambda tx: self.unlock(tx, ask))
             raise
@@ -87,12 +87,6 @@ class KeyLockTakenOver(Keys):
             raise Refused("key_in_progress", f"A request with the key {ask.key} is being processed.")
         self.same_request(stored.request, ask)
         return {**stored.answer, "replayed": True}
-
-    def recall_if_done(self, tx: Transaction, ask: Keyed) -> Answer | None:
-        """Look whether the effect exists."""
-        if not tx.value("SELECT 1 FROM audit WHERE token = :token AND action = :action", token=ask.key, action=ask.f):
-            return None
-        return self.recall(tx, ask)
 
     def unlock(self, tx: Transaction, ask: Keyed) -> None:
         """Give the key back after a failure."""

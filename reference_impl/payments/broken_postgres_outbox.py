@@ -10,6 +10,7 @@ from typing import Any
 
 from reference_impl.base import outbox
 from reference_impl.base.business import Settings
+from reference_impl.base.keys import Answer, Keyed, Keys
 from reference_impl.base.outbox import Outbox
 from reference_impl.base.postgres import Checkpoint, PostgresSession, Transaction
 from reference_impl.payments.postgres import ApproveInOneTransaction
@@ -32,12 +33,21 @@ class AuditAfterwards(ApproveInOneTransaction):
         return answer
 
 
+class KeysWithoutMemory(Keys):
+    """Keys that do not ask the audit log, where a row proves nothing."""
+
+    def recall(self, tx: Transaction, ask: Keyed) -> Answer | None:
+        """Know nothing."""
+        return None
+
+
 class SideEffectFirst(ApproveInOneTransaction):
     """The ledger is told in a transaction of its own before the status changes (P26, A01).
 
     A tells the ledger; crash; A's retry tells it again. If the change is refused, the ledger has been told of nothing.
     """
 
+    keys = KeysWithoutMemory()
     token_once = False
 
     def approve(self, tx: Transaction, ask: Ask) -> dict[str, Any]:

@@ -98,9 +98,11 @@ SELECT (SELECT count(*) FROM issued) AS issued, coalesce((SELECT max(number) FRO
 class SaleKeys(Keys):
     """Keys whose intents are remembered with their invoice, long after the key itself was forgotten."""
 
-    def recall(self, tx: Transaction, ask: Keyed) -> Answer:
+    def recall(self, tx: Transaction, ask: Keyed) -> Answer | None:
         """Return what was sold for this token, and under which number."""
         answer = super().recall(tx, ask)
+        if answer is None:
+            return None
         sale = tx.row("SELECT scope, period, number, text FROM sales WHERE token = :token", token=ask.key)
         return {**answer, **(sale._mapping if sale else {})}
 

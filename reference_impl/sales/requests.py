@@ -75,6 +75,10 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     if arguments.get("document_type", "sale") != "sale":
         raise invalid("document_type can only be sale.")
     item = read.text(arguments, "item") if "item" in names else ""
+    quantity = read.count(arguments, "quantity", most=10**6) if "quantity" in names else 0
+    price = read.money(arguments, "price", least=1) if "price" in names else 0
+    if quantity:
+        read.money({"price times quantity": price * quantity}, "price times quantity")
     return Ask(
         f=f,
         key=token,
@@ -84,8 +88,8 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         subject=read.text(arguments, "subject", default=item or None) if "subject" in names else "",
         branch=_branch(arguments) if "branch" in names else "",
         item=item,
-        quantity=read.count(arguments, "quantity", most=10**6) if "quantity" in names else 0,
-        price=read.money(arguments, "price", least=1) if "price" in names else 0,
+        quantity=quantity,
+        price=price,
         customer=read.text(arguments, "customer") if arguments.get("customer") is not None else None,
         discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0) if f == "sell" else 0,
         discount_permitted=read.switch(arguments, "discount_permitted", default=False),

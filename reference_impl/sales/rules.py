@@ -40,10 +40,12 @@ def judge_gaps(*, missing: int, highest: int) -> str:
         return "normal"
     if missing <= INVESTIGATE * highest:
         return "watch"
+    if highest >= SAMPLE:
+        return "investigate"
     by_chance = sum(
         math.comb(highest, k) * INVESTIGATE**k * (1 - INVESTIGATE) ** (highest - k) for k in range(missing, highest + 1)
     )
-    return "investigate" if highest >= SAMPLE or by_chance <= CHANCE else "watch"
+    return "investigate" if by_chance <= CHANCE else "watch"
 
 
 def exists_already(kind: str, name: str) -> Refused:

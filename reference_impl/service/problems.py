@@ -138,4 +138,4 @@ def _of_mongo(error: PyMongoError) -> Problem:
 
 
 def _again(code: str, why: str) -> Problem:
-    return Problem(status=503, code=code, message=f"{why} The transaction was rolled back; send it again, with the same key.")
+    return Problem(status=503, code=code, message=f"{why} Send it again, with the same key.")

@@ -206,3 +206,67 @@ def test_an_event_that_commits_late_is_not_passed_over(postgres_database: Databa
         assert last.result is not None
         assert last.result["left"] == 0
         assert verdict(stage) == spoke
+
+
+LATE = "2026-11-25T08:00:00+00:00"
+"""Days after every key of these tests has been forgotten."""
+
+
+@both(
+    ("f", "before", "arguments"),
+    [
+        ("open_account", [], {"subject": "b", "assessment": 1000}),
+        ("submit", [], {"subject": "p2", "term": "a/2", "amount": 100}),
+        ("approve", ["submit"], {"subject": "p2"}),
+        ("reject", ["submit"], {"subject": "p2"}),
+        ("cancel", ["submit"], {"subject": "p2"}),
+        ("refund", ["submit", "approve"], {"subject": "p2", "amount": 100}),
+    ],
+)
+@both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
+def test_a_late_retry_is_told_what_happened_though_it_could_not_happen_again(
+    request: pytest.FixtureRequest, variant: str, f: str, before: list[str], arguments: dict[str, Any]
+) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    early = "2026-11-20T08:00:00+00:00"
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        for earlier in before:
+            more = {"term": "a/2", "amount": 100} if earlier == "submit" else {}
+            assert a.does(earlier, earlier, subject="p2", at=early, **more).outcome is Outcome.OK
+        first = a.does(f, "k", at=early, **arguments)
+        late = a.does(f, "k", at=LATE, **arguments)
+        assert (first.outcome, late.outcome) == (Outcome.OK, Outcome.OK), late.failure
+        assert first.result is not None
+        assert late.result is not None
+        assert (late.result["replayed"], late.result["amount"]) == (True, first.result["amount"])
+        other = a.does(f, "new", at=LATE, **arguments)
+        assert other.failure is not None, "another intent is refused as before"
+        assert other.failure.refusal
+
+
+@both("variant", [RIGHT, "mongo.approve_in_transaction"])
+def test_a_key_belongs_to_one_operation(request: pytest.FixtureRequest, variant: str) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        a.does("submit", "k", subject="p1", term="a/1", amount=100)
+        other = a.does("approve", "k", subject="p1")
+        assert other.failure is not None
+        assert (other.failure.code, other.failure.refusal) == ("key_reused", True)
+
+
+@both("variant", [RIGHT, "mongo.approve_in_transaction"])
+def test_a_webhook_under_the_key_of_another_is_refused(request: pytest.FixtureRequest, variant: str) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        for n in (1, 2):
+            a.does("submit", f"s{n}", subject=f"p{n}", term=f"a/{n}", amount=100)
+        assert a.does("webhook", "k", subject="p1", event="e1").outcome is Outcome.OK
+        other = a.does("webhook", "k", subject="p2", event="e2")
+        assert other.failure is not None
+        assert (other.failure.code, other.failure.refusal) == ("key_reused", True)

@@ -125,9 +125,10 @@ def test_a_crash_after_the_sale_does_not_issue_its_number_again(
         assert any(o.outcome is Outcome.FAIL for o in stage.history) == ("L-RETRY" in spoke)
 
 
-def test_the_second_click_gets_the_first_ones_invoice(postgres_database: Database) -> None:
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_the_second_click_gets_the_first_ones_invoice(postgres_database: Database, pieces: int) -> None:
     with play(RIGHT, postgres_database) as stage:
-        shop(stage, pieces=5)
+        shop(stage, pieces=pieces)
         a, b = stage.actor(), stage.actor()
         a.begins("sell", "click", until="number_taken", **sale())
         b.begins("sell", "click", **sale())

@@ -9,6 +9,7 @@ import pytest
 from reference_impl.base.arguments import MAX_MONEY
 from reference_impl.base.refusal import Refused
 from reference_impl.sales.requests import OPERATIONS, understand
+from reference_impl.sales.rules import judge_gaps
 
 GOOD: dict[str, dict[str, Any]] = {
     "stock_item": {"subject": "rice", "quantity": 10, "price": 100},
@@ -54,3 +55,33 @@ def test_every_operation_is_tried_with_bad_input_and_good_input_is_understood() 
     assert set(GOOD) == set(OPERATIONS)
     for f, arguments in GOOD.items():
         assert understand(f, arguments, "token").f == f
+
+
+@pytest.mark.parametrize("f", ["sell", "stock_item"])
+def test_a_price_times_a_quantity_is_no_more_than_the_largest_amount(f: str) -> None:
+    with pytest.raises(Refused) as refused:
+        understand(f, {**GOOD[f], "quantity": 2, "price": MAX_MONEY}, "token")
+    assert (refused.value.refusal, refused.value.status) == ("invalid_amount", 422)
+
+
+def test_what_is_left_to_its_default_is_the_same_request_as_what_is_said() -> None:
+    said = {**GOOD["sell"], "company": "main", "currency": "PHP"}
+    assert understand("sell", said, "token").request == understand("sell", GOOD["sell"], "token").request
+    assert understand("sell", {**said, "company": "other"}, "token").request != understand("sell", said, "token").request
+
+
+@pytest.mark.parametrize(
+    ("missing", "highest", "judgement"),
+    [
+        (0, 0, "normal"),
+        (1, 7, "watch"),
+        (2, 7, "investigate"),
+        (3, 100, "normal"),
+        (5, 100, "watch"),
+        (6, 100, "investigate"),
+        (60, 1030, "investigate"),
+        (10**6, 10**7, "investigate"),
+    ],
+)
+def test_gaps_are_judged_by_their_share_and_few_numbers_by_chance(missing: int, highest: int, judgement: str) -> None:
+    assert judge_gaps(missing=missing, highest=highest) == judgement
