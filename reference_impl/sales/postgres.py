@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from sqlalchemy.exc import DBAPIError
@@ -86,7 +87,7 @@ INSERT INTO sales (company, scope, period, number, text, item, quantity, amount,
 VALUES (:company, :scope, :period, :number, :text, :item, :quantity, :amount, :customer, :dated, :token)
 """
 GAPS = """
-WITH issued AS (SELECT number FROM sales WHERE scope = :scope AND period = :period AND company = :company),
+WITH issued AS (SELECT number FROM sales WHERE scope = :scope AND period = :period),
      missing AS (SELECT n FROM generate_series(1, (SELECT max(number) FROM issued)) AS n EXCEPT SELECT number FROM issued)
 SELECT (SELECT count(*) FROM issued) AS issued, coalesce((SELECT max(number) FROM issued), 0) AS highest,
        (SELECT count(*) FROM missing) AS missing,
@@ -213,7 +214,7 @@ class SellInOneTransaction(PostgresBusiness):
         has no lower one still under way.
         """
         scope, period, _ = rules.series(ask.branch, ask.at)
-        found = tx.row(GAPS, scope=scope, period=period, company=ask.company)
+        found = tx.row(GAPS, scope=scope, period=period)
         return {
             "scope": scope,
             "period": period,
@@ -313,18 +314,22 @@ class SellInOneTransaction(PostgresBusiness):
         return customer
 
     def log_attempt(self, ask: Ask, error: Exception) -> None:
-        """Log a sale that failed, on another connection: the sale's own transaction is gone."""
+        """Log a sale that failed, on another connection: the sale's own transaction is gone.
+
+        A log that cannot be written does not change what the client is told.
+        """
         if self.session.is_cut:
             return
         scope, period, _ = rules.series(ask.branch, ask.at)
         reason = error.refusal if isinstance(error, Refused) else sqlstate(error) if isinstance(error, DBAPIError) else None
-        self.session.aside(
-            lambda tx: tx.change(
-                "INSERT INTO attempts (scope, period, token, reason, at) VALUES (:scope, :period, :token, :reason, :at)",
-                scope=scope,
-                period=period,
-                token=ask.key,
-                reason=reason or type(error).__name__,
-                at=ask.at,
+        with suppress(DBAPIError):
+            self.session.aside(
+                lambda tx: tx.change(
+                    "INSERT INTO attempts (scope, period, token, reason, at) VALUES (:scope, :period, :token, :reason, :at)",
+                    scope=scope,
+                    period=period,
+                    token=ask.key,
+                    reason=reason or type(error).__name__,
+                    at=ask.at,
+                )
             )
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from harness.config.policy import load_policy
@@ -156,6 +157,28 @@ def test_the_gap_monitor_counts_explains_and_judges(postgres_database: Database)
         empty = a.does("gaps", "g2", branch="Baguio", at=AT).result
         assert empty is not None
         assert (empty["missing"], empty["judgement"]) == (0, "normal")
+
+
+def test_the_gap_monitor_takes_no_number_of_another_company_at_the_branch_for_missing(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        a = shop(stage, pieces=5)
+        a.does("stock_item", "k", subject="k", quantity=5, price=8_000, company="other")
+        for n in range(3):
+            a.does("sell", f"ours{n}", **sale())
+            a.does("sell", f"theirs{n}", **sale(item="k", company="other"))
+        report = a.does("gaps", "g", branch="Bambang", at=AT).result
+        assert report is not None
+        assert (report["highest"], report["missing"], report["judgement"]) == (6, 0, "normal")
+
+
+def test_a_refusal_is_told_even_if_the_attempt_cannot_be_logged(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        a = shop(stage)
+        with psycopg.connect(postgres_database.url) as connection:
+            connection.execute("DROP TABLE attempts")
+        refused = a.does("sell", "t", **sale(quantity=2))
+        assert refused.failure is not None
+        assert refused.failure.code == "insufficient_stock"
 
 
 GOOD: dict[str, dict[str, Any]] = {
