@@ -50,12 +50,11 @@ FIXES = {
     ),
     "invoice sequences": GateCheck(scenario="concurrent_creates", target="reference:pg.increment_then_refresh", engines=EXPLORE),
     "invoice gaps": GateCheck(
-        scenario="creates_with_rollback",
-        target="reference:pg.native_sequence",
-        policy="gapless",
-        settings={"refuse": 0.5},
-        explore_operations=3,
-        engines=EXPLORE,
+        scenario="oversell",
+        target="reference:pg.validate_before_transaction",
+        engines=STRESS,
+        ops=960,
+        interleavings=10,
     ),
     "term payments": GateCheck(
         scenario="double_approval", target="reference:pg.lock_without_transaction", settings={"payments": 2}, engines=EXPLORE

@@ -13,6 +13,8 @@ def _stage(
     return stage(id, name, variant, scenario, *spoke, note=note, **{"area": "numbering", **more})
 
 
+SALES: dict[str, Any] = {"area": "sales", "ops": 960}
+
 CASE_FILES = (
     CaseFile(
         title="Payment numbers on MongoDB (PAY + year + 4 digits)",
@@ -72,34 +74,35 @@ CASE_FILES = (
         ),
     ),
     CaseFile(
-        title="Gaps in invoice numbers of a point of sale (gapless, with failing sales)",
+        title="Gaps in the invoice numbers of a point of sale",
         stages=(
             _stage(
                 "invoice-gaps-original",
                 "original",
-                "pg.counter_on_other_connection",
-                ("N-GAPLESS",),
-                "The number is drawn outside the sale's transaction and stays drawn when the sale fails.",
-                scenario="creates_with_rollback",
-                policy="gapless",
+                "pg.number_before_validation",
+                ("N-GAPBUDGET",),
+                "The number is drawn first, outside the sale's transaction, and stays drawn when the sale fails.",
+                scenario="sales_with_trouble",
+                **SALES,
             ),
             _stage(
                 "invoice-gaps-fix",
                 "published fix",
-                "pg.native_sequence",
-                ("N-GAPLESS",),
-                "Declared normal: a database sequence, gaps and all.",
-                scenario="creates_with_rollback",
-                policy="gapless",
+                "pg.validate_before_transaction",
+                ("S-STOCK", "N-GAPBUDGET"),
+                "Stock is checked before the number is drawn, in another transaction than the sale.",
+                scenario="oversell",
+                **SALES,
             ),
             _stage(
                 "invoice-gaps-true",
                 "true fix",
-                "pg.counter_row",
+                "pg.sell_in_one_transaction",
                 (),
-                "The counter row belongs to the sale's transaction and rolls back with it.",
-                scenario="creates_with_rollback",
+                "Stock is taken by a conditional update, the number drawn last, and all of it is one transaction.",
+                scenario="sales_with_trouble",
                 policy="gapless",
+                **SALES,
             ),
         ),
     ),

@@ -20,8 +20,8 @@ POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX, "transaction":
 class LockWithoutTransaction(LockTheTerm):
     """The same locks in autocommit, where each ends with its statement and guards nothing (P01).
 
-    A locks p1: awaiting; B locks p1: awaiting; A takes 300 off; B takes 300 off; both write "paid". The document's fix as
-    it was shipped, guard (P02) and all; with ``transaction`` it is `LockTheTerm`.
+    A locks p1: awaiting; B locks p1: awaiting; A takes 300 off; B takes 300 off; both write "paid". What was wrong
+    with the document's fix, and nothing else: with ``transaction`` it is `LockTheTerm`, which mends its guard as well.
     """
 
 
