@@ -119,7 +119,7 @@ class BlindStatus(ApproveInTransaction):
         work.at("status_read")
         if payment["status"] != rules.AWAITING:
             raise rules.not_awaiting(ask.subject, payment["status"])
-        work.change("payments", {"_id": ask.subject}, {"$set": {"status": status}})
+        work.change("payments", {"_id": ask.subject}, {"$set": {"status": status, "reason": ask.reason}})
         return payment
 
 

@@ -188,7 +188,7 @@ class ApproveInTransaction(MongoBusiness):
         payment = work.change(
             "payments",
             {"_id": ask.subject, "company": ask.company, "status": rules.AWAITING},
-            {"$set": {"status": status}},
+            {"$set": {"status": status, "reason": ask.reason}},
         )
         if payment is None:
             raise rules.not_awaiting(ask.subject, self.payment(work, ask)["status"])
@@ -241,6 +241,7 @@ class ApproveInTransaction(MongoBusiness):
             "amount": ask.amount,
             "refunded": 0,
             "status": rules.AWAITING,
+            "reason": "",
             "token": ask.key,
             "submitted": ask.at,
         }

@@ -48,6 +48,7 @@ CREATE TABLE payments (
     amount    bigint NOT NULL,
     refunded  bigint NOT NULL DEFAULT 0,
     status    text NOT NULL,
+    reason    text NOT NULL DEFAULT '',
     token     text NOT NULL,
     submitted timestamptz NOT NULL DEFAULT now(),
     meta      jsonb
@@ -186,11 +187,12 @@ class ApproveInOneTransaction(PostgresBusiness):
     def decide(self, tx: Transaction, ask: Ask, status: str) -> Any:
         """Move a payment out of awaiting approval: of all who try at once exactly one changes the row."""
         payment = tx.row(
-            "UPDATE payments SET status = :status"
+            "UPDATE payments SET status = :status, reason = :reason"
             " WHERE id = :id AND company = :company AND status = 'awaiting_approval' RETURNING term, amount",
             id=ask.subject,
             company=ask.company,
             status=status,
+            reason=ask.reason,
         )
         if payment is None:
             raise rules.not_awaiting(ask.subject, self.payment(tx, ask).status)
@@ -250,7 +252,8 @@ class ApproveInOneTransaction(PostgresBusiness):
         if not tx.value("SELECT 1 FROM accounts WHERE id = :id AND company = :company", id=ask.subject, company=ask.company):
             raise unknown("account", ask.subject)
         payments = tx.rows(
-            "SELECT p.id, p.term, coalesce(t.name, 'no term') AS term_name, p.amount, p.refunded, p.status, p.submitted"
+            "SELECT p.id, p.term, coalesce(t.name, 'no term') AS term_name, p.amount, p.refunded, p.status, p.reason,"
+            " p.submitted"
             " FROM payments p LEFT JOIN terms t ON t.id = p.term"
             " WHERE p.account = :account ORDER BY p.submitted DESC, p.id DESC LIMIT :most",
             account=ask.subject,

@@ -156,4 +156,9 @@ class LockTheTerm(ApproveInOneTransaction):
 
     def set_status(self, tx: Transaction, ask: Ask, status: str) -> None:
         """Write the status; the lock is what makes this safe."""
-        tx.change("UPDATE payments SET status = :status WHERE id = :id", id=ask.subject, status=status)
+        tx.change(
+            "UPDATE payments SET status = :status, reason = :reason WHERE id = :id",
+            id=ask.subject,
+            status=status,
+            reason=ask.reason,
+        )

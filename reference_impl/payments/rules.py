@@ -154,7 +154,7 @@ SHOWN = 200
 
 def history(account: str, payments: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Return an account's payments as plain values for the page."""
-    names = ("id", "term", "term_name", "amount", "refunded", "status")
+    names = ("id", "term", "term_name", "amount", "refunded", "status", "reason")
     return {
         "subject": account,
         "payments": [{**{name: p[name] for name in names}, "submitted": _when(p["submitted"])} for p in payments],

@@ -270,3 +270,22 @@ def test_a_webhook_under_the_key_of_another_is_refused(request: pytest.FixtureRe
         other = a.does("webhook", "k", subject="p2", event="e2")
         assert other.failure is not None
         assert (other.failure.code, other.failure.refusal) == ("key_reused", True)
+
+
+@both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
+def test_the_history_says_why_a_payment_was_rejected(request: pytest.FixtureRequest, variant: str) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        for n in (1, 2, 3):
+            a.does("submit", f"s{n}", subject=f"p{n}", term=f"a/{n}", amount=100)
+        a.does("reject", "r1", subject="p1", reason="The slip cannot be read.")
+        a.does("reject", "r2", subject="p2")
+        told = a.does("history", "h", subject="a").result
+        assert told is not None
+        assert {p["id"]: p["reason"] for p in told["payments"]} == {
+            "p1": "The slip cannot be read.",
+            "p2": "not stated",
+            "p3": "",
+        }
