@@ -57,6 +57,8 @@ ALTER TABLE installments ADD CONSTRAINT installments_number UNIQUE ("order", num
 DOUBLED = """
 EXISTS (SELECT FROM installments i WHERE i."order" = orders.id AND i.note = :note AND i.amount = orders.advance)
 """
+"""The document's second query, corrected: an advance is stored twice if a row is noted as the advance, whatever its
+number; an equal first payment is not."""
 
 WRONG_BALANCE = """
 SELECT id, balance, derived FROM (
@@ -68,10 +70,6 @@ SELECT id, balance, derived FROM (
 """
 """The document's verification query, corrected: exact rather than within 0.02, refunds counted, and valid SQL."""
 
-HOLDS_TWICE = f"SELECT count(*) FROM orders WHERE company = :company AND {DOUBLED}"
-"""The document's second query, corrected: an advance is stored twice if a row is noted as the advance, whatever its
-number; an equal first payment is not."""
-
 
 class BalanceFromOneRow(PostgresBusiness):
     """Every change of an order is one conditional update of its row, from which the database derives the balance."""
@@ -79,6 +77,8 @@ class BalanceFromOneRow(PostgresBusiness):
     without_key = frozenset({"verify", "order", "migrate", "repair"})  # these change nothing the second time
     balance: ClassVar[str] = GENERATED
     """How the balance column comes by its value."""
+    doubled: ClassVar[str] = DOUBLED
+    """What is true of an order whose advance is stored twice."""
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
         "orders_pkey": lambda ask: rules.exists_already(ask.subject),
     }
@@ -193,16 +193,22 @@ class BalanceFromOneRow(PostgresBusiness):
         return {"subject": ask.subject, "amount": 0}
 
     def migrate(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Remove installments that repeat an advance, one order after another."""
+        """Remove installments that repeat an advance, one order after another; tell how many orders are left."""
         orders = tx.rows(
-            f"SELECT id FROM orders WHERE company = :company AND {DOUBLED} ORDER BY id LIMIT :most",
+            f"SELECT id FROM orders WHERE company = :company AND {self.doubled} ORDER BY id LIMIT :most",
             company=ask.company,
             note=rules.ADVANCE_NOTE,
             most=ask.amount,
         )
         tx.at("orders_found")
         removed = sum(self.session.aside(lambda own, id=order.id: self.clean(own, id), tx.at) for order in orders)  # type: ignore[misc]
-        return {"migrated": removed, "left": len(orders) - removed}
+        # Each order was cleaned in a transaction of its own, which a snapshot of this one may not see.
+        return {"migrated": removed, "left": self.session.aside(lambda own: self.holding_twice(own, ask))}
+
+    def holding_twice(self, tx: Transaction, ask: Ask) -> int:
+        """Count the orders whose advance is stored twice."""
+        query = f"SELECT count(*) FROM orders WHERE company = :company AND {self.doubled}"
+        return int(tx.value(query, company=ask.company, note=rules.ADVANCE_NOTE))
 
     def clean(self, tx: Transaction, order: str) -> int:
         """Remove the repeated advance of one order and close the gap in its numbers; a transaction of its own."""
@@ -237,10 +243,9 @@ class BalanceFromOneRow(PostgresBusiness):
     def verify(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Look for wrong balances and repeated advances."""
         wrong = tx.rows(WRONG_BALANCE, company=ask.company, note=rules.ADVANCE_NOTE)
-        twice = tx.value(HOLDS_TWICE, company=ask.company, note=rules.ADVANCE_NOTE)
         return {
             "wrong": [{"order": o.id, "balance": int(o.balance), "derived": int(o.derived)} for o in wrong],
-            "twice": twice,
+            "twice": self.holding_twice(tx, ask),
         }
 
     def order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""What migrate, verify and order answer: counts that are counted, everything that is wrong, figures of one moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.model import Outcome
+from harness.stores import Database
+from tests.reference_impl.stepping import Actor, Play, play
+
+RIGHT = "pg.balance_from_one_row"
+LOCKING = "pg.lock_order_then_sum"
+BY_AMOUNT = "pg.migration_by_amount"
+
+correct = pytest.mark.parametrize("variant", [RIGHT, LOCKING])
+
+
+def answer(actor: Actor, f: str, token: str, **arguments: Any) -> Any:
+    """Carry out an operation that goes well, and return its answer."""
+    done = actor.does(f, token, **arguments)
+    assert done.outcome is Outcome.OK, done.failure
+    return done.result
+
+
+def open_order(actor: Actor, order: str = "o", *, advance: int = 500_000) -> None:
+    """Open an order of 20,000.00."""
+    answer(actor, "open_order", f"open {order}", subject=order, total=2_000_000, advance=advance)
+
+
+def import_order(actor: Actor, order: str, *, twice: bool = True) -> None:
+    """Take over an old order of 20,000.00 with 5,000.00 in advance."""
+    arguments = {"total": 2_000_000, "advance": 500_000, "discount": 0, "twice": twice}
+    answer(actor, "import_order", f"import {order}", subject=order, **arguments)
+
+
+def by_hand(stage: Play, sql: str) -> None:
+    """Change the tables past the implementation."""
+    with psycopg.connect(stage.database.url) as connection:
+        connection.execute(sql.encode())
+
+
+@pytest.mark.parametrize("variant", [RIGHT, LOCKING, BY_AMOUNT])
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+def test_a_migration_counts_the_orders_that_still_hold_their_advance_twice(
+    postgres_database: Database, variant: str, isolation: str
+) -> None:
+    with play(variant, postgres_database, isolation=isolation) as stage:
+        a = stage.actor()
+        for n in range(5):
+            import_order(a, f"old{n}")
+        import_order(a, "once", twice=False)
+        batches = [answer(a, "migrate", f"m{n}", most=2) for n in range(4)]
+        assert [(b["migrated"], b["left"]) for b in batches] == [(2, 3), (2, 1), (1, 0), (0, 0)]
