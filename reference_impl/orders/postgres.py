@@ -61,14 +61,18 @@ EXISTS (SELECT FROM installments i WHERE i."order" = orders.id AND i.note = :not
 number; an equal first payment is not."""
 
 WRONG_BALANCE = """
-SELECT id, balance, derived FROM (
-    SELECT o.id, o.balance, o.total - o.advance - o.discount + o.refunded - coalesce(sum(i.amount), 0) AS derived
+SELECT "order", balance, derived, count(*) OVER () AS total FROM (
+    SELECT o.id AS "order", o.balance,
+           (o.total - o.advance - o.discount + o.refunded - coalesce(sum(i.amount), 0))::bigint AS derived
     FROM orders o LEFT JOIN installments i ON i."order" = o.id AND i.note IS DISTINCT FROM :note
     WHERE o.company = :company AND o.status <> 'cancelled'
     GROUP BY o.id
-) compared WHERE balance <> derived ORDER BY id LIMIT 20
+) compared WHERE balance <> derived ORDER BY "order" LIMIT 20
 """
-"""The document's verification query, corrected: exact rather than within 0.02, refunds counted, and valid SQL."""
+"""The document's verification query, corrected: exact rather than within 0.02, refunds counted, and valid SQL.
+
+It names the first twenty, and tells with each how many there are in all.
+"""
 
 
 class BalanceFromOneRow(PostgresBusiness):
@@ -244,7 +248,8 @@ class BalanceFromOneRow(PostgresBusiness):
         """Look for wrong balances and repeated advances."""
         wrong = tx.rows(WRONG_BALANCE, company=ask.company, note=rules.ADVANCE_NOTE)
         return {
-            "wrong": [{"order": o.id, "balance": int(o.balance), "derived": int(o.derived)} for o in wrong],
+            "wrong": [{"order": o.order, "balance": o.balance, "derived": o.derived} for o in wrong],
+            "totals": {"wrong": wrong[0].total if wrong else 0},
             "twice": self.holding_twice(tx, ask),
         }
 

@@ -54,3 +54,19 @@ def test_a_migration_counts_the_orders_that_still_hold_their_advance_twice(
         import_order(a, "once", twice=False)
         batches = [answer(a, "migrate", f"m{n}", most=2) for n in range(4)]
         assert [(b["migrated"], b["left"]) for b in batches] == [(2, 3), (2, 1), (1, 0), (0, 0)]
+
+
+@correct
+def test_verify_tells_how_many_orders_are_wrong_beyond_those_it_names(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        open_order(a, "right")
+        for n in range(23):
+            open_order(a, f"o{n:02}")
+            answer(a, "pay_installment", f"p{n}", subject=f"o{n:02}", amount=800_000)
+        assert answer(a, "verify", "v1")["totals"]["wrong"] == 0
+        by_hand(stage, "UPDATE installments SET amount = amount - 1")
+        found = answer(a, "verify", "v2")
+        assert found["totals"]["wrong"] == 23
+        assert len(found["wrong"]) == 20
+        assert found["wrong"][0] == {"order": "o00", "balance": 700_000, "derived": 700_001}
