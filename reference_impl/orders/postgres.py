@@ -71,8 +71,21 @@ SELECT "order", balance, derived, count(*) OVER () AS total FROM (
 """
 """The document's verification query, corrected: exact rather than within 0.02, refunds counted, and valid SQL.
 
-It names the first twenty, and tells with each how many there are in all.
+Like the query below it names the first twenty, and tells with each how many there are in all.
 """
+
+KEPT_THOUGH_CANCELLED = """
+SELECT "order", kept, count(*) OVER () AS total FROM (
+    SELECT o.id AS "order", (o.advance + coalesce(sum(i.amount), 0) - o.refunded)::bigint AS kept
+    FROM orders o LEFT JOIN installments i ON i."order" = o.id AND i.note IS DISTINCT FROM :note
+    WHERE o.company = :company AND o.status = 'cancelled'
+    GROUP BY o.id
+) summed WHERE kept <> 0 ORDER BY "order" LIMIT 20
+"""
+"""Cancelled orders of which money is kept; below zero, more was given back than was paid."""
+
+CHECKS = {"wrong": WRONG_BALANCE, "cancelled": KEPT_THOUGH_CANCELLED}
+"""What `verify` looks for, by the name under which it answers."""
 
 
 class BalanceFromOneRow(PostgresBusiness):
@@ -245,13 +258,13 @@ class BalanceFromOneRow(PostgresBusiness):
         return {"subject": ask.subject, "balance": self.shown(tx, ask).balance}
 
     def verify(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Look for wrong balances and repeated advances."""
-        wrong = tx.rows(WRONG_BALANCE, company=ask.company, note=rules.ADVANCE_NOTE)
-        return {
-            "wrong": [{"order": o.order, "balance": o.balance, "derived": o.derived} for o in wrong],
-            "totals": {"wrong": wrong[0].total if wrong else 0},
-            "twice": self.holding_twice(tx, ask),
-        }
+        """Look for wrong balances, for cancelled orders of which money is kept, and for repeated advances."""
+        answer: dict[str, Any] = {"totals": {}, "twice": self.holding_twice(tx, ask)}
+        for name, query in CHECKS.items():
+            found = tx.rows(query, company=ask.company, note=rules.ADVANCE_NOTE)
+            answer["totals"][name] = found[0].total if found else 0
+            answer[name] = [{column: value for column, value in row._mapping.items() if column != "total"} for row in found]
+        return answer
 
     def order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Show an order as its summary and its invoice do: the advance by itself, then the balance payments."""

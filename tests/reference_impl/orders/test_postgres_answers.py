@@ -70,3 +70,32 @@ def test_verify_tells_how_many_orders_are_wrong_beyond_those_it_names(postgres_d
         assert found["totals"]["wrong"] == 23
         assert len(found["wrong"]) == 20
         assert found["wrong"][0] == {"order": "o00", "balance": 700_000, "derived": 700_001}
+
+
+def test_verify_reports_a_cancelled_order_that_was_paid(postgres_database: Database) -> None:
+    with play("pg.cancel_by_look", postgres_database) as stage:
+        a, b = stage.actor(), stage.actor()
+        open_order(a, advance=0)
+        a.begins("cancel_order", "c", until="kept_known", subject="o")
+        answer(b, "pay_installment", "p", subject="o", amount=800_000)
+        assert a.ends().outcome is Outcome.OK
+        found = answer(b, "verify", "v")
+        assert stage.findings("O-CANCEL")
+        assert found["cancelled"] == [{"order": "o", "kept": 800_000}]
+        assert found["totals"]["cancelled"] == 1
+
+
+@correct
+def test_verify_reports_a_cancelled_order_of_which_too_much_was_given_back(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        open_order(a, "o")
+        open_order(a, "unpaid", advance=0)
+        import_order(a, "old")
+        for order in ("o", "old"):
+            answer(a, "refund_order", f"refund {order}", subject=order, amount=500_000)
+        for order in ("o", "old", "unpaid"):
+            answer(a, "cancel_order", f"cancel {order}", subject=order)
+        assert answer(a, "verify", "v1")["cancelled"] == []
+        by_hand(stage, "UPDATE orders SET refunded = refunded + 100 WHERE id = 'o'")
+        assert answer(a, "verify", "v2")["cancelled"] == [{"order": "o", "kept": -100}]
