@@ -71,7 +71,7 @@ SELECT "order", balance, derived, count(*) OVER () AS total FROM (
 """
 """The document's verification query, corrected: exact rather than within 0.02, refunds counted, and valid SQL.
 
-Like the query below it names the first twenty, and tells with each how many there are in all.
+Like the queries below it names the first twenty, and tells with each how many there are in all.
 """
 
 KEPT_THOUGH_CANCELLED = """
@@ -84,7 +84,15 @@ SELECT "order", kept, count(*) OVER () AS total FROM (
 """
 """Cancelled orders of which money is kept; below zero, more was given back than was paid."""
 
-CHECKS = {"wrong": WRONG_BALANCE, "cancelled": KEPT_THOUGH_CANCELLED}
+NOTED_OTHERWISE = """
+SELECT o.id AS "order", i.number, i.amount AS noted, o.advance, count(*) OVER () AS total
+FROM orders o JOIN installments i ON i."order" = o.id AND i.note = :note AND i.amount <> o.advance
+WHERE o.company = :company ORDER BY o.id, i.number LIMIT 20
+"""
+"""Installments noted as the advance with another amount than the order's. No sum counts them and no migration removes
+them: which of the two amounts was paid, nobody but a person can tell."""
+
+CHECKS = {"wrong": WRONG_BALANCE, "cancelled": KEPT_THOUGH_CANCELLED, "noted": NOTED_OTHERWISE}
 """What `verify` looks for, by the name under which it answers."""
 
 
@@ -258,7 +266,7 @@ class BalanceFromOneRow(PostgresBusiness):
         return {"subject": ask.subject, "balance": self.shown(tx, ask).balance}
 
     def verify(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Look for wrong balances, for cancelled orders of which money is kept, and for repeated advances."""
+        """Look for wrong balances, money of cancelled orders, advances noted with another amount, and repeated advances."""
         answer: dict[str, Any] = {"totals": {}, "twice": self.holding_twice(tx, ask)}
         for name, query in CHECKS.items():
             found = tx.rows(query, company=ask.company, note=rules.ADVANCE_NOTE)

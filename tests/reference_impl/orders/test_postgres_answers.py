@@ -99,3 +99,20 @@ def test_verify_reports_a_cancelled_order_of_which_too_much_was_given_back(postg
         assert answer(a, "verify", "v1")["cancelled"] == []
         by_hand(stage, "UPDATE orders SET refunded = refunded + 100 WHERE id = 'o'")
         assert answer(a, "verify", "v2")["cancelled"] == [{"order": "o", "kept": -100}]
+
+
+@correct
+def test_verify_reports_an_installment_noted_as_another_advance_than_the_orders(
+    postgres_database: Database, variant: str
+) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        import_order(a, "old")
+        import_order(a, "odd")
+        by_hand(stage, "UPDATE installments SET amount = 400000 WHERE \"order\" = 'odd'")
+        odd = {"order": "odd", "number": 1, "noted": 400_000, "advance": 500_000}
+        before = answer(a, "verify", "v1")
+        assert (before["noted"], before["totals"]["noted"], before["twice"]) == ([odd], 1, 1)
+        assert answer(a, "migrate", "m")["left"] == 0
+        after = answer(a, "verify", "v2")
+        assert (after["noted"], after["totals"]["noted"], after["twice"]) == ([odd], 1, 0)
