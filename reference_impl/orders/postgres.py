@@ -54,6 +54,19 @@ ALTER TABLE installments ADD CONSTRAINT installments_number UNIQUE ("order", num
 """
 """Deferrable, so that it is checked when a statement ends: the migration moves a whole row of numbers down by one."""
 
+STATUS = "CASE WHEN status = 'open' AND balance = 0 THEN 'paid' ELSE status END AS status"
+"""An order is paid when nothing is due. That is not stored, because a refund would have to take it back."""
+
+SUMMARY = f"""
+SELECT total, advance, discount, refunded, balance, {STATUS}, (
+    SELECT coalesce(json_agg(json_build_object('number', number, 'amount', amount) ORDER BY number, id), '[]')
+    FROM installments i WHERE i."order" = orders.id AND note IS DISTINCT FROM :note
+) AS installments
+FROM orders WHERE id = :id AND company = :company
+"""
+"""One statement, which sees the order and its installments as they are at one moment: after a second statement a payment
+might be among the installments and not yet in the balance."""
+
 DOUBLED = """
 EXISTS (SELECT FROM installments i WHERE i."order" = orders.id AND i.note = :note AND i.amount = orders.advance)
 """
@@ -120,11 +133,7 @@ class BalanceFromOneRow(PostgresBusiness):
     def books(cls, settings: Settings) -> Mapping[str, str]:
         """Return how each canonical table is read."""
         return {
-            "orders": """
-                SELECT id, total, advance, discount, balance, refunded,
-                       CASE WHEN status = 'open' AND balance = 0 THEN 'paid' ELSE status END AS status
-                FROM orders
-            """,
+            "orders": f"SELECT id, total, advance, discount, balance, refunded, {STATUS} FROM orders",
             "installments": 'SELECT id, "order", number, amount, token FROM installments',
             **outbox.BOOKS,
         }
@@ -276,22 +285,19 @@ class BalanceFromOneRow(PostgresBusiness):
 
     def order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Show an order as its summary and its invoice do: the advance by itself, then the balance payments."""
-        order = self.shown(tx, ask)
-        installments = tx.rows(
-            'SELECT number, amount FROM installments WHERE "order" = :id AND note IS DISTINCT FROM :note ORDER BY number',
-            id=ask.subject,
-            note=rules.ADVANCE_NOTE,
-        )
+        order = tx.row(SUMMARY, id=ask.subject, company=ask.company, note=rules.ADVANCE_NOTE)
+        if order is None:
+            raise unknown("order", ask.subject)
         return {
             "subject": ask.subject,
             "total": order.total,
             "advance": order.advance,
             "discount": order.discount,
             "refunded": order.refunded,
-            "balance_paid": sum(i.amount for i in installments),
+            "balance_paid": sum(i["amount"] for i in order.installments),
             "balance": order.balance,
             "status": order.status,
-            "installments": [{"number": n, "amount": i.amount} for n, i in enumerate(installments, start=1)],
+            "installments": order.installments,
         }
 
     # Steps ----------------------------------------------------------------------------------------------------------

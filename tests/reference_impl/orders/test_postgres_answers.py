@@ -9,6 +9,7 @@ import pytest
 
 from harness.model import Outcome
 from harness.stores import Database
+from reference_impl.orders import rules
 from tests.reference_impl.stepping import Actor, Play, play
 
 RIGHT = "pg.balance_from_one_row"
@@ -116,3 +117,78 @@ def test_verify_reports_an_installment_noted_as_another_advance_than_the_orders(
         assert answer(a, "migrate", "m")["left"] == 0
         after = answer(a, "verify", "v2")
         assert (after["noted"], after["totals"]["noted"], after["twice"]) == ([odd], 1, 0)
+
+
+@correct
+def test_an_order_is_shown_as_it_is_at_one_moment(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    with play(variant, postgres_database) as stage:
+        looking, paying = stage.actor(), stage.actor()
+        open_order(paying)
+        answer(paying, "discount", "d", subject="o", amount=100_000)
+        answer(paying, "pay_installment", "p", subject="o", amount=800_000)
+        answer(paying, "refund_order", "r", subject="o", amount=50_000)
+        statements: list[str] = []
+        run = looking.connection.session._wire.run
+
+        def run_and_be_paid(sql: str, values: Any) -> Any:
+            """Run a statement of the view; then a payment is recorded."""
+            found = run(sql, values)
+            answer(paying, "pay_installment", f"meanwhile {len(statements)}", subject="o", amount=1_000)
+            statements.append(sql)
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(looking.connection.session._wire, "run", run_and_be_paid)
+            shown = answer(looking, "order", "look", subject="o")
+        assert statements
+        assert shown["balance_paid"] == sum(i["amount"] for i in shown["installments"])
+        assert shown["balance"] == rules.balance(
+            total=shown["total"],
+            advance=shown["advance"],
+            discount=shown["discount"],
+            paid=shown["balance_paid"],
+            refunded=shown["refunded"],
+        )
+
+
+@correct
+def test_an_order_is_shown_with_the_status_that_its_books_have(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        seen = []
+        open_order(a)
+        for f, amount in (
+            ("pay_installment", 1_500_000),
+            ("refund_order", 1),
+            ("refund_order", 1_999_999),
+            ("cancel_order", None),
+        ):
+            answer(a, f, f"{f} {amount}", subject="o", **({"amount": amount} if amount else {}))
+            seen.append(answer(a, "order", f"look {len(seen)}", subject="o")["status"])
+            assert seen[-1] == stage.books().table("orders")["status"][0]
+        assert seen == ["paid", "open", "open", "cancelled"]
+
+
+def test_an_order_is_shown_with_the_numbers_that_are_stored(postgres_database: Database) -> None:
+    with play("pg.installment_count_plus_one", postgres_database) as stage:
+        a, b = stage.actor(), stage.actor()
+        open_order(a)
+        a.begins("pay_installment", "A", until="counted", subject="o", amount=100)
+        answer(b, "pay_installment", "B", subject="o", amount=200)
+        a.ends()
+        assert stage.findings("O-INST")
+        shown = answer(a, "order", "look", subject="o")
+        assert shown["installments"] == [{"number": 1, "amount": 200}, {"number": 1, "amount": 100}]
+
+
+@correct
+def test_an_order_of_another_company_is_not_shown(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        open_order(a)
+        assert answer(a, "order", "unpaid", subject="o")["installments"] == []
+        refused = a.does("order", "look", subject="o", company="another").failure
+        assert refused is not None
+        assert refused.code == "unknown_order"
