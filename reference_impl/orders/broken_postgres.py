@@ -47,17 +47,13 @@ class MigrationByAmount(LockOrderThenSum):
     50 % in advance, 50 % on delivery: the second half is deleted.
     """
 
-    def migrate(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Look for installments #1 within 0.01 of the advance, as the document's script does."""
-        orders = tx.rows(
-            'SELECT o.id FROM orders o JOIN installments i ON i."order" = o.id AND i.number = 1'
-            " WHERE o.company = :company AND o.advance > 0 AND abs(o.advance - i.amount) < 1 ORDER BY o.id LIMIT :most",
-            company=ask.company,
-            most=ask.amount,
-        )
-        tx.at("orders_found")
-        removed = sum(self.session.aside(lambda own, id=order.id: self.clean(own, id), tx.at) for order in orders)  # type: ignore[misc]
-        return {"migrated": removed, "left": len(orders) - removed}
+    doubled = """
+EXISTS (
+    SELECT FROM installments i
+    WHERE i."order" = orders.id AND i.number = 1 AND orders.advance > 0 AND abs(orders.advance - i.amount) < 1
+)
+"""
+    """An installment #1 within 0.01 of the advance, as the document's script has it."""
 
     def remove_advance(self, tx: Transaction, order: str) -> int | None:
         """Delete installment #1."""
