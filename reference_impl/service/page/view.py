@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from reference_impl.base.arguments import pesos
+from reference_impl.service.problems import Problem
 
 SUBMIT = "Submit Payment"
 CHOOSE = "Select a Payment Term"
 NOTHING_DUE = "Nothing Left to Pay"
+
+AGAIN = "It is safe to submit it again without changes: the payment counts only once."
+REFUSALS: Mapping[str, str] = {
+    "invalid_request": "Select a payment term.",
+    "key_reused": (
+        "This form was submitted before with another term or amount, and that payment was recorded. "
+        "Look at the history below before you submit another one."
+    ),
+}
+"""Refusals that speak of the request's format, in the student's words."""
 
 STATUSES: Mapping[str, str] = {
     "awaiting_approval": "Awaiting approval",
@@ -54,6 +65,17 @@ class Button:
     text: str
     enabled: bool
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What is told of a submission that brought no success."""
+
+    code: str
+    heading: str
+    text: str
+    same_key: bool
+    """Whether the form keeps its key: what is sent again is then the same payment, whatever became of the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +125,18 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         chosen=chosen if chosen in known else "",
         button=button_of(terms, chosen),
     )
+
+
+def notice_of(problem: Problem) -> Notice:
+    """Return what a student is told. Only a refusal (4xx) is sure to have left nothing behind, now and before."""
+    if problem.status < 500:
+        heading, text, same_key = "The payment was not recorded", REFUSALS.get(problem.code, problem.message), False
+    elif problem.status == 503:
+        heading, text, same_key = "Nothing was recorded this time", f"The service was busy or out of reach. {AGAIN}", True
+    else:
+        text = f"No answer came, so the payment may or may not have been recorded. {AGAIN}"
+        heading, same_key = "It is not known whether the payment was recorded", True
+    return Notice(code=problem.code, heading=heading, text=text, same_key=same_key)
 
 
 def button_of(terms: Sequence[Mapping[str, Any]], chosen: str) -> Button:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from harness.stores import Store
 from reference_impl.base.refusal import Refused
+from reference_impl.payments.postgres import ApproveInOneTransaction
+from reference_impl.service.lines import NoLine
 from reference_impl.service.page.form import MEDIA_TYPE, minor_units
-from reference_impl.service.page.view import button_of
+from reference_impl.service.page.view import button_of, notice_of
+from reference_impl.service.problems import Problem
 from tests.reference_impl.service.running import Answer, Running, served
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ in_browser = pytest.mark.skipif(
 pytestmark = pytest.mark.xdist_group("browser")
 
 BLOCKED = "⏳ Awaiting Approval (₱100.50) — Cannot Submit"
+NOT_KNOWN = "It is not known whether the payment was recorded"
+LOST = OperationalError("COMMIT", None, Exception("the line was cut"))
 ALREADY = "A payment for this term is already awaiting accounting approval."
 
 
@@ -97,6 +104,27 @@ def form(service: Running, account: str, **changed: str) -> Answer:
     """Send the page's form without the page."""
     typed = {"key": secrets.token_hex(16), "term": f"{account}/1", "amount": "100.50", **changed}
     return service.send(f"accounts/{account}", urlencode(typed).encode(), {"Content-Type": MEDIA_TYPE})
+
+
+def fields(answer: Answer) -> dict[str, str]:
+    """Return what the form of an answered page would send."""
+    found = dict(re.findall(r'<input [^>]*?name="(\w+)"[^>]*? value="([^"]*)"', answer.body))
+    chosen = re.search(r'<option value="([^"]*)"[^>]* selected>', answer.body)
+    return {**found, "term": chosen[1]} if chosen else found
+
+
+def fail(patch: pytest.MonkeyPatch, errors: Mapping[str, Exception], *, after: bool = False) -> None:
+    """Have operations end in an error: before anything happened, or after all of it did."""
+    real = ApproveInOneTransaction.call
+
+    def call(self: ApproveInOneTransaction, f: str, *asked: Any) -> dict[str, Any]:
+        if f not in errors or after:
+            answer = real(self, f, *asked)
+        if f in errors:
+            raise errors[f]
+        return answer
+
+    patch.setattr(ApproveInOneTransaction, "call", call)
 
 
 def submit(page: Page, amount: str = "100.50", term: str = "Upon Registration") -> None:
@@ -277,6 +305,82 @@ def test_a_form_that_is_sent_again_is_the_same_payment(service: Running, account
 
     assert [form(service, account, key=key).status for _ in range(2)] == [303, 303]
     assert len(payments(service, account)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "heading"),
+    [
+        (LOST, 504, NOT_KNOWN),
+        (RuntimeError("a bug"), 500, NOT_KNOWN),
+        (NoLine("none left"), 503, "Nothing was recorded this time"),
+    ],
+)
+def test_a_form_without_a_definite_answer_is_served_again_with_its_key_term_and_amount(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, heading: str
+) -> None:
+    key = secrets.token_hex(16)
+    with monkeypatch.context() as patch:
+        fail(patch, {"submit": error})
+        answer = form(service, account, key=key, term=f"{account}/2")
+
+    assert (answer.status, f"<h2>{heading}</h2>" in answer.body) == (status, True)
+    assert "safe to submit it again" in answer.body
+    assert fields(answer) == {"key": key, "term": f"{account}/2", "amount": "100.50"}
+    assert [form(service, account, **fields(answer)).status for _ in range(2)] == [303, 303]
+    assert payments(service, account) == [("2", 10_050, "awaiting_approval")]
+
+
+def test_a_payment_whose_answer_was_lost_is_not_called_unknown_if_the_history_has_it(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, {"submit": LOST}, after=True)
+        answer = form(service, account)
+
+    assert answer.status == 303
+    assert payments(service, account) == [("1", 10_050, "awaiting_approval")]
+
+
+def test_a_form_keeps_its_key_when_the_account_cannot_be_read_either(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = secrets.token_hex(16)
+    with monkeypatch.context() as patch:
+        fail(patch, {"submit": LOST, "account": LOST}, after=True)
+        answer = form(service, account, key=key)
+
+    assert (answer.status, f"<h1>{NOT_KNOWN}</h1>" in answer.body) == (504, True)
+    assert fields(answer) == {"key": key, "term": f"{account}/1", "amount": "100.50"}
+    assert form(service, account, **fields(answer)).status == 303
+    assert payments(service, account) == [("1", 10_050, "awaiting_approval")]
+
+
+def test_a_refused_form_is_served_again_with_a_fresh_key(service: Running, account: str) -> None:
+    key = secrets.token_hex(16)
+
+    answer = form(service, account, key=key, amount="6550.12")
+
+    assert "<h2>The payment was not recorded</h2>" in answer.body
+    assert re.fullmatch("[0-9a-f]{32}", fields(answer)["key"])
+    assert fields(answer)["key"] != key
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "heading", "same_key"),
+    [
+        (409, "already_awaiting_approval", "The payment was not recorded", False),
+        (422, "key_reused", "The payment was not recorded", False),
+        (500, "internal_error", NOT_KNOWN, True),
+        (503, "40001", "Nothing was recorded this time", True),
+        (504, "outcome_unknown", NOT_KNOWN, True),
+    ],
+)
+def test_only_a_definite_refusal_says_not_recorded_and_takes_a_fresh_key(
+    status: int, code: str, heading: str, same_key: bool
+) -> None:
+    notice = notice_of(Problem(status=status, code=code, message="Send it with the same Idempotency-Key."))
+
+    assert (notice.heading, notice.same_key, "safe to submit it again" in notice.text) == (heading, same_key, same_key)
 
 
 @pytest.mark.parametrize(
