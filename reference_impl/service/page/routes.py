@@ -72,7 +72,7 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
             problem.status if problem else 200,
             page=page,
             notice=notice,
-            amount=typed.amount if typed else "",
+            amount=typed.amount if typed and page.chosen in ("", typed.term) else "",  # it was meant for no other term
             key=typed.key if typed and same_key else secrets.token_hex(16),
             action=_address(account, company),
             choose=CHOOSE,

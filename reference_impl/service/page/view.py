@@ -107,11 +107,11 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         overview: the answer of the operation ``account``.
         history: the answer of the operation ``history``.
         company: whose account it is.
-        chosen: identity of the term that is selected, or empty.
+        chosen: identity of the term that is asked for, or empty.
     """
     payments = [_payment(p) for p in history["payments"]]
     terms = overview["terms"]
-    known = {str(t["id"]) for t in terms}
+    chosen = chosen_of(terms, chosen)
     return Page(
         account=overview["subject"],
         company=company,
@@ -122,9 +122,20 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         terms=[_term(t) for t in terms],
         waiting=[p for p in payments if p.waits],
         payments=payments,
-        chosen=chosen if chosen in known else "",
+        chosen=chosen,
         button=button_of(terms, chosen),
     )
+
+
+def chosen_of(terms: Sequence[Mapping[str, Any]], asked: str) -> str:
+    """Return the term that is selected: the one asked for, or the next that can be paid if nothing is left to pay for it.
+
+    One that awaits approval stays, so that the button says why it cannot be paid.
+    """
+    at = next((n for n, t in enumerate(terms) if t["id"] == asked), None)
+    if at is None or terms[at]["pending"] > 0:
+        return "" if at is None else asked
+    return next((str(t["id"]) for t in [*terms[at:], *terms[:at]] if t["selectable"]), "")
 
 
 def notice_of(problem: Problem) -> Notice:
@@ -148,7 +159,7 @@ def button_of(terms: Sequence[Mapping[str, Any]], chosen: str) -> Button:
         return Button(text=SUBMIT, enabled=True, reason="")
     if any(t["pending"] > 0 for t in terms):
         return _awaiting(sum(t["pending"] for t in terms), "every unpaid term")
-    return Button(text=NOTHING_DUE, enabled=False, reason="Every term is paid.")
+    return Button(text=NOTHING_DUE, enabled=False, reason="Every term is paid: nothing is left to pay.")
 
 
 def _awaiting(pending: int, what: str) -> Button:

@@ -19,7 +19,7 @@ from reference_impl.base.refusal import Refused
 from reference_impl.payments.postgres import ApproveInOneTransaction
 from reference_impl.service.lines import NoLine
 from reference_impl.service.page.form import MEDIA_TYPE, minor_units
-from reference_impl.service.page.view import button_of, notice_of
+from reference_impl.service.page.view import button_of, notice_of, page_of
 from reference_impl.service.problems import Problem
 from tests.reference_impl.service.running import Answer, Running, served
 
@@ -180,6 +180,36 @@ def test_an_approved_payment_is_off_the_balance_and_the_term_is_free_again(servi
     assert page.locator(".waiting").count() == 0
     submit(page, "6,449.61")
     assert [amount for _, amount, _ in payments(service, account)] == [10_050, 644_961]
+
+
+@in_browser
+@pytest.mark.parametrize("script", [True, False])
+def test_a_term_that_was_paid_in_full_gives_way_to_the_next(service: Running, account: str, tab: Tab, script: bool) -> None:
+    page = tab(account, java_script_enabled=script)
+    submit(page, "6,550.11")
+    reference = page.locator(".waits td").nth(1).inner_text()
+    assert service.post("approve", {"subject": reference}).status == 200
+    page.reload()
+
+    assert page.get_by_role("combobox", name="Payment term").input_value() == f"{account}/2"
+    assert page.get_by_role("button", name="Submit Payment").is_enabled()
+    page.get_by_label("Amount in pesos").fill("1.00")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Submit Payment").click()
+    assert [term for term, *_ in payments(service, account)] == ["1", "2"]
+
+
+@in_browser
+@pytest.mark.parametrize("script", [True, False])
+def test_a_button_with_nothing_left_to_pay_says_so(service: Running, account: str, tab: Tab, script: bool) -> None:
+    for term, owed in enumerate((655_011, 277_545, 277_544, 231_235, 112_665), start=1):
+        asked = {"subject": f"{account}-p{term}", "account": account, "term": f"{account}/{term}", "amount": owed}
+        assert [service.post("submit", asked).status, service.post("approve", {"subject": asked["subject"]}).status] == [200, 200]
+    page = tab(f"{account}?term={account}/1", java_script_enabled=script)
+
+    button = page.get_by_role("button", name="Nothing Left to Pay")
+    assert (button.is_disabled(), page.get_by_role("combobox").input_value()) == (True, "")
+    assert page.locator("#reason").inner_text() == "Every term is paid: nothing is left to pay."
 
 
 @in_browser
@@ -441,10 +471,48 @@ def test_an_amount_that_could_mean_two_things_is_refused(text: str) -> None:
         minor_units(text)
 
 
-def test_the_button_says_why_it_cannot_be_pressed() -> None:
-    def term(balance: int, pending: int) -> dict[str, Any]:
-        return {"id": "t", "balance": balance, "pending": pending, "selectable": balance > 0 and not pending}
+def term(balance: int, pending: int, name: str = "t") -> dict[str, Any]:
+    """Return one term of an account's figures."""
+    figures = {"balance": balance, "pending": pending, "available": max(0, balance - pending)}
+    return {"id": name, "name": name, **figures, "selectable": balance > 0 and not pending}
 
+
+@pytest.mark.parametrize(
+    ("asked", "terms", "chosen", "text"),
+    [
+        ("a", [term(5, 0, "a"), term(5, 0, "b")], "a", "Submit Payment"),
+        ("a", [term(5, 2, "a"), term(5, 0, "b")], "a", "⏳ Awaiting Approval (₱0.02) — Cannot Submit"),
+        ("b", [term(5, 0, "a"), term(0, 0, "b"), term(5, 2, "c"), term(5, 0, "d")], "d", "Submit Payment"),
+        ("b", [term(5, 0, "a"), term(0, 0, "b")], "a", "Submit Payment"),
+        ("a", [term(0, 0, "a"), term(5, 5, "b")], "", "⏳ Awaiting Approval (₱0.05) — Cannot Submit"),
+        ("a", [term(0, 0, "a"), term(0, 0, "b")], "", "Nothing Left to Pay"),
+        ("x", [term(5, 0, "a")], "", "Submit Payment"),
+        ("", [term(5, 0, "a")], "", "Submit Payment"),
+    ],
+)
+def test_a_term_that_cannot_be_paid_any_more_is_not_kept_as_chosen(
+    asked: str, terms: list[dict[str, Any]], chosen: str, text: str
+) -> None:
+    overview = {"subject": "s", "assessment": 9, "balance": 9, "pending": 0, "available": 9, "terms": terms}
+
+    page = page_of(overview, {"payments": []}, company="main", chosen=asked)
+
+    assert (page.chosen, page.button.text) == (chosen, text)
+    assert page.button.enabled or page.button.reason
+    assert not any(line.blocked == "Paid" for line in page.terms if line.id == page.chosen)
+
+
+def test_an_amount_typed_for_a_term_that_is_paid_is_not_offered_for_the_next(service: Running, account: str) -> None:
+    asked = {"subject": f"{account}-p1", "account": account, "term": f"{account}/1", "amount": 655_011}
+    assert [service.post("submit", asked).status, service.post("approve", {"subject": asked["subject"]}).status] == [200, 200]
+
+    answer = form(service, account)
+
+    assert answer.status == 409
+    assert (fields(answer)["term"], fields(answer)["amount"]) == (f"{account}/2", "")
+
+
+def test_the_button_says_why_it_cannot_be_pressed() -> None:
     assert (button_of([term(5, 0)], "").text, button_of([term(5, 0)], "").enabled) == ("Submit Payment", True)
     assert button_of([term(0, 0)], "").text == "Nothing Left to Pay"
     assert button_of([term(900, 500)], "").text == "⏳ Awaiting Approval (₱5.00) — Cannot Submit"
