@@ -262,6 +262,30 @@ def test_a_button_that_is_forced_open_does_not_help(service: Running, account: s
 
 
 @in_browser
+def test_choosing_a_term_fills_in_an_amount_only_where_none_was_typed(account: str, tab: Tab) -> None:
+    page = tab(account)
+    term, amount = page.get_by_role("combobox", name="Payment term"), page.get_by_label("Amount in pesos")
+    seen = []
+    for typed in (None, None, "100.50", ""):
+        if typed is not None:
+            amount.fill(typed)
+        for n in "12":
+            term.select_option(f"{account}/{n}")
+            seen.append(amount.input_value())
+
+    assert seen == ["6,550.11", "2,775.45"] * 2 + ["100.50", "100.50"] + ["6,550.11", "2,775.45"]
+
+
+@in_browser
+def test_an_amount_of_a_refused_form_counts_as_typed(account: str, tab: Tab) -> None:
+    page = tab(account)
+    submit(page, "6,550.12")
+    page.get_by_role("combobox", name="Payment term").select_option(f"{account}/2")
+
+    assert page.get_by_label("Amount in pesos").input_value() == "6,550.12"
+
+
+@in_browser
 def test_the_keyboard_is_enough(service: Running, account: str, tab: Tab) -> None:
     page = tab(account)
     focused = "document.activeElement.id"
