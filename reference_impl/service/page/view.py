@@ -13,6 +13,9 @@ SUBMIT = "Submit Payment"
 CHOOSE = "Select a Payment Term"
 NOTHING_DUE = "Nothing Left to Pay"
 
+AMOUNT_WRONG = frozenset({"invalid_amount", "exceeds_available_balance"})
+"""Refusals that another amount would not have met."""
+
 AGAIN = "It is safe to submit it again without changes: the payment counts only once."
 REFUSALS: Mapping[str, str] = {
     "invalid_request": "Select a payment term.",
@@ -74,6 +77,7 @@ class Notice:
     code: str
     heading: str
     text: str
+    amount_wrong: bool
     same_key: bool
     """Whether the form keeps its key: what is sent again is then the same payment, whatever became of the first."""
 
@@ -147,7 +151,8 @@ def notice_of(problem: Problem) -> Notice:
     else:
         text = f"No answer came, so the payment may or may not have been recorded. {AGAIN}"
         heading, same_key = "It is not known whether the payment was recorded", True
-    return Notice(code=problem.code, heading=heading, text=text, same_key=same_key)
+    amount_wrong = problem.code in AMOUNT_WRONG
+    return Notice(code=problem.code, heading=heading, text=text, amount_wrong=amount_wrong, same_key=same_key)
 
 
 def button_of(terms: Sequence[Mapping[str, Any]], chosen: str) -> Button:

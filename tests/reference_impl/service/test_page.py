@@ -462,7 +462,9 @@ def test_a_form_that_makes_no_sense_is_refused(
     answer = form(service, account, **changed)
 
     assert (answer.status, f'data-code="{code}"' in answer.body) == (status, True)
-    assert ('aria-invalid="true"' in answer.body) == (code == "invalid_amount")
+    assert ('aria-invalid="true"' in answer.body) == (code in ("invalid_amount", "exceeds_available_balance"))
+    assert "minor units" not in answer.body
+    assert "printable" not in answer.body
     assert payments(service, account) == []
 
 
@@ -493,6 +495,14 @@ def test_an_amount_is_read_exactly(text: str, amount: int) -> None:
 def test_an_amount_that_could_mean_two_things_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="such as 1,875.55"):
         minor_units(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0.00", "100000000000.01", "999999999999999"])
+def test_an_amount_out_of_range_is_refused_in_pesos(text: str) -> None:
+    with pytest.raises(Refused, match=r"Enter an amount from ₱0\.01 to ₱100,000,000,000\.00\.") as refused:
+        minor_units(text)
+
+    assert (refused.value.refusal, refused.value.status) == ("invalid_amount", 422)
 
 
 def term(balance: int, pending: int, name: str = "t") -> dict[str, Any]:
