@@ -8,6 +8,7 @@
   const reason = document.getElementById("reason");
   const served = { text: button.textContent, reason: reason.textContent, disabled: button.disabled };
   let sent = false;
+  let typed = amount.value !== "";
 
   const show = (text, disabled, why) => {
     button.textContent = text;
@@ -22,8 +23,12 @@
     else show(form.dataset.submit, false, `At most ₱${chosen.dataset.most} can be submitted for this term.`);
   };
 
+  amount.addEventListener("input", () => {
+    typed = amount.value !== "";
+  });
+
   term.addEventListener("change", () => {
-    if (term.value) amount.value = term.selectedOptions[0].dataset.most;
+    if (term.value && !typed) amount.value = term.selectedOptions[0].dataset.most;
     refresh();
   });
 

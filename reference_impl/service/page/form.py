@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from reference_impl.base.arguments import MAX_TEXT
+from reference_impl.base.arguments import MAX_MONEY, MAX_TEXT, pesos
 from reference_impl.base.refusal import Refused
 from reference_impl.service.body import read_content
 
@@ -62,13 +62,16 @@ def minor_units(text: str) -> int:
     """Return an amount as it was typed (``1,875.55``) in minor units: exact, and nothing finer than a centavo.
 
     Raises:
-        Refused: it is no such amount.
+        Refused: it is no such amount, or none that can be paid.
     """
     found = AMOUNT.fullmatch(text)
     if found is None:
         raise Refused("invalid_amount", "Enter the amount in pesos and centavos, such as 1,875.55.", status=422)
     whole, cents = found.groups()
-    return int(whole.replace(",", "")) * 100 + int((cents or "").ljust(2, "0"))
+    amount = int(whole.replace(",", "")) * 100 + int((cents or "").ljust(2, "0"))
+    if not 1 <= amount <= MAX_MONEY:
+        raise Refused("invalid_amount", f"Enter an amount from {pesos(1)} to {pesos(MAX_MONEY)}.", status=422)
+    return amount
 
 
 def _strange() -> Refused:

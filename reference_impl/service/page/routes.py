@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from reference_impl.base.arguments import COMPANY
 from reference_impl.service.page.form import MEDIA_TYPE, Typed, minor_units, read_form
-from reference_impl.service.page.view import CHOOSE, SUBMIT, page_of
+from reference_impl.service.page.view import CHOOSE, SUBMIT, notice_of, page_of
 from reference_impl.service.problems import MEANINGS, SCHEMA, Problem
 from reference_impl.service.problems import MEDIA_TYPE as PROBLEM_TYPE
 
@@ -61,15 +61,19 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
             about = {"subject": account, "company": company}
             overview, history = await call("account", about, "page"), await call("history", about, "page")
         except Exception as e:  # noqa: BLE001 - every error has a page
-            return _failed(problem or explain(e))
+            return _failed(problem or explain(e), typed, _address(account, company))
+        notice = notice_of(problem) if problem else None
+        same_key = typed is not None and notice is not None and notice.same_key
+        if typed and same_key and any(payment["id"] == typed.payment for payment in history["payments"]):
+            return _submitted(account, company, typed)
         page = page_of(overview, history, company=company, chosen=chosen)
         return _html(
             "account.html.j2",
             problem.status if problem else 200,
             page=page,
-            problem=problem,
-            amount=typed.amount if typed else "",
-            key=secrets.token_hex(16),
+            notice=notice,
+            amount=typed.amount if typed and page.chosen in ("", typed.term) else "",  # it was meant for no other term
+            key=typed.key if typed and same_key else secrets.token_hex(16),
             action=_address(account, company),
             choose=CHOOSE,
             submit=SUBMIT,
@@ -103,7 +107,7 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
             if typed is None:
                 return _failed(problem)
             return await shown(account, company, typed.term, typed, problem)
-        return RedirectResponse(_address(account, company, term=typed.term), status_code=303, headers=PROTECTED)
+        return _submitted(account, company, typed)
 
     for name, kind in (("account.css", "text/css"), ("account.js", "text/javascript")):
         _add_file(app, name, kind)
@@ -129,8 +133,17 @@ def _address(account: str, company: str, **query: str) -> str:
     return f"/accounts/{quote(account, safe='/')}" + (f"?{urlencode(asked)}" if asked else "")
 
 
-def _failed(problem: Problem) -> Response:
-    return _html("failed.html.j2", problem.status, problem=problem, title=HTTPStatus(problem.status).phrase)
+def _submitted(account: str, company: str, typed: Typed) -> Response:
+    return RedirectResponse(_address(account, company, term=typed.term), status_code=303, headers=PROTECTED)
+
+
+def _failed(problem: Problem, typed: Typed | None = None, action: str = "") -> Response:
+    """Return a page without the account; what was typed stays on it, with its key, where it may be sent again."""
+    notice = notice_of(problem) if typed else None
+    title = notice.heading if notice else HTTPStatus(problem.status).phrase
+    again = typed if notice and notice.same_key else None
+    text = notice.text if notice else problem.message
+    return _html("failed.html.j2", problem.status, code=problem.code, title=title, text=text, again=again, action=action)
 
 
 def _html(template: str, status: int, **values: Any) -> Response:

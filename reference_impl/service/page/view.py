@@ -7,10 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from reference_impl.base.arguments import pesos
+from reference_impl.service.problems import Problem
 
 SUBMIT = "Submit Payment"
 CHOOSE = "Select a Payment Term"
 NOTHING_DUE = "Nothing Left to Pay"
+
+AMOUNT_WRONG = frozenset({"invalid_amount", "exceeds_available_balance"})
+"""Refusals that another amount would not have met."""
+
+AGAIN = "It is safe to submit it again without changes: the payment counts only once."
+REFUSALS: Mapping[str, str] = {
+    "invalid_request": "Select a payment term.",
+    "key_reused": (
+        "This form was submitted before with another term or amount, and that payment was recorded. "
+        "Look at the history below before you submit another one."
+    ),
+}
+"""Refusals that speak of the request's format, in the student's words."""
 
 STATUSES: Mapping[str, str] = {
     "awaiting_approval": "Awaiting approval",
@@ -57,6 +71,18 @@ class Button:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What is told of a submission that brought no success."""
+
+    code: str
+    heading: str
+    text: str
+    amount_wrong: bool
+    same_key: bool
+    """Whether the form keeps its key: what is sent again is then the same payment, whatever became of the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """The whole page."""
 
@@ -85,11 +111,11 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         overview: the answer of the operation ``account``.
         history: the answer of the operation ``history``.
         company: whose account it is.
-        chosen: identity of the term that is selected, or empty.
+        chosen: identity of the term that is asked for, or empty.
     """
     payments = [_payment(p) for p in history["payments"]]
     terms = overview["terms"]
-    known = {str(t["id"]) for t in terms}
+    chosen = chosen_of(terms, chosen)
     return Page(
         account=overview["subject"],
         company=company,
@@ -100,9 +126,33 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         terms=[_term(t) for t in terms],
         waiting=[p for p in payments if p.waits],
         payments=payments,
-        chosen=chosen if chosen in known else "",
+        chosen=chosen,
         button=button_of(terms, chosen),
     )
+
+
+def chosen_of(terms: Sequence[Mapping[str, Any]], asked: str) -> str:
+    """Return the term that is selected: the one asked for, or the next that can be paid if nothing is left to pay for it.
+
+    One that awaits approval stays, so that the button says why it cannot be paid.
+    """
+    at = next((n for n, t in enumerate(terms) if t["id"] == asked), None)
+    if at is None or terms[at]["pending"] > 0:
+        return "" if at is None else asked
+    return next((str(t["id"]) for t in [*terms[at:], *terms[:at]] if t["selectable"]), "")
+
+
+def notice_of(problem: Problem) -> Notice:
+    """Return what a student is told. Only a refusal (4xx) is sure to have left nothing behind, now and before."""
+    if problem.status < 500:
+        heading, text, same_key = "The payment was not recorded", REFUSALS.get(problem.code, problem.message), False
+    elif problem.status == 503:
+        heading, text, same_key = "Nothing was recorded this time", f"The service was busy or out of reach. {AGAIN}", True
+    else:
+        text = f"No answer came, so the payment may or may not have been recorded. {AGAIN}"
+        heading, same_key = "It is not known whether the payment was recorded", True
+    amount_wrong = problem.code in AMOUNT_WRONG
+    return Notice(code=problem.code, heading=heading, text=text, amount_wrong=amount_wrong, same_key=same_key)
 
 
 def button_of(terms: Sequence[Mapping[str, Any]], chosen: str) -> Button:
@@ -114,7 +164,7 @@ def button_of(terms: Sequence[Mapping[str, Any]], chosen: str) -> Button:
         return Button(text=SUBMIT, enabled=True, reason="")
     if any(t["pending"] > 0 for t in terms):
         return _awaiting(sum(t["pending"] for t in terms), "every unpaid term")
-    return Button(text=NOTHING_DUE, enabled=False, reason="Every term is paid.")
+    return Button(text=NOTHING_DUE, enabled=False, reason="Every term is paid: nothing is left to pay.")
 
 
 def _awaiting(pending: int, what: str) -> Button:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from harness.stores import Store
 from reference_impl.base.refusal import Refused
+from reference_impl.payments.postgres import ApproveInOneTransaction
+from reference_impl.service.lines import NoLine
 from reference_impl.service.page.form import MEDIA_TYPE, minor_units
-from reference_impl.service.page.view import button_of
+from reference_impl.service.page.view import button_of, notice_of, page_of
+from reference_impl.service.problems import Problem
 from tests.reference_impl.service.running import Answer, Running, served
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ in_browser = pytest.mark.skipif(
 pytestmark = pytest.mark.xdist_group("browser")
 
 BLOCKED = "⏳ Awaiting Approval (₱100.50) — Cannot Submit"
+NOT_KNOWN = "It is not known whether the payment was recorded"
+LOST = OperationalError("COMMIT", None, Exception("the line was cut"))
 ALREADY = "A payment for this term is already awaiting accounting approval."
 
 
@@ -99,6 +106,27 @@ def form(service: Running, account: str, **changed: str) -> Answer:
     return service.send(f"accounts/{account}", urlencode(typed).encode(), {"Content-Type": MEDIA_TYPE})
 
 
+def fields(answer: Answer) -> dict[str, str]:
+    """Return what the form of an answered page would send."""
+    found = dict(re.findall(r'<input [^>]*?name="(\w+)"[^>]*? value="([^"]*)"', answer.body))
+    chosen = re.search(r'<option value="([^"]*)"[^>]* selected>', answer.body)
+    return {**found, "term": chosen[1]} if chosen else found
+
+
+def fail(patch: pytest.MonkeyPatch, errors: Mapping[str, Exception], *, after: bool = False) -> None:
+    """Have operations end in an error: before anything happened, or after all of it did."""
+    real = ApproveInOneTransaction.call
+
+    def call(self: ApproveInOneTransaction, f: str, *asked: Any) -> dict[str, Any]:
+        if f not in errors or after:
+            answer = real(self, f, *asked)
+        if f in errors:
+            raise errors[f]
+        return answer
+
+    patch.setattr(ApproveInOneTransaction, "call", call)
+
+
 def submit(page: Page, amount: str = "100.50", term: str = "Upon Registration") -> None:
     """Choose, type and press."""
     value = page.get_by_role("combobox", name="Payment term").locator("option", has_text=term).get_attribute("value")
@@ -155,6 +183,36 @@ def test_an_approved_payment_is_off_the_balance_and_the_term_is_free_again(servi
 
 
 @in_browser
+@pytest.mark.parametrize("script", [True, False])
+def test_a_term_that_was_paid_in_full_gives_way_to_the_next(service: Running, account: str, tab: Tab, script: bool) -> None:
+    page = tab(account, java_script_enabled=script)
+    submit(page, "6,550.11")
+    reference = page.locator(".waits td").nth(1).inner_text()
+    assert service.post("approve", {"subject": reference}).status == 200
+    page.reload()
+
+    assert page.get_by_role("combobox", name="Payment term").input_value() == f"{account}/2"
+    assert page.get_by_role("button", name="Submit Payment").is_enabled()
+    page.get_by_label("Amount in pesos").fill("1.00")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Submit Payment").click()
+    assert [term for term, *_ in payments(service, account)] == ["1", "2"]
+
+
+@in_browser
+@pytest.mark.parametrize("script", [True, False])
+def test_a_button_with_nothing_left_to_pay_says_so(service: Running, account: str, tab: Tab, script: bool) -> None:
+    for term, owed in enumerate((655_011, 277_545, 277_544, 231_235, 112_665), start=1):
+        asked = {"subject": f"{account}-p{term}", "account": account, "term": f"{account}/{term}", "amount": owed}
+        assert [service.post("submit", asked).status, service.post("approve", {"subject": asked["subject"]}).status] == [200, 200]
+    page = tab(f"{account}?term={account}/1", java_script_enabled=script)
+
+    button = page.get_by_role("button", name="Nothing Left to Pay")
+    assert (button.is_disabled(), page.get_by_role("combobox").input_value()) == (True, "")
+    assert page.locator("#reason").inner_text() == "Every term is paid: nothing is left to pay."
+
+
+@in_browser
 def test_pressing_twice_submits_once(service: Running, account: str, tab: Tab) -> None:
     page = tab(account)
     page.get_by_role("combobox", name="Payment term").select_option(f"{account}/1")
@@ -201,6 +259,30 @@ def test_a_button_that_is_forced_open_does_not_help(service: Running, account: s
 
     assert ALREADY in page.get_by_role("alert").inner_text()
     assert len(payments(service, account)) == 1
+
+
+@in_browser
+def test_choosing_a_term_fills_in_an_amount_only_where_none_was_typed(account: str, tab: Tab) -> None:
+    page = tab(account)
+    term, amount = page.get_by_role("combobox", name="Payment term"), page.get_by_label("Amount in pesos")
+    seen = []
+    for typed in (None, None, "100.50", ""):
+        if typed is not None:
+            amount.fill(typed)
+        for n in "12":
+            term.select_option(f"{account}/{n}")
+            seen.append(amount.input_value())
+
+    assert seen == ["6,550.11", "2,775.45"] * 2 + ["100.50", "100.50"] + ["6,550.11", "2,775.45"]
+
+
+@in_browser
+def test_an_amount_of_a_refused_form_counts_as_typed(account: str, tab: Tab) -> None:
+    page = tab(account)
+    submit(page, "6,550.12")
+    page.get_by_role("combobox", name="Payment term").select_option(f"{account}/2")
+
+    assert page.get_by_label("Amount in pesos").input_value() == "6,550.12"
 
 
 @in_browser
@@ -280,6 +362,82 @@ def test_a_form_that_is_sent_again_is_the_same_payment(service: Running, account
 
 
 @pytest.mark.parametrize(
+    ("error", "status", "heading"),
+    [
+        (LOST, 504, NOT_KNOWN),
+        (RuntimeError("a bug"), 500, NOT_KNOWN),
+        (NoLine("none left"), 503, "Nothing was recorded this time"),
+    ],
+)
+def test_a_form_without_a_definite_answer_is_served_again_with_its_key_term_and_amount(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, heading: str
+) -> None:
+    key = secrets.token_hex(16)
+    with monkeypatch.context() as patch:
+        fail(patch, {"submit": error})
+        answer = form(service, account, key=key, term=f"{account}/2")
+
+    assert (answer.status, f"<h2>{heading}</h2>" in answer.body) == (status, True)
+    assert "safe to submit it again" in answer.body
+    assert fields(answer) == {"key": key, "term": f"{account}/2", "amount": "100.50"}
+    assert [form(service, account, **fields(answer)).status for _ in range(2)] == [303, 303]
+    assert payments(service, account) == [("2", 10_050, "awaiting_approval")]
+
+
+def test_a_payment_whose_answer_was_lost_is_not_called_unknown_if_the_history_has_it(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, {"submit": LOST}, after=True)
+        answer = form(service, account)
+
+    assert answer.status == 303
+    assert payments(service, account) == [("1", 10_050, "awaiting_approval")]
+
+
+def test_a_form_keeps_its_key_when_the_account_cannot_be_read_either(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = secrets.token_hex(16)
+    with monkeypatch.context() as patch:
+        fail(patch, {"submit": LOST, "account": LOST}, after=True)
+        answer = form(service, account, key=key)
+
+    assert (answer.status, f"<h1>{NOT_KNOWN}</h1>" in answer.body) == (504, True)
+    assert fields(answer) == {"key": key, "term": f"{account}/1", "amount": "100.50"}
+    assert form(service, account, **fields(answer)).status == 303
+    assert payments(service, account) == [("1", 10_050, "awaiting_approval")]
+
+
+def test_a_refused_form_is_served_again_with_a_fresh_key(service: Running, account: str) -> None:
+    key = secrets.token_hex(16)
+
+    answer = form(service, account, key=key, amount="6550.12")
+
+    assert "<h2>The payment was not recorded</h2>" in answer.body
+    assert re.fullmatch("[0-9a-f]{32}", fields(answer)["key"])
+    assert fields(answer)["key"] != key
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "heading", "same_key"),
+    [
+        (409, "already_awaiting_approval", "The payment was not recorded", False),
+        (422, "key_reused", "The payment was not recorded", False),
+        (500, "internal_error", NOT_KNOWN, True),
+        (503, "40001", "Nothing was recorded this time", True),
+        (504, "outcome_unknown", NOT_KNOWN, True),
+    ],
+)
+def test_only_a_definite_refusal_says_not_recorded_and_takes_a_fresh_key(
+    status: int, code: str, heading: str, same_key: bool
+) -> None:
+    notice = notice_of(Problem(status=status, code=code, message="Send it with the same Idempotency-Key."))
+
+    assert (notice.heading, notice.same_key, "safe to submit it again" in notice.text) == (heading, same_key, same_key)
+
+
+@pytest.mark.parametrize(
     ("changed", "status", "code"),
     [
         ({"amount": "0"}, 422, "invalid_amount"),
@@ -304,7 +462,9 @@ def test_a_form_that_makes_no_sense_is_refused(
     answer = form(service, account, **changed)
 
     assert (answer.status, f'data-code="{code}"' in answer.body) == (status, True)
-    assert ('aria-invalid="true"' in answer.body) == (code == "invalid_amount")
+    assert ('aria-invalid="true"' in answer.body) == (code in ("invalid_amount", "exceeds_available_balance"))
+    assert "minor units" not in answer.body
+    assert "printable" not in answer.body
     assert payments(service, account) == []
 
 
@@ -337,10 +497,56 @@ def test_an_amount_that_could_mean_two_things_is_refused(text: str) -> None:
         minor_units(text)
 
 
-def test_the_button_says_why_it_cannot_be_pressed() -> None:
-    def term(balance: int, pending: int) -> dict[str, Any]:
-        return {"id": "t", "balance": balance, "pending": pending, "selectable": balance > 0 and not pending}
+@pytest.mark.parametrize("text", ["0", "0.00", "100000000000.01", "999999999999999"])
+def test_an_amount_out_of_range_is_refused_in_pesos(text: str) -> None:
+    with pytest.raises(Refused, match=r"Enter an amount from ₱0\.01 to ₱100,000,000,000\.00\.") as refused:
+        minor_units(text)
 
+    assert (refused.value.refusal, refused.value.status) == ("invalid_amount", 422)
+
+
+def term(balance: int, pending: int, name: str = "t") -> dict[str, Any]:
+    """Return one term of an account's figures."""
+    figures = {"balance": balance, "pending": pending, "available": max(0, balance - pending)}
+    return {"id": name, "name": name, **figures, "selectable": balance > 0 and not pending}
+
+
+@pytest.mark.parametrize(
+    ("asked", "terms", "chosen", "text"),
+    [
+        ("a", [term(5, 0, "a"), term(5, 0, "b")], "a", "Submit Payment"),
+        ("a", [term(5, 2, "a"), term(5, 0, "b")], "a", "⏳ Awaiting Approval (₱0.02) — Cannot Submit"),
+        ("b", [term(5, 0, "a"), term(0, 0, "b"), term(5, 2, "c"), term(5, 0, "d")], "d", "Submit Payment"),
+        ("b", [term(5, 0, "a"), term(0, 0, "b")], "a", "Submit Payment"),
+        ("a", [term(0, 0, "a"), term(5, 5, "b")], "", "⏳ Awaiting Approval (₱0.05) — Cannot Submit"),
+        ("a", [term(0, 0, "a"), term(0, 0, "b")], "", "Nothing Left to Pay"),
+        ("x", [term(5, 0, "a")], "", "Submit Payment"),
+        ("", [term(5, 0, "a")], "", "Submit Payment"),
+    ],
+)
+def test_a_term_that_cannot_be_paid_any_more_is_not_kept_as_chosen(
+    asked: str, terms: list[dict[str, Any]], chosen: str, text: str
+) -> None:
+    overview = {"subject": "s", "assessment": 9, "balance": 9, "pending": 0, "available": 9, "terms": terms}
+
+    page = page_of(overview, {"payments": []}, company="main", chosen=asked)
+
+    assert (page.chosen, page.button.text) == (chosen, text)
+    assert page.button.enabled or page.button.reason
+    assert not any(line.blocked == "Paid" for line in page.terms if line.id == page.chosen)
+
+
+def test_an_amount_typed_for_a_term_that_is_paid_is_not_offered_for_the_next(service: Running, account: str) -> None:
+    asked = {"subject": f"{account}-p1", "account": account, "term": f"{account}/1", "amount": 655_011}
+    assert [service.post("submit", asked).status, service.post("approve", {"subject": asked["subject"]}).status] == [200, 200]
+
+    answer = form(service, account)
+
+    assert answer.status == 409
+    assert (fields(answer)["term"], fields(answer)["amount"]) == (f"{account}/2", "")
+
+
+def test_the_button_says_why_it_cannot_be_pressed() -> None:
     assert (button_of([term(5, 0)], "").text, button_of([term(5, 0)], "").enabled) == ("Submit Payment", True)
     assert button_of([term(0, 0)], "").text == "Nothing Left to Pay"
     assert button_of([term(900, 500)], "").text == "⏳ Awaiting Approval (₱5.00) — Cannot Submit"
