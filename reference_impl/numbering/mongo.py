@@ -70,6 +70,9 @@ class CounterDocument:
                 documents.create_index(
                     [("token", 1)], unique=True, partialFilterExpression={"token": {"$exists": True}}, name="token"
                 )
+            documents.create_index(
+                [("voided.token", 1)], unique=True, partialFilterExpression={"voided.token": {"$exists": True}}, name="voided"
+            )
             if settings["unique_index"]:
                 documents.create_index([("number", 1), ("period", 1), ("scope", 1)], unique=True, name="number")
 
@@ -99,6 +102,8 @@ class CounterDocument:
         except pymongo.errors.DuplicateKeyError as e:
             if f == "import_document" and violated(e) == "number,period,scope":
                 raise number_taken(ask.number) from e
+            if violated(e) == "voided.token":
+                return self.voided_before(ask)
             if violated(e) != "token":
                 raise
             answer, attempts = self.recall(ask), getattr(e, "attempts", 1) + 1
@@ -229,12 +234,13 @@ class CounterDocument:
         return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void"}
 
     def voided_before(self, ask: Ask) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse one that finds nothing to void."""
-        asked = {"scope": ask.place.scope, "text": ask.text, "reason": ask.reason, "voided.token": ask.key}
-        found = self.documents.find_one(asked)
+        """Answer a void that was sent again; refuse its key for another one, and a void that finds nothing to void."""
+        found = self.documents.find_one({"voided.token": ask.key})
         if found is None:
             raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
-        return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void", "replayed": True}
+        if (found["scope"], found["text"], found["reason"]) != (ask.place.scope, ask.text, ask.reason):
+            raise key_reused(ask.key)
+        return {"scope": found["scope"], "text": found["text"], "number": found["number"], "status": "void", "replayed": True}
 
     def cleanup(self, ask: Ask) -> dict[str, Any]:
         """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""

@@ -104,8 +104,8 @@ class CounterRow:
     counter_key: ClassVar[bool] = True
     token_once: ClassVar[bool] = True
     keeps_counter: ClassVar[bool] = True
-    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key"})
-    """Where a request that is sent again is noticed."""
+    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key", "voids_token_key"})
+    """Where a request that is sent again is noticed, and a key that is used for another one."""
 
     def __init__(self, session: PostgresSession, settings: Settings) -> None:
         self.session = session
@@ -168,7 +168,8 @@ class CounterRow:
                 raise number_taken(ask.number) from e
             if violated(e) not in self.token_indexes:
                 raise
-            answer, attempts = self.session.run(lambda tx: self.recall(tx, ask), checkpoint)
+            again = self.voided_before if violated(e) == "voids_token_key" else self.recall
+            answer, attempts = self.session.run(lambda tx: again(tx, ask), checkpoint)
             attempts += getattr(e, "attempts", 1)
         return {**answer, "attempts": attempts}
 
@@ -320,18 +321,16 @@ class CounterRow:
         )
 
     def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse one that finds nothing to void."""
-        number = tx.value(
-            "SELECT number FROM documents d JOIN voids v ON v.document = d.id"
-            " WHERE v.token = :token AND v.reason = :reason AND d.scope = :scope AND d.text = :text",
+        """Answer a void that was sent again; refuse its key for another one, and a void that finds nothing to void."""
+        found = tx.row(
+            "SELECT scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
             token=ask.key,
-            reason=ask.reason,
-            scope=ask.place.scope,
-            text=ask.text,
         )
-        if number is None:
+        if found is None:
             raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
-        return {"scope": ask.place.scope, "text": ask.text, "number": number, "status": "void", "replayed": True}
+        if (found.scope, found.text, found.reason) != (ask.place.scope, ask.text, ask.reason):
+            raise key_reused(ask.key)
+        return {"scope": found.scope, "text": found.text, "number": found.number, "status": "void", "replayed": True}
 
     def cleanup(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""

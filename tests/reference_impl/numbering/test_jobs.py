@@ -125,10 +125,40 @@ def test_a_void_that_is_sent_again_is_told_once_more_and_another_is_refused(data
         done(a, "create", "A", amount=100)
         done(a, "void", "V", text="INV-00001", reason="spoiled")
         assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
-        assert refused(a, "void", "V", text="INV-00001", reason="another") == "not_issued"
+        assert refused(a, "void", "V", text="INV-00001", reason="another") == "key_reused"
         assert refused(a, "void", "W", text="INV-00001", reason="spoiled") == "not_issued"
         assert refused(a, "void", "X", text="INV-00001", reason="spoiled", company="other") == "not_issued"
         assert states(stage) == [("INV-00001", "void", "spoiled")]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_one_key_voids_one_document(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "create", "B", amount=100)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        assert refused(a, "void", "V", text="INV-00002", reason="spoiled") == "key_reused"
+        assert refused(a, "void", "V", text="INV-00003", reason="spoiled") == "key_reused"
+        assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
+        assert states(stage) == [("INV-00001", "void", "spoiled"), ("INV-00002", "issued", None)]
+        assert spoken(stage, "P-KEYMATCH", "P-ONCE", "N-VOID") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_one_key_voids_one_document_of_two_at_once(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "create", "B", amount=100)
+        a.begins("void", "V", until="before_commit", **WHERE, text="INV-00001", reason="spoiled")
+        b.begins("void", "V", **WHERE, text="INV-00002", reason="spoiled")
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "key_reused"
+        assert states(stage) == [("INV-00001", "void", "spoiled"), ("INV-00002", "issued", None)]
 
 
 @pytest.mark.parametrize("variant", ["pg.void_without_register"])
@@ -241,6 +271,17 @@ def test_a_cleanup_reports_first_and_then_voids_and_never_renumbers(database: Da
         assert refused(a, "cleanup", "X", apply=True, text="INV-00002", document="nonsense") == "unknown_issued document"
         assert [text for text, _, _ in states(stage)] == [text for text, _, _ in before]
         assert spoken(stage, "N-IMMUT", "N-DURABLE", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_the_key_of_a_void_cleans_up_no_other_document(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        _, surplus = two_with_one_number(a)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        before = states(stage)
+        assert refused(a, "cleanup", "V", apply=True, text="INV-00002", document=surplus) == "key_reused"
+        assert states(stage) == before
 
 
 @pytest.mark.parametrize("variant", ["pg.cleanup_renumbers", "mongo.cleanup_renumbers"])
