@@ -32,9 +32,9 @@ from reference_impl.base.postgres import (
     run_script,
     violated,
 )
-from reference_impl.base.refusal import Refused, unknown
+from reference_impl.base.refusal import unknown
 from reference_impl.numbering import duplicates
-from reference_impl.numbering.series import Ask, no_operation, number_taken, series_begun, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, not_one, number_taken, series_begun, understand, validate
 
 SCHEMA = """
 CREATE TABLE documents (
@@ -299,16 +299,21 @@ class CounterRow:
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""
-        found = tx.row(
-            "UPDATE documents SET status = 'void'"
-            " WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING id, number",
+        issued = self.lock_issued(tx, ask)
+        if len(issued) != 1:
+            return self.voided_before(tx, ask, len(issued))
+        tx.change("UPDATE documents SET status = 'void' WHERE id = :id", id=issued[0].id)
+        self.register_void(tx, ask, issued[0].id)
+        return {"scope": ask.place.scope, "text": ask.text, "number": issued[0].number, "status": "void"}
+
+    def lock_issued(self, tx: Transaction, ask: Ask) -> list[Any]:
+        """Return the issued documents with this number, locked: one, or none, or several if the number was issued twice."""
+        return tx.rows(
+            "SELECT id, period, number FROM documents WHERE scope = :scope AND text = :text AND status = 'issued'"
+            " ORDER BY id FOR UPDATE",
             scope=ask.place.scope,
             text=ask.text,
         )
-        if found is None:
-            return self.voided_before(tx, ask)
-        self.register_void(tx, ask, found.id)
-        return {"scope": ask.place.scope, "text": ask.text, "number": found.number, "status": "void"}
 
     def register_void(self, tx: Transaction, ask: Ask, document: int) -> None:
         """Note in the register which document is void, why, since when, and by whose request."""
@@ -320,14 +325,14 @@ class CounterRow:
             at=ask.at,
         )
 
-    def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse its key for another one, and a void that finds nothing to void."""
+    def voided_before(self, tx: Transaction, ask: Ask, issued: int = 0) -> dict[str, Any]:
+        """Answer a void that was sent again; refuse its key for another one, and a void that did not find one document."""
         found = tx.row(
             "SELECT scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
             token=ask.key,
         )
         if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
+            raise not_one(ask.text, issued)
         if (found.scope, found.text, found.reason) != (ask.place.scope, ask.text, ask.reason):
             raise key_reused(ask.key)
         return {"scope": found.scope, "text": found.text, "number": found.number, "status": "void", "replayed": True}
@@ -349,14 +354,11 @@ class CounterRow:
 
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
-        found = tx.row(
-            "DELETE FROM documents WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING number, period",
-            scope=ask.place.scope,
-            text=ask.text,
-        )
-        if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to delete.")
-        return {"scope": ask.place.scope, "period": found.period, "text": ask.text, "number": found.number}
+        issued = self.lock_issued(tx, ask)
+        # Without a transaction nothing is locked any more, so the DELETE has to find its document.
+        if len(issued) != 1 or not tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id):
+            raise not_one(ask.text, len(issued))
+        return {"scope": ask.place.scope, "period": issued[0].period, "text": ask.text, "number": issued[0].number}
 
 
 def key_of(ask: Ask) -> dict[str, str]:

@@ -274,6 +274,49 @@ def test_a_cleanup_reports_first_and_then_voids_and_never_renumbers(database: Da
 
 
 @pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_number_that_is_borne_twice_is_left_to_the_cleanup(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        _, surplus = two_with_one_number(a)
+        before = states(stage)
+        assert refused(a, "void", "V", text="INV-00002", reason="spoiled") == "number_borne_twice"
+        assert refused(a, "delete", "D", text="INV-00002") == "number_borne_twice"
+        assert states(stage) == before
+        done(a, "cleanup", "C", apply=True, text="INV-00002", document=surplus)
+        assert done(a, "void", "V", text="INV-00002", reason="spoiled")["number"] == 2
+        reasons = {("INV-00002", "void", reason) for reason in ("another document has the number INV-00002", "spoiled")}
+        assert set(states(stage)) - set(before) == reasons
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_void_that_is_sent_again_is_told_once_more_however_many_bear_the_number_now(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        for token in ("I", "J"):
+            done(a, "import_document", token, amount=100, number=1)
+            assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
+        assert [status for _, status, _ in states(stage)].count("issued") == 2
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("f", ["void", "delete"])
+def test_a_document_is_voided_or_deleted_once_by_two_at_once(database: Database, variant: str, f: str) -> None:
+    more = {"text": "INV-00001", **({"reason": "spoiled"} if f == "void" else {})}
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "create", "A", amount=100)
+        a.begins(f, "V", until="before_commit", **WHERE, **more)
+        b.begins(f, "W", **WHERE, **more)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "not_issued"
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
 def test_the_key_of_a_void_cleans_up_no_other_document(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a = stage.actor()
