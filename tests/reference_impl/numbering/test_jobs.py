@@ -115,6 +115,38 @@ def test_an_instance_that_starts_late_does_not_set_the_counter_back(database: Da
         assert spoken(stage, "N-UNIQ") == spoke
 
 
+SEQUENCES = ("pg.native_sequence", "pg.native_sequence_after_check", "pg.native_sequence_cached", "pg.serial_on_conflict")
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", *SEQUENCES])
+@pytest.mark.parametrize("isolation", ["read_committed", "serializable"])
+def test_a_counter_is_introduced_behind_the_highest_number_that_exists(database: Database, variant: str, isolation: str) -> None:
+    settings = {"isolation": isolation} if variant.startswith("pg.") else {}
+    with play(variant, database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        for number in (3, 41, 7):
+            done(a, "import_document", f"old{number}", amount=100, number=number)
+        done(a, "introduce", "I")
+        done(b, "introduce", "J")
+        assert done(b, "create", "B", amount=100)["number"] == 42
+        assert spoken(stage, "N-UNIQ", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", SEQUENCES[:1])
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+def test_two_instances_that_start_at_once_start_one_sequence(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "seed", "seed", through=5, counter=False)
+        a.begins("introduce", "I", until="before_commit", **WHERE)
+        b.begins("create", "B", **WHERE, amount=100)
+        assert b.waits
+        a.ends()
+        assert (b.ends().result or {})["number"] == 6
+        done(a, "introduce", "J")
+        assert done(a, "create", "A", amount=100)["number"] == 7
+
+
 # Voids
 
 
