@@ -19,6 +19,7 @@ from reference_impl.numbering.postgres_others import (
     IncrementThenRefreshInTransaction,
     MaxSerializable,
     NativeSequence,
+    highest_number,
     highest_plus_one,
 )
 from reference_impl.numbering.series import Ask, place_of, validate
@@ -205,6 +206,13 @@ class SelectThenInsertCounter(CounterRow):
             **key_of(ask),
         )
         return value + 1, f"the counter {value}"
+
+    def start_counter(self, tx: Transaction, ask: Ask) -> None:
+        """Update, or insert: without a key there is no conflict."""
+        start = {**key_of(ask), "value": highest_number(tx, ask)}
+        moved_up = "UPDATE counters SET value = greatest(value, :value) WHERE scope = :scope AND period = :period"
+        if not tx.change(moved_up, **start):
+            tx.change("INSERT INTO counters (scope, period, value) VALUES (:scope, :period, :value)", **start)
 
 
 class SwallowedError(CounterRow):

@@ -85,7 +85,7 @@ RECALL = "SELECT id, scope, period, number, text, request FROM documents WHERE t
 INTRODUCE = """
 INSERT INTO counters (scope, period, value)
 SELECT :scope, :period, coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period
-HAVING NOT EXISTS (SELECT FROM counters WHERE scope = :scope AND period = :period)
+ON CONFLICT (scope, period) DO UPDATE SET value = greatest(counters.value, excluded.value)
 """
 
 Settings = Mapping[str, Any]
@@ -257,6 +257,9 @@ class CounterRow:
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
         place = ask.place
+        starts_counter = self.keeps_counter and ask.counter
+        if starts_counter:  # before the look: whoever creates the first document has done so by then, or waits
+            self.start_counter(tx, ask)
         if tx.value("SELECT EXISTS (SELECT FROM documents WHERE scope = :scope AND period = :period)", **key_of(ask)):
             raise series_begun(place.scope)
         tx.change(
@@ -274,7 +277,7 @@ class CounterRow:
             dated=ask.at,
             through=ask.through,
         )
-        if self.keeps_counter and ask.counter:
+        if starts_counter:
             self.start_counter(tx, ask)
         return {**key_of(ask), "through": ask.through}
 
@@ -283,10 +286,10 @@ class CounterRow:
         return self.store(tx, ask, ask.number)
 
     def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Introduce the counter for documents that exist. Any number of instances may do so when they start.
+        """Introduce the counter for documents that exist; a later call moves it up if need be, and never back.
 
-        The locks keep everybody from adding documents between the look and the start. They are taken in the order in which a
-        create takes them: counters, documents.
+        Any number of instances may do so when they start. The locks keep everybody from adding documents between the look
+        and the start. They are taken in the order in which a create takes them: counters, documents.
         """
         if self.keeps_counter:
             tx.change("LOCK TABLE counters, documents IN SHARE ROW EXCLUSIVE MODE")
@@ -294,7 +297,7 @@ class CounterRow:
         return key_of(ask)
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the counter at the highest number that exists, if there is no counter yet."""
+        """Start the counter at the highest number that exists. One that started lower is moved up, none is moved back."""
         tx.change(INTRODUCE, **key_of(ask))
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:

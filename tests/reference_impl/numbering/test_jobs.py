@@ -115,6 +115,7 @@ def test_an_instance_that_starts_late_does_not_set_the_counter_back(database: Da
         assert spoken(stage, "N-UNIQ") == spoke
 
 
+ISOLATIONS = ("read_committed", "repeatable_read", "serializable")
 SEQUENCES = ("pg.native_sequence", "pg.native_sequence_after_check", "pg.native_sequence_cached", "pg.serial_on_conflict")
 
 
@@ -133,7 +134,7 @@ def test_a_counter_is_introduced_behind_the_highest_number_that_exists(database:
 
 
 @pytest.mark.parametrize("variant", SEQUENCES[:1])
-@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_two_instances_that_start_at_once_start_one_sequence(database: Database, variant: str, isolation: str) -> None:
     with play(variant, database, isolation=isolation) as stage:
         a, b = stage.actor(), stage.actor()
@@ -145,6 +146,64 @@ def test_two_instances_that_start_at_once_start_one_sequence(database: Database,
         assert (b.ends().result or {})["number"] == 6
         done(a, "introduce", "J")
         assert done(a, "create", "A", amount=100)["number"] == 7
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_counter_that_started_too_low_is_moved_up_and_none_is_moved_back(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "import_document", "old", amount=100, number=7)
+        assert done(a, "create", "A", amount=100)["number"] == 1
+        done(a, "introduce", "I")
+        assert done(a, "create", "B", amount=100)["number"] == 8
+        done(a, "delete", "D", text="INV-00008")
+        done(a, "introduce", "J")
+        assert done(a, "create", "C", amount=100)["number"] == 9
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+@pytest.mark.parametrize("first", ["create", "introduce"])
+def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, variant: str, isolation: str, first: str) -> None:
+    amounts = {"create": {"amount": 100}, "introduce": {}}
+    second = "introduce" if first == "create" else "create"
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "import_document", "old", amount=100, number=7)
+        done(a, "create", "start", amount=100)
+        a.begins(first, "A", until="before_commit", **WHERE, **amounts[first])
+        b.begins(second, "B", **WHERE, **amounts[second])
+        assert b.waits
+        assert [a.ends().outcome, b.ends().outcome] == [Outcome.OK, Outcome.OK]
+        done(a, "create", "C", amount=100)
+        numbers = stage.books().table("documents").sort("number")["number"].to_list()
+        assert numbers == ([1, 2, 7, 8] if first == "create" else [1, 7, 8, 9])
+        assert spoken(stage, "N-UNIQ", "N-COUNTER>=MAX", "L-RETRY") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.select_then_insert_counter"])
+def test_a_counter_without_a_key_is_introduced_as_well(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "seed", "seed", through=3)
+        done(a, "introduce", "I")
+        assert done(a, "create", "A", amount=100)["number"] == 4
+        assert len(stage.books().table("counters")) == 1
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_series_whose_first_document_is_being_created_is_not_filled(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("create", "A", until="before_commit", **WHERE, amount=100)
+        b.begins("seed", "seed", **WHERE, through=3)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert done(a, "create", "B", amount=100)["number"] == 2
 
 
 # Voids
