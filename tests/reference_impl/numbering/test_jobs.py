@@ -291,6 +291,18 @@ def test_a_reserved_number_is_confirmed_once_or_released_or_lapses(database: Dat
         assert spoken(stage, "N-VOID", "N-UNIQ", "N-DURABLE", "N-DOC1") == set()
 
 
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_a_key_is_good_for_a_document_or_for_a_reservation(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "K", amount=100)
+        assert refused(a, "reserve", "K", amount=100) == "key_reused"
+        text = done(a, "reserve", "R", amount=100)["reserved"]
+        assert refused(a, "create", "R", amount=100) == "key_reused"
+        assert refused(a, "confirm", "K", text=text) == "key_reused"
+        assert [status for _, status, _ in states(stage)] == ["issued", "reserved"]
+
+
 @pytest.mark.parametrize(("variant", "spoke"), [("pg.reserved_number", set()), ("pg.confirm_by_look", {"N-VOID", "N-UNIQ"})])
 def test_a_sweep_between_look_and_write_leaves_no_number_void_and_issued(
     database: Database, variant: str, spoke: set[str]
