@@ -22,7 +22,7 @@ from pymongo.client_session import ClientSession
 from reference_impl.base.keys import key_reused
 from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused, unknown
-from reference_impl.numbering.series import Ask, no_operation, number_taken, series_begun, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, not_one, number_taken, series_begun, understand, validate
 
 Settings = Mapping[str, Any]
 Drawn = tuple[int, str | None]
@@ -70,6 +70,9 @@ class CounterDocument:
                 documents.create_index(
                     [("token", 1)], unique=True, partialFilterExpression={"token": {"$exists": True}}, name="token"
                 )
+            documents.create_index(
+                [("voided.token", 1)], unique=True, partialFilterExpression={"voided.token": {"$exists": True}}, name="voided"
+            )
             if settings["unique_index"]:
                 documents.create_index([("number", 1), ("period", 1), ("scope", 1)], unique=True, name="number")
 
@@ -99,6 +102,8 @@ class CounterDocument:
         except pymongo.errors.DuplicateKeyError as e:
             if f == "import_document" and violated(e) == "number,period,scope":
                 raise number_taken(ask.number) from e
+            if violated(e) == "voided.token":
+                return self.voided_before(ask)
             if violated(e) != "token":
                 raise
             answer, attempts = self.recall(ask), getattr(e, "attempts", 1) + 1
@@ -220,21 +225,28 @@ class CounterDocument:
 
     def void(self, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""
-        found = self.documents.find_one_and_update(
-            {"scope": ask.place.scope, "text": ask.text, "status": "issued"},
-            {"$set": {"status": "void", "reason": ask.reason, "voided": {"token": ask.key, "at": ask.at}}},
-        )
-        if found is None:
+        issued = self.issued(ask)
+        if len(issued) != 1:
+            return self.voided_before(ask, len(issued))
+        void = {"status": "void", "reason": ask.reason, "voided": {"token": ask.key, "at": ask.at}}
+        found = self.documents.find_one_and_update({"_id": issued[0], "status": "issued"}, {"$set": void})
+        if found is None:  # somebody else was there between look and write
             return self.voided_before(ask)
         return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void"}
 
-    def voided_before(self, ask: Ask) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse one that finds nothing to void."""
-        asked = {"scope": ask.place.scope, "text": ask.text, "reason": ask.reason, "voided.token": ask.key}
-        found = self.documents.find_one(asked)
+    def issued(self, ask: Ask) -> list[bson.ObjectId]:
+        """Return the identities of the issued documents with this number: one, or none, or two if it was issued twice."""
+        key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
+        return [d["_id"] for d in self.documents.find(key, {"_id": 1}, limit=2)]
+
+    def voided_before(self, ask: Ask, issued: int = 0) -> dict[str, Any]:
+        """Answer a void that was sent again; refuse its key for another one, and a void that did not find one document."""
+        found = self.documents.find_one({"voided.token": ask.key})
         if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
-        return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void", "replayed": True}
+            raise not_one(ask.text, issued)
+        if (found["scope"], found["text"], found["reason"]) != (ask.place.scope, ask.text, ask.reason):
+            raise key_reused(ask.key)
+        return {"scope": found["scope"], "text": found["text"], "number": found["number"], "status": "void", "replayed": True}
 
     def cleanup(self, ask: Ask) -> dict[str, Any]:
         """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""
@@ -279,9 +291,10 @@ class CounterDocument:
 
     def delete(self, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
-        found = self.documents.find_one_and_delete({"scope": ask.place.scope, "text": ask.text, "status": "issued"})
+        issued = self.issued(ask)
+        found = self.documents.find_one_and_delete({"_id": issued[0], "status": "issued"}) if len(issued) == 1 else None
         if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to delete.")
+            raise not_one(ask.text, len(issued))
         return {name: found[name] for name in ("scope", "period", "text", "number")}
 
 

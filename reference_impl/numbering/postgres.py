@@ -32,9 +32,9 @@ from reference_impl.base.postgres import (
     run_script,
     violated,
 )
-from reference_impl.base.refusal import Refused, unknown
+from reference_impl.base.refusal import unknown
 from reference_impl.numbering import duplicates
-from reference_impl.numbering.series import Ask, no_operation, number_taken, series_begun, understand, validate
+from reference_impl.numbering.series import Ask, no_operation, not_one, number_taken, series_begun, understand, validate
 
 SCHEMA = """
 CREATE TABLE documents (
@@ -85,7 +85,7 @@ RECALL = "SELECT id, scope, period, number, text, request FROM documents WHERE t
 INTRODUCE = """
 INSERT INTO counters (scope, period, value)
 SELECT :scope, :period, coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period
-HAVING NOT EXISTS (SELECT FROM counters WHERE scope = :scope AND period = :period)
+ON CONFLICT (scope, period) DO UPDATE SET value = greatest(counters.value, excluded.value)
 """
 
 Settings = Mapping[str, Any]
@@ -104,8 +104,8 @@ class CounterRow:
     counter_key: ClassVar[bool] = True
     token_once: ClassVar[bool] = True
     keeps_counter: ClassVar[bool] = True
-    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key"})
-    """Where a request that is sent again is noticed."""
+    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key", "voids_token_key"})
+    """Where a request that is sent again is noticed, and a key that is used for another one."""
 
     def __init__(self, session: PostgresSession, settings: Settings) -> None:
         self.session = session
@@ -168,7 +168,8 @@ class CounterRow:
                 raise number_taken(ask.number) from e
             if violated(e) not in self.token_indexes:
                 raise
-            answer, attempts = self.session.run(lambda tx: self.recall(tx, ask), checkpoint)
+            again = self.voided_before if violated(e) == "voids_token_key" else self.recall
+            answer, attempts = self.session.run(lambda tx: again(tx, ask), checkpoint)
             attempts += getattr(e, "attempts", 1)
         return {**answer, "attempts": attempts}
 
@@ -256,6 +257,9 @@ class CounterRow:
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
         place = ask.place
+        starts_counter = self.keeps_counter and ask.counter
+        if starts_counter:  # before the look: whoever creates the first document has done so by then, or waits
+            self.start_counter(tx, ask)
         if tx.value("SELECT EXISTS (SELECT FROM documents WHERE scope = :scope AND period = :period)", **key_of(ask)):
             raise series_begun(place.scope)
         tx.change(
@@ -273,7 +277,7 @@ class CounterRow:
             dated=ask.at,
             through=ask.through,
         )
-        if self.keeps_counter and ask.counter:
+        if starts_counter:
             self.start_counter(tx, ask)
         return {**key_of(ask), "through": ask.through}
 
@@ -282,10 +286,10 @@ class CounterRow:
         return self.store(tx, ask, ask.number)
 
     def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Introduce the counter for documents that exist. Any number of instances may do so when they start.
+        """Introduce the counter for documents that exist; a later call moves it up if need be, and never back.
 
-        The locks keep everybody from adding documents between the look and the start. They are taken in the order in which a
-        create takes them: counters, documents.
+        Any number of instances may do so when they start. The locks keep everybody from adding documents between the look
+        and the start. They are taken in the order in which a create takes them: counters, documents.
         """
         if self.keeps_counter:
             tx.change("LOCK TABLE counters, documents IN SHARE ROW EXCLUSIVE MODE")
@@ -293,21 +297,26 @@ class CounterRow:
         return key_of(ask)
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the counter at the highest number that exists, if there is no counter yet."""
+        """Start the counter at the highest number that exists. One that started lower is moved up, none is moved back."""
         tx.change(INTRODUCE, **key_of(ask))
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""
-        found = tx.row(
-            "UPDATE documents SET status = 'void'"
-            " WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING id, number",
+        issued = self.lock_issued(tx, ask)
+        if len(issued) != 1:
+            return self.voided_before(tx, ask, len(issued))
+        tx.change("UPDATE documents SET status = 'void' WHERE id = :id", id=issued[0].id)
+        self.register_void(tx, ask, issued[0].id)
+        return {"scope": ask.place.scope, "text": ask.text, "number": issued[0].number, "status": "void"}
+
+    def lock_issued(self, tx: Transaction, ask: Ask) -> list[Any]:
+        """Return the issued documents with this number, locked: one, or none, or several if the number was issued twice."""
+        return tx.rows(
+            "SELECT id, period, number FROM documents WHERE scope = :scope AND text = :text AND status = 'issued'"
+            " ORDER BY id FOR UPDATE",
             scope=ask.place.scope,
             text=ask.text,
         )
-        if found is None:
-            return self.voided_before(tx, ask)
-        self.register_void(tx, ask, found.id)
-        return {"scope": ask.place.scope, "text": ask.text, "number": found.number, "status": "void"}
 
     def register_void(self, tx: Transaction, ask: Ask, document: int) -> None:
         """Note in the register which document is void, why, since when, and by whose request."""
@@ -319,19 +328,17 @@ class CounterRow:
             at=ask.at,
         )
 
-    def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse one that finds nothing to void."""
-        number = tx.value(
-            "SELECT number FROM documents d JOIN voids v ON v.document = d.id"
-            " WHERE v.token = :token AND v.reason = :reason AND d.scope = :scope AND d.text = :text",
+    def voided_before(self, tx: Transaction, ask: Ask, issued: int = 0) -> dict[str, Any]:
+        """Answer a void that was sent again; refuse its key for another one, and a void that did not find one document."""
+        found = tx.row(
+            "SELECT scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
             token=ask.key,
-            reason=ask.reason,
-            scope=ask.place.scope,
-            text=ask.text,
         )
-        if number is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to void.")
-        return {"scope": ask.place.scope, "text": ask.text, "number": number, "status": "void", "replayed": True}
+        if found is None:
+            raise not_one(ask.text, issued)
+        if (found.scope, found.text, found.reason) != (ask.place.scope, ask.text, ask.reason):
+            raise key_reused(ask.key)
+        return {"scope": found.scope, "text": found.text, "number": found.number, "status": "void", "replayed": True}
 
     def cleanup(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""
@@ -350,14 +357,11 @@ class CounterRow:
 
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
-        found = tx.row(
-            "DELETE FROM documents WHERE scope = :scope AND text = :text AND status = 'issued' RETURNING number, period",
-            scope=ask.place.scope,
-            text=ask.text,
-        )
-        if found is None:
-            raise Refused("not_issued", f"There is no issued document {ask.text!r} to delete.")
-        return {"scope": ask.place.scope, "period": found.period, "text": ask.text, "number": found.number}
+        issued = self.lock_issued(tx, ask)
+        # Without a transaction nothing is locked any more, so the DELETE has to find its document.
+        if len(issued) != 1 or not tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id):
+            raise not_one(ask.text, len(issued))
+        return {"scope": ask.place.scope, "period": issued[0].period, "text": ask.text, "number": issued[0].number}
 
 
 def key_of(ask: Ask) -> dict[str, str]:

@@ -80,24 +80,22 @@ class NativeSequence(CounterRow):
         name = sequence_name(ask)
         number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
         if number is None:
-            self.make_sequence(tx, ask, start=1)
+            self.start_counter(tx, ask)
             number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
         return number, None
 
-    def make_sequence(self, tx: Transaction, ask: Ask, *, start: int) -> None:
-        """Make the scope's sequence, once, whoever else is about to."""
+    def start_counter(self, tx: Transaction, ask: Ask) -> None:
+        """Start the scope's sequence behind the highest number that exists, once, whoever else is about to."""
         name = sequence_name(ask)
         tx.row("SELECT pg_advisory_xact_lock(hashtext(:name))", name=name)
+        start = highest_number(tx, ask) + 1
         tx.change(f"CREATE SEQUENCE IF NOT EXISTS {name} START WITH {start:d} CACHE {self.cache:d}")
-
-    def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the sequence behind the highest number that exists."""
-        self.make_sequence(tx, ask, start=ask.through + 1)
 
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over documents, then start the sequence."""
         answer = super().seed(tx, ask)
-        self.start_counter(tx, ask)
+        if ask.counter:
+            self.start_counter(tx, ask)
         return answer
 
 

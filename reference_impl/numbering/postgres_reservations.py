@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from reference_impl.base.keys import key_reused
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering.postgres import (
@@ -121,6 +122,8 @@ class ReservedNumber(CounterRow):
             " WHERE r.token = :token",
             token=ask.key,
         )
+        if found is None:  # the token is a document's that was never reserved under it
+            raise key_reused(ask.key)
         self.same_request(found.request, ask)
         return {**self.reserved(found.text, found.document, found.expires), "replayed": True}
 

@@ -163,6 +163,13 @@ def number_taken(number: int) -> Refused:
     return Refused("number_taken", f"The number {number} is another document's.", number=number)
 
 
+def not_one(text: str | None, issued: int) -> Refused:
+    """Return the refusal to change the issued document with a number where there is none, or where several bear it."""
+    if issued > 1:
+        return Refused("number_borne_twice", f"Several documents bear {text!r}. The cleanup decides which one of them keeps it.")
+    return Refused("not_issued", f"There is no issued document {text!r}.")
+
+
 def series_begun(scope: str) -> Refused:
     """Return the refusal to take over documents where there are some already."""
     return Refused("series_begun", f"The series {scope!r} has documents or a counter already; only an empty one can be filled.")

@@ -13,8 +13,8 @@ from reference_impl.numbering import postgres_others as others
 from reference_impl.numbering import postgres_reservations as reservations
 from reference_impl.variants import ISOLATION, UNIQUE_INDEX, WRITE_CONCERN, variant
 
-OPERATIONS = frozenset({"create", "seed", "void", "delete", "import_document"})
-IN_TRANSACTION = OPERATIONS | {"post", "introduce", "cleanup"}
+OPERATIONS = frozenset({"create", "seed", "delete", "import_document"})
+IN_TRANSACTION = OPERATIONS | {"post", "introduce", "void", "cleanup"}
 """What needs a transaction to be right, and so is not offered without one."""
 RESERVING = IN_TRANSACTION | {"reserve", "confirm", "release", "sweep"}
 

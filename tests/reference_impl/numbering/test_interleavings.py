@@ -8,7 +8,7 @@ import pytest
 
 from harness.model import Fault, Outcome
 from harness.stores import Database
-from reference_impl.numbering import broken_mongo
+from reference_impl.numbering import broken_mongo, broken_postgres
 from tests.reference_impl.stepping import Actor, Play, play
 
 Case = tuple[str, str, dict[str, Any], set[str]]
@@ -115,6 +115,38 @@ def test_two_creates_in_the_same_millisecond_get_two_numbers(
         create(stage.actor(), "A")
         create(stage.actor(), "B")
         assert spoken(stage, "N-UNIQ", "L-RETRY") == spoke
+
+
+FALLBACKS = (
+    ("pg.check_next_retry_fallback", broken_postgres, broken_postgres.CheckNextRetryFallback),
+    ("mongo.check_next_retry_fallback", broken_mongo, broken_mongo.CheckNextRetryFallback),
+)
+
+
+@pytest.mark.parametrize(("variant", "module", "implementation"), FALLBACKS)
+def test_the_published_fix_falls_back_to_the_clock_after_its_last_retry(
+    database: Database, variant: str, module: Any, implementation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "clock_digits", lambda: 42_069, raising=False)
+    monkeypatch.setattr(implementation, "retries", 0)
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("create", "A", until=TAKEN, **WHERE, amount=100)
+        create(b, "B")
+        fell_back = a.ends()
+        assert fell_back.result is not None, fell_back.failure
+        assert (fell_back.result["number"], fell_back.result["text"]) == (42_069, "INV-042069")
+        assert spoken(stage, "N-UNIQ", "N-DURABLE", "L-RETRY") == set()
+
+
+@pytest.mark.parametrize(("variant", "module", "implementation"), FALLBACKS)
+def test_the_published_fix_falls_back_to_the_clock_after_its_last_candidate(
+    database: Database, variant: str, module: Any, implementation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "clock_digits", lambda: 42_069, raising=False)
+    monkeypatch.setattr(implementation, "candidates", 0)
+    with play(variant, database) as stage:
+        assert (stage.actor().does("create", "A", **WHERE, amount=100).result or {})["text"] == "INV-042069"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,97 @@ def test_an_instance_that_starts_late_does_not_set_the_counter_back(database: Da
         assert spoken(stage, "N-UNIQ") == spoke
 
 
+ISOLATIONS = ("read_committed", "repeatable_read", "serializable")
+SEQUENCES = ("pg.native_sequence", "pg.native_sequence_after_check", "pg.native_sequence_cached", "pg.serial_on_conflict")
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", *SEQUENCES])
+@pytest.mark.parametrize("isolation", ["read_committed", "serializable"])
+def test_a_counter_is_introduced_behind_the_highest_number_that_exists(database: Database, variant: str, isolation: str) -> None:
+    settings = {"isolation": isolation} if variant.startswith("pg.") else {}
+    with play(variant, database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        for number in (3, 41, 7):
+            done(a, "import_document", f"old{number}", amount=100, number=number)
+        done(a, "introduce", "I")
+        done(b, "introduce", "J")
+        assert done(b, "create", "B", amount=100)["number"] == 42
+        assert spoken(stage, "N-UNIQ", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", SEQUENCES[:1])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_two_instances_that_start_at_once_start_one_sequence(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "seed", "seed", through=5, counter=False)
+        a.begins("introduce", "I", until="before_commit", **WHERE)
+        b.begins("create", "B", **WHERE, amount=100)
+        assert b.waits
+        a.ends()
+        assert (b.ends().result or {})["number"] == 6
+        done(a, "introduce", "J")
+        assert done(a, "create", "A", amount=100)["number"] == 7
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_counter_that_started_too_low_is_moved_up_and_none_is_moved_back(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "import_document", "old", amount=100, number=7)
+        assert done(a, "create", "A", amount=100)["number"] == 1
+        done(a, "introduce", "I")
+        assert done(a, "create", "B", amount=100)["number"] == 8
+        done(a, "delete", "D", text="INV-00008")
+        done(a, "introduce", "J")
+        assert done(a, "create", "C", amount=100)["number"] == 9
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+@pytest.mark.parametrize("first", ["create", "introduce"])
+def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, variant: str, isolation: str, first: str) -> None:
+    amounts = {"create": {"amount": 100}, "introduce": {}}
+    second = "introduce" if first == "create" else "create"
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "import_document", "old", amount=100, number=7)
+        done(a, "create", "start", amount=100)
+        a.begins(first, "A", until="before_commit", **WHERE, **amounts[first])
+        b.begins(second, "B", **WHERE, **amounts[second])
+        assert b.waits
+        assert [a.ends().outcome, b.ends().outcome] == [Outcome.OK, Outcome.OK]
+        done(a, "create", "C", amount=100)
+        numbers = stage.books().table("documents").sort("number")["number"].to_list()
+        assert numbers == ([1, 2, 7, 8] if first == "create" else [1, 7, 8, 9])
+        assert spoken(stage, "N-UNIQ", "N-COUNTER>=MAX", "L-RETRY") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.select_then_insert_counter"])
+def test_a_counter_without_a_key_is_introduced_as_well(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "seed", "seed", through=3)
+        done(a, "introduce", "I")
+        assert done(a, "create", "A", amount=100)["number"] == 4
+        assert len(stage.books().table("counters")) == 1
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_series_whose_first_document_is_being_created_is_not_filled(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("create", "A", until="before_commit", **WHERE, amount=100)
+        b.begins("seed", "seed", **WHERE, through=3)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert done(a, "create", "B", amount=100)["number"] == 2
+
+
 # Voids
 
 
@@ -125,10 +216,40 @@ def test_a_void_that_is_sent_again_is_told_once_more_and_another_is_refused(data
         done(a, "create", "A", amount=100)
         done(a, "void", "V", text="INV-00001", reason="spoiled")
         assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
-        assert refused(a, "void", "V", text="INV-00001", reason="another") == "not_issued"
+        assert refused(a, "void", "V", text="INV-00001", reason="another") == "key_reused"
         assert refused(a, "void", "W", text="INV-00001", reason="spoiled") == "not_issued"
         assert refused(a, "void", "X", text="INV-00001", reason="spoiled", company="other") == "not_issued"
         assert states(stage) == [("INV-00001", "void", "spoiled")]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_one_key_voids_one_document(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "create", "B", amount=100)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        assert refused(a, "void", "V", text="INV-00002", reason="spoiled") == "key_reused"
+        assert refused(a, "void", "V", text="INV-00003", reason="spoiled") == "key_reused"
+        assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
+        assert states(stage) == [("INV-00001", "void", "spoiled"), ("INV-00002", "issued", None)]
+        assert spoken(stage, "P-KEYMATCH", "P-ONCE", "N-VOID") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_one_key_voids_one_document_of_two_at_once(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "create", "B", amount=100)
+        a.begins("void", "V", until="before_commit", **WHERE, text="INV-00001", reason="spoiled")
+        b.begins("void", "V", **WHERE, text="INV-00002", reason="spoiled")
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "key_reused"
+        assert states(stage) == [("INV-00001", "void", "spoiled"), ("INV-00002", "issued", None)]
 
 
 @pytest.mark.parametrize("variant", ["pg.void_without_register"])
@@ -168,6 +289,18 @@ def test_a_reserved_number_is_confirmed_once_or_released_or_lapses(database: Dat
             (texts[3], "void", lapsed),
         ]
         assert spoken(stage, "N-VOID", "N-UNIQ", "N-DURABLE", "N-DOC1") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_a_key_is_good_for_a_document_or_for_a_reservation(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "K", amount=100)
+        assert refused(a, "reserve", "K", amount=100) == "key_reused"
+        text = done(a, "reserve", "R", amount=100)["reserved"]
+        assert refused(a, "create", "R", amount=100) == "key_reused"
+        assert refused(a, "confirm", "K", text=text) == "key_reused"
+        assert [status for _, status, _ in states(stage)] == ["issued", "reserved"]
 
 
 @pytest.mark.parametrize(("variant", "spoke"), [("pg.reserved_number", set()), ("pg.confirm_by_look", {"N-VOID", "N-UNIQ"})])
@@ -241,6 +374,60 @@ def test_a_cleanup_reports_first_and_then_voids_and_never_renumbers(database: Da
         assert refused(a, "cleanup", "X", apply=True, text="INV-00002", document="nonsense") == "unknown_issued document"
         assert [text for text, _, _ in states(stage)] == [text for text, _, _ in before]
         assert spoken(stage, "N-IMMUT", "N-DURABLE", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_number_that_is_borne_twice_is_left_to_the_cleanup(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        _, surplus = two_with_one_number(a)
+        before = states(stage)
+        assert refused(a, "void", "V", text="INV-00002", reason="spoiled") == "number_borne_twice"
+        assert refused(a, "delete", "D", text="INV-00002") == "number_borne_twice"
+        assert states(stage) == before
+        done(a, "cleanup", "C", apply=True, text="INV-00002", document=surplus)
+        assert done(a, "void", "V", text="INV-00002", reason="spoiled")["number"] == 2
+        reasons = {("INV-00002", "void", reason) for reason in ("another document has the number INV-00002", "spoiled")}
+        assert set(states(stage)) - set(before) == reasons
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_void_that_is_sent_again_is_told_once_more_however_many_bear_the_number_now(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        for token in ("I", "J"):
+            done(a, "import_document", token, amount=100, number=1)
+            assert done(a, "void", "V", text="INV-00001", reason="spoiled")["replayed"]
+        assert [status for _, status, _ in states(stage)].count("issued") == 2
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("f", ["void", "delete"])
+def test_a_document_is_voided_or_deleted_once_by_two_at_once(database: Database, variant: str, f: str) -> None:
+    more = {"text": "INV-00001", **({"reason": "spoiled"} if f == "void" else {})}
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "create", "A", amount=100)
+        a.begins(f, "V", until="before_commit", **WHERE, **more)
+        b.begins(f, "W", **WHERE, **more)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "not_issued"
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_the_key_of_a_void_cleans_up_no_other_document(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        _, surplus = two_with_one_number(a)
+        done(a, "void", "V", text="INV-00001", reason="spoiled")
+        before = states(stage)
+        assert refused(a, "cleanup", "V", apply=True, text="INV-00002", document=surplus) == "key_reused"
+        assert states(stage) == before
 
 
 @pytest.mark.parametrize("variant", ["pg.cleanup_renumbers", "mongo.cleanup_renumbers"])
