@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from harness.model import Outcome
 from harness.stores import Database
+from reference_impl.base.refusal import Refused
+from reference_impl.numbering import duplicates, mongo, postgres
 from reference_impl.numbering.cleanup import main as clean_up
 from tests.reference_impl.stepping import Actor, Play, play
 
@@ -468,4 +471,62 @@ def test_the_cleanup_tool_only_reports_unless_it_is_told_to_apply(
         assert clean_up([*asked, "--apply"]) == 0
         assert f"document {surplus} is void" in capsys.readouterr().out
         assert clean_up(asked) == 0
-        assert capsys.readouterr().out == "No number is borne twice.\n"
+        assert capsys.readouterr().out == "acme/invoice: no number is borne twice.\n"
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_the_cleanup_tool_searches_the_period_of_the_date_that_it_is_given_and_says_so(
+    database: Database, variant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [database.url, "--company", "acme", "--document-type", "payment"]
+    with play(variant, database) as stage:
+        a = stage.actor()
+        for token in ("A", "B"):
+            done(a, "import_document", token, amount=100, number=6, document_type="payment", at="2025-03-01T12:00:00+00:00")
+        assert clean_up([*asked, "--date", "2024-12-31"]) == 0
+        assert capsys.readouterr().out == "acme/payment in 2024: no number is borne twice.\n"
+        assert clean_up([*asked, "--date", "2025-12-31"]) == 1
+        assert "acme/payment in 2025: PAY20250006" in capsys.readouterr().out
+        assert clean_up([*asked, "--date", "2025-12-31", "--apply"]) == 0
+        assert [status for _, status, _ in states(stage)].count("void") == 1
+        assert clean_up(asked) == 0
+        assert f"acme/payment in {datetime.now(UTC):%Y}: no number is borne twice.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("date", ["yesterday", "2025-13-01", "1025-01-01"])
+def test_the_cleanup_tool_refuses_what_is_no_date(date: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        clean_up(["postgresql://nowhere/", "--company", "acme", "--document-type", "payment", "--date", date])
+    assert "--date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_the_cleanup_tool_goes_on_until_no_report_names_a_duplicate(
+    database: Database, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "MOST", 2)
+    monkeypatch.setattr(mongo, "MOST", 2)
+    asked = [database.url, "--company", "acme", "--document-type", "invoice"]
+    with play(variant, database) as stage:
+        a = stage.actor()
+        for number in range(1, 6):
+            for copy in range(2):
+                done(a, "import_document", f"{number}-{copy}", amount=100, number=number)
+        assert clean_up([*asked, "--apply"]) == 0
+        assert len(states(stage)) == 10
+        assert [text for text, status, _ in states(stage) if status == "issued"] == [f"INV-{n:05d}" for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_the_cleanup_tool_says_what_it_could_not_void(
+    database: Database, variant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*ignored: Any) -> Any:
+        raise Refused("not_a_duplicate", "somebody else was there")
+
+    module: Any = postgres.CounterRow if variant.startswith("pg.") else mongo.CounterDocument
+    with play(variant, database) as stage:
+        two_with_one_number(stage.actor())
+        monkeypatch.setattr(module, "resolve_duplicate", refuse)
+        assert clean_up([database.url, "--company", "acme", "--document-type", "invoice", "--apply"]) == 1
+        assert "somebody else was there" in capsys.readouterr().out
