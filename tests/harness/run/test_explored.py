@@ -59,7 +59,7 @@ def test_a_migration_is_played_to_its_end_whatever_a_client_may_make(stores: Sto
     result = explored(stores, tmp_path, target, "migration_against_payments", orders=1, batch=7)
     assert result.findings == []
     assert result.verdict is Verdict.PASS
-    assert result.operations["ok"] >= 4  # two rounds of the migration, its verification, a payment
+    assert result.operations["ok"] >= 3  # the migration and its verification, though one call was allowed, and a payment
 
 
 @pytest.mark.parametrize(
