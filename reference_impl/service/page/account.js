@@ -46,5 +46,12 @@
     if (event.persisted && sent) window.location.reload();
   });
 
+  // That a payment was submitted is told once: when the page is loaded again it may be long ago.
+  const address = new URL(window.location.href);
+  if (address.searchParams.has("submitted")) {
+    address.searchParams.delete("submitted");
+    window.history.replaceState(null, "", address);
+  }
+
   refresh();
 })();

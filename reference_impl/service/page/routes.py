@@ -56,7 +56,15 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
         explain: tells what an error means to the reader.
     """
 
-    async def shown(account: str, company: str, chosen: str, typed: Typed | None, problem: Problem | None) -> Response:
+    async def shown(
+        account: str,
+        company: str,
+        chosen: str,
+        *,
+        submitted: str = "",
+        typed: Typed | None = None,
+        problem: Problem | None = None,
+    ) -> Response:
         try:
             about = {"subject": account, "company": company}
             overview, history = await call("account", about, "page"), await call("history", about, "page")
@@ -66,7 +74,7 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
         same_key = typed is not None and notice is not None and notice.same_key
         if typed and same_key and any(payment["id"] == typed.payment for payment in history["payments"]):
             return _submitted(account, company, typed)
-        page = page_of(overview, history, company=company, chosen=chosen)
+        page = page_of(overview, history, company=company, chosen=chosen, submitted=submitted)
         return _html(
             "account.html.j2",
             problem.status if problem else 200,
@@ -85,8 +93,13 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
         summary="Show the account page",
         responses={200: {"description": "the page"}, **_as_pages()},
     )
-    async def show(account: str, company: Annotated[str, Query()] = COMPANY, term: Annotated[str, Query()] = "") -> Response:
-        return await shown(account, company, term, None, None)
+    async def show(
+        account: str,
+        company: Annotated[str, Query()] = COMPANY,
+        term: Annotated[str, Query()] = "",
+        submitted: Annotated[str, Query()] = "",
+    ) -> Response:
+        return await shown(account, company, term, submitted=submitted)
 
     @app.post(
         "/accounts/{account:path}",
@@ -106,7 +119,7 @@ def add_page(app: FastAPI, call: Caller, explain: Explain) -> None:
             problem = explain(e)
             if typed is None:
                 return _failed(problem)
-            return await shown(account, company, typed.term, typed, problem)
+            return await shown(account, company, typed.term, typed=typed, problem=problem)
         return _submitted(account, company, typed)
 
     for name, kind in (("account.css", "text/css"), ("account.js", "text/javascript")):
@@ -134,7 +147,8 @@ def _address(account: str, company: str, **query: str) -> str:
 
 
 def _submitted(account: str, company: str, typed: Typed) -> Response:
-    return RedirectResponse(_address(account, company, term=typed.term), status_code=303, headers=PROTECTED)
+    address = _address(account, company, term=typed.term, submitted=typed.payment)
+    return RedirectResponse(address, status_code=303, headers=PROTECTED)
 
 
 def _failed(problem: Problem, typed: Typed | None = None, action: str = "") -> Response:

@@ -97,6 +97,8 @@ class Page:
     payments: Sequence[PaymentLine]
     chosen: str
     button: Button
+    submitted: PaymentLine | None = None
+    """The payment that was just submitted, while it awaits approval."""
 
     @property
     def open(self) -> bool:
@@ -104,7 +106,7 @@ class Page:
         return any(not term.blocked for term in self.terms)
 
 
-def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company: str, chosen: str) -> Page:
+def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company: str, chosen: str, submitted: str = "") -> Page:
     """Return what the page shows.
 
     Args:
@@ -112,6 +114,7 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         history: the answer of the operation ``history``.
         company: whose account it is.
         chosen: identity of the term that is asked for, or empty.
+        submitted: reference of the payment that was just submitted, or empty.
     """
     payments = [_payment(p) for p in history["payments"]]
     terms = overview["terms"]
@@ -128,6 +131,7 @@ def page_of(overview: Mapping[str, Any], history: Mapping[str, Any], *, company:
         payments=payments,
         chosen=chosen,
         button=button_of(terms, chosen),
+        submitted=next((p for p in payments if p.waits and p.reference == submitted), None),
     )
 
 

@@ -169,6 +169,20 @@ def test_a_submitted_payment_blocks_its_term_and_no_other(service: Running, acco
 
 
 @in_browser
+def test_a_submitted_payment_is_confirmed_once(account: str, tab: Tab) -> None:
+    page = tab(account)
+    before = page.get_by_role("status").count()
+    submit(page)
+
+    told = page.get_by_role("status").inner_text()
+    assert "Your payment of ₱100.50 for Upon Registration was submitted and awaits approval by accounting." in told
+    assert page.locator(".waits td").nth(1).inner_text() in told
+    page.reload()
+    assert (before, page.get_by_role("status").count()) == (0, 0)
+    assert page.get_by_role("button", name=BLOCKED).is_disabled()
+
+
+@in_browser
 def test_an_approved_payment_is_off_the_balance_and_the_term_is_free_again(service: Running, account: str, tab: Tab) -> None:
     page = tab(account)
     submit(page)
@@ -534,6 +548,22 @@ def test_a_term_that_cannot_be_paid_any_more_is_not_kept_as_chosen(
     assert (page.chosen, page.button.text) == (chosen, text)
     assert page.button.enabled or page.button.reason
     assert not any(line.blocked == "Paid" for line in page.terms if line.id == page.chosen)
+
+
+def payment(reference: str, status: str) -> dict[str, Any]:
+    """Return one payment of a history."""
+    figures = {"amount": 5, "refunded": 0, "submitted": "2026-11-20 10:00 UTC"}
+    return {"id": reference, "term": "a", "term_name": "A", "status": status, **figures}
+
+
+@pytest.mark.parametrize(("submitted", "confirmed"), [("waits", "waits"), ("paid", None), ("nobody's", None), ("", None)])
+def test_only_a_payment_of_the_account_that_awaits_approval_is_confirmed(submitted: str, confirmed: str | None) -> None:
+    overview = {"subject": "s", "assessment": 9, "balance": 9, "pending": 0, "available": 9, "terms": [term(5, 5, "a")]}
+    history = {"payments": [payment("waits", "awaiting_approval"), payment("paid", "paid")]}
+
+    page = page_of(overview, history, company="main", chosen="a", submitted=submitted)
+
+    assert (page.submitted.reference if page.submitted else None) == confirmed
 
 
 def test_an_amount_typed_for_a_term_that_is_paid_is_not_offered_for_the_next(service: Running, account: str) -> None:
