@@ -94,6 +94,7 @@ def test_locusts_own_page_shows_the_verdict_after_stop(tmp_path: Path) -> None:
         process = subprocess.Popen([sys.executable, "-m", "locust", "-f", str(FILE), *words], stdout=said, stderr=said)
     try:
         until(lambda: b"racegate/panel.js" in asked(f"{page}/"))
+        until(lambda: len(json.loads(asked(f"{page}/stats/requests") or b"{}").get("workers", ())) == 2)
         until(lambda: b'success":true' in asked(f"{page}/swarm", b"user_count=4&spawn_rate=4").replace(b" ", b""))
         until(lambda: sum(f.stat().st_size > 1000 for f in tmp_path.glob("*/history/load-*.jsonl")) == 2)
         asked(f"{page}/stop", b"")
