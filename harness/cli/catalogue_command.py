@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ def catalogue(
     store: Annotated[list[str] | None, typer.Option(help="only these stores: postgres, mongo")] = None,
     id: Annotated[list[str] | None, typer.Option("--id", help="only cases whose id starts so: N01, P06")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="only these engines: stress, explore")] = None,
+    expect: Annotated[
+        Literal["pass", "fail"] | None, typer.Option(help="only cases that must be quiet (pass), or that must be found (fail)")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="run every case with this many seeds")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cases at a time")] = 2,
     seed: options.Seed = None,
@@ -54,6 +57,7 @@ def catalogue(
         and (not store or case.store in store)
         and (not id or any(case.id.startswith(prefix) for prefix in id))
         and (not engine or case.engine in engine)
+        and (expect is None or case.expect == expect)
     ]
     if not chosen:
         areas = ", ".join(sorted({c.area for c in known})) or "none"
