@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.invariants.matching import strange_tokens, unmatched, without_tokens
 from harness.invariants.registry import Invariant, named
 from harness.invariants.resolution import ambiguous, resolve
 from harness.model import Books, Finding, FindingClass, History, Policy, Verdict, verdict_of
@@ -31,8 +32,11 @@ def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) ->
     Raises:
         UsageError: there is no invariant of that id.
     """
+    strange = strange_tokens(history, books)
+    if strange:
+        books = without_tokens(books, strange)
     resolved = resolve(history, books)
-    findings = ambiguous(resolved, books)
+    findings = [*ambiguous(resolved, books), *unmatched(resolved, books, policy, strange)]
     checked: list[str] = []
     skipped: dict[str, str] = {}
     for invariant in [named(id) for id in dict.fromkeys(ids)]:

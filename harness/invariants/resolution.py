@@ -5,7 +5,7 @@ there (``ok``, with the number that the row has) or it is not (``fail``). If the
 This is the final read phase of jepsen.tigerbeetle's checker and of etcd's robustness tests.
 
 A table decides only if it keeps tokens at all: a table to which the race added rows and not one token says nothing about a
-token's absence.
+token's absence. Nor does one whose tokens are not the clients': see `harness.invariants.matching`.
 What cannot be decided stays ``info`` and keeps the run from passing.
 """
 
@@ -62,13 +62,13 @@ def ambiguous(history: History, books: Books) -> list[Finding]:
         (history.complete, history.trouble, "the history is incomplete"),
     ):
         if not whole:
-            findings.append(_unknown(f"{what}: {trouble or 'no reason given'}"))
+            findings.append(undecided(f"{what}: {trouble or 'no reason given'}"))
     left = history.operations.filter(pl.col("outcome") == "info")
     if left.height:
         names = ", ".join(sorted(left["f"].unique()))
         what = f"{left.height} operations" if left.height > 1 else "one operation"
         findings.append(
-            _unknown(
+            undecided(
                 f"nobody knows whether {what} happened ({names}): the books do not tell",
                 operations=shown(history, left),
                 total=left.height,
@@ -82,7 +82,7 @@ def keeps_tokens(table: pl.DataFrame) -> bool:
     return table.is_empty() or table["token"].null_count() < table.height
 
 
-def _new(name: str, books: Books) -> pl.DataFrame:
+def added(name: str, books: Books) -> pl.DataFrame:
     """Return a table's rows without those that are known to have been there before the race."""
     table = books.table(name)
     earlier = books.earlier.get(name)
@@ -95,7 +95,7 @@ def _decided(group: pl.DataFrame, books: Books) -> pl.DataFrame:
     if f in READS:
         return _closed(group, "fail")
     name = TABLE_OF.get(f, ELSEWHERE)
-    if not books.has(name) or not keeps_tokens(_new(name, books)):
+    if not books.has(name) or not keeps_tokens(added(name, books)):
         return group
     table = books.table(name).filter(pl.col("token").is_not_null())
     taken = [c for c in TAKEN if c in table.columns]
@@ -114,7 +114,8 @@ def _closed(group: pl.DataFrame, outcome: str) -> pl.DataFrame:
     return group.with_columns(outcome=pl.lit(outcome), completed=pl.lit(None, pl.Int64()))
 
 
-def _unknown(message: str, *, operations: list[dict[str, object]] | None = None, total: int = 1) -> Finding:
+def undecided(message: str, *, operations: list[dict[str, object]] | None = None, total: int = 1) -> Finding:
+    """Return the finding that nobody can say."""
     return Finding(
         finding_class=FindingClass.INDETERMINATE,
         invariant="RESOLVED",

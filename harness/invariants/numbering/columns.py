@@ -17,6 +17,9 @@ from harness.model import Books, History, Policy
 PLACE = ["scope", "period"]
 KEY = ["scope", "period", "number"]
 
+FEWEST = 10
+"""Answered requests that must all be missing before it is thought that their rows are there by other names: a few may be lost."""
+
 NOT_ISSUING = ("void", "cancel", "delete", "renumber", "read", "get", "list", "find", "seed", "cleanup", "release")
 """Operations that may carry a number without issuing one."""
 
@@ -48,8 +51,22 @@ def issuing(history: History) -> list[str]:
 def acknowledged(history: History, documents: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     """Return the operations whose client was told a number, or would have been (``completed`` is null then).
 
-    Where the answer names no scope or period, those of the document with the operation's token are taken.
+    Where the answer names no scope or period, those of the document with the operation's token are taken. Where documents
+    keep no tokens, the place of all documents is taken if they share it; an answer that may mean several documents is left out.
     """
+    told = acknowledgements(history, documents, policy)
+    for name in PLACE:
+        if named_nowhere(told, documents, name):
+            told = told.with_columns(pl.lit(None, pl.String()).alias(name))
+        if unnamed(told, documents, name):
+            told = told.filter(pl.col(name).is_not_null() | ~_held(documents))
+        elif _only_numbers_match(documents):
+            told = told.with_columns(pl.col(name).fill_null(documents[name][0]))
+    return told.with_columns(pl.col("scope").fill_null(""), pl.col("period").fill_null(""))
+
+
+def acknowledgements(history: History, documents: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """Return the same, also those whose place is in doubt; null where neither the answer nor a token says it."""
     told = history.operations.filter(
         pl.col("outcome") == "ok",
         pl.col("f").is_in(issuing(history)),
@@ -62,7 +79,33 @@ def acknowledged(history: History, documents: pl.DataFrame, policy: Policy) -> p
             .with_columns(scope=pl.coalesce("scope", "_s"), period=pl.coalesce("period", "_p"))
             .drop("_s", "_p")
         )
-    return told.with_columns(pl.col("scope").fill_null(""), pl.col("period").fill_null(""), number=_number(policy))
+    return told.with_columns(number=_number(policy))
+
+
+def named_nowhere(told: pl.DataFrame, documents: pl.DataFrame, name: str) -> bool:
+    """Tell whether only numbers match answers with documents, and no document is of a scope (or period) that an answer names."""
+    if not _only_numbers_match(documents) or told[name].null_count() == told.height:
+        return False
+    known = told.filter(pl.col(name).is_in(documents[name].unique().implode()))
+    return known.is_empty() and FEWEST <= told["token"].n_unique() <= documents.height
+
+
+def unnamed(told: pl.DataFrame, documents: pl.DataFrame, name: str) -> int:
+    """Return how many answers may mean documents of several scopes (or periods): they name none, and only numbers match."""
+    if not _only_numbers_match(documents) or documents[name].n_unique() == 1:
+        return 0
+    return told.filter(pl.col(name).is_null(), _held(documents)).height
+
+
+def _held(documents: pl.DataFrame) -> pl.Expr:
+    """Whether some document holds the number that was told, in whatever place."""
+    by_number = pl.col("number").is_in(documents["number"].drop_nulls().implode())
+    by_text = pl.col("text").is_in(documents["text"].drop_nulls().implode())
+    return pl.when(pl.col("number").is_not_null()).then(by_number).otherwise(by_text)
+
+
+def _only_numbers_match(documents: pl.DataFrame) -> bool:
+    return not keeps_tokens(documents)
 
 
 def unstored(told: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:

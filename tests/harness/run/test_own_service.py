@@ -103,6 +103,40 @@ def test_an_answer_that_never_holds_what_it_should_is_told(tmp_path: Path, postg
     )
 
 
+def changed(config: Path, *changes: tuple[str, str]) -> Path:
+    text = config.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
+    return config
+
+
+def test_a_column_that_is_not_the_token_accuses_no_sound_service(tmp_path: Path, postgres_database: Database) -> None:
+    config = changed(described(tmp_path, bug=False, database=postgres_database), ("reference AS token", "id::text AS token"))
+    status, result = called(tmp_path, "run", "--config", str(config), "--seed", "1")
+
+    assert (status, result["verdict"]) == (4, "unknown")
+    [told] = [f["message"] for f in result["findings"]]
+    assert told.startswith("no row of documents holds a token that a client sent: a row holds '1' where a client sent 'c")
+
+
+def test_without_a_token_an_answer_that_names_no_scope_is_matched_where_documents_have_one(
+    tmp_path: Path, postgres_database: Database
+) -> None:
+    config = changed(
+        described(tmp_path, bug=False, database=postgres_database),
+        ("reference AS token, ", ""),
+        ('constants = { scope = "{company}", period = "" }', ""),
+    )
+    assert called(tmp_path, "run", "--config", str(config), "--seed", "1")[0] == 0
+
+    config = changed(config, ("company AS scope", "company || '/' || number % 2 AS scope"), ('"gapless"', '"none"'))
+    status, result = called(tmp_path, "run", "--config", str(config), "--seed", "1")
+    assert (status, result["verdict"]) == (4, "unknown")
+    assert any("answers name no scope, and documents are of several" in f["message"] for f in result["findings"])
+
+
 def test_exploring_finds_the_bug_through_a_pool_and_a_replay_breaks_again(
     tmp_path: Path, postgres_database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

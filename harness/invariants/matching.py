@@ -1,0 +1,114 @@
+"""Whether the rows of the books can be matched with the requests of the history at all.
+
+A row is its request's by the client's token, or, where rows have none, by the number in its scope and period. A description of a
+service may read another column as token, or leave a scope unsaid: then every answer would seem to be lost, and every
+unanswered request never to have happened. A sound service must not be accused of that: it is said, and the verdict is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from harness.invariants.numbering.columns import FEWEST, PLACE, acknowledgements, named_nowhere, stored, unnamed
+from harness.invariants.resolution import ELSEWHERE, READS, TABLE_OF, added, keeps_tokens, undecided
+from harness.invariants.telling import listed
+from harness.model import Books, Finding, History, Policy
+
+FIRST = 10_000
+"""Requests of which nearly always one is found among the first rows, so that no more have to be looked at."""
+
+LONGEST = 60
+"""Characters of a value that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strange:
+    """A table whose column of tokens holds something else: ``held`` stands in a row, ``sent`` is a token that should."""
+
+    table: str
+    held: str
+    sent: str
+
+
+def strange_tokens(history: History, books: Books) -> list[Strange]:
+    """Return the tables that hold not one token of those requests that were answered, though as many rows came with others."""
+    if not books.complete:
+        return []
+    found = []
+    for name, answered in _answered(history, books):
+        if answered["token"].n_unique() < FEWEST:
+            continue
+        table = books.table(name).select("token")
+        if _any_in(table.head(10 * FIRST), answered.head(FIRST)) or _any_in(table, answered):
+            continue
+        others = added(name, books).filter(pl.col("token").is_not_null()).join(history.operations, on="token", how="anti")
+        if others.height >= answered["token"].n_unique():
+            found.append(Strange(table=name, held=others["token"][0], sent=answered["token"][0]))
+    return found
+
+
+def without_tokens(books: Books, strange: Sequence[Strange]) -> Books:
+    """Return the books with nothing in these tables' columns of tokens."""
+    blank = pl.lit(None, pl.String()).alias("token")
+    return replace(books, tables={**books.tables, **{s.table: books.table(s.table).with_columns(blank) for s in strange}})
+
+
+def unmatched(history: History, books: Books, policy: Policy, strange: Sequence[Strange]) -> list[Finding]:
+    """Return indeterminate findings: one for each table with strange tokens, and one for each part of a place that is in doubt.
+
+    Args:
+        history: what clients did.
+        books: without the strange tokens.
+        policy: says where the number is in a printed text.
+        strange: the tables whose tokens were something else.
+    """
+    said = [
+        f"no row of {s.table} holds a token that a client sent: a row holds {_brief(s.held)} where a client sent "
+        f"{_brief(s.sent)}, so rows and requests are not matched; read the client's token as token, or leave it out"
+        for s in strange
+    ]
+    return [undecided(message) for message in (*said, *_doubtful_places(history, books, policy))]
+
+
+def _doubtful_places(history: History, books: Books, policy: Policy) -> Iterator[str]:
+    if not books.has("documents") or keeps_tokens(books.table("documents")):
+        return
+    documents = stored(books, policy)
+    told = acknowledgements(history, documents, policy)
+    for name in PLACE:
+        known = documents[name].unique().sort()
+        some = listed(_brief(value) for value in known.head(3))
+        if named_nowhere(told, documents, name):
+            named = _brief(told[name].drop_nulls()[0])
+            yield (
+                f"answers name the {name} {named}, and no document is of it: documents are of {some}; "
+                f"so an answer may mean any document with its number: let both name the same {name}, or keep the client's token"
+            )
+        elif missing := unnamed(told, documents, name):
+            yield (
+                f"{missing} answers name no {name}, and documents are of several ({some}): which of them an answer means is not "
+                f"known; say it in the answer's constants, or keep the client's token with the document"
+            )
+
+
+def _answered(history: History, books: Books) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield each table of the books that should hold tokens, with those of the answered requests that leave theirs there."""
+    ok = history.operations.lazy().filter(pl.col("outcome") == "ok")
+    leaving: dict[str, list[str]] = {}
+    for f in sorted(ok.select(pl.col("f").unique()).collect()["f"]):
+        if f not in READS:
+            leaving.setdefault(TABLE_OF.get(f, ELSEWHERE), []).append(f)
+    for name, operations in sorted(leaving.items()):
+        if books.has(name):
+            yield name, ok.filter(pl.col("f").is_in(operations)).select("token").collect()
+
+
+def _any_in(table: pl.DataFrame, tokens: pl.DataFrame) -> bool:
+    return bool(table.join(tokens, on="token", how="semi").height)
+
+
+def _brief(value: str) -> str:
+    return repr(value if len(value) <= LONGEST else f"{value[:LONGEST]}...")
