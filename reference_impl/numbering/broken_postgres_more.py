@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from reference_impl.base.postgres import Transaction
-from reference_impl.numbering.postgres import CounterRow, key_of, told
+from reference_impl.numbering.postgres import CounterRow, key_of
 from reference_impl.numbering.postgres_blocks import BlockAllocation
 from reference_impl.numbering.postgres_others import highest_number
-from reference_impl.numbering.postgres_reservations import ReservedNumber, not_reserved
+from reference_impl.numbering.postgres_reservations import ReservedNumber
 from reference_impl.numbering.series import Ask
 
 
@@ -80,7 +80,7 @@ class ConfirmByLook(ReservedNumber):
     A looks: reserved; the sweep makes it void; A issues it: void in the register, and in a customer's hands.
     """
 
-    def confirm(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+    def issue(self, tx: Transaction, ask: Ask) -> Any:
         """Look, then write."""
         found = tx.row(
             "SELECT d.id, d.scope, d.period, d.number, d.text FROM documents d JOIN reservations r ON r.document = d.id"
@@ -90,7 +90,7 @@ class ConfirmByLook(ReservedNumber):
             at=ask.at,
         )
         if found is None:
-            raise not_reserved(ask)
+            return None
         tx.at("looked")
         tx.change(
             "UPDATE documents SET status = 'issued', token = :token, request = :request WHERE id = :id",
@@ -98,7 +98,7 @@ class ConfirmByLook(ReservedNumber):
             token=ask.key,
             request=ask.request,
         )
-        return told(found._mapping, found.id)
+        return found
 
 
 class ReservationsNeverLapse(ReservedNumber):

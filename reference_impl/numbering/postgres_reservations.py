@@ -90,12 +90,17 @@ class ReservedNumber(CounterRow):
 
     def confirm(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Issue the document of a reservation, once, and only while the reservation stands."""
-        found = tx.row(CONFIRM, scope=ask.place.scope, text=ask.text, at=ask.at, token=ask.key, request=ask.request)
+        self.no_reservations_key(tx, ask)
+        found = self.issue(tx, ask)
         if found is not None:
             return told(found._mapping, found.id)
         if tx.row(RECALL, token=ask.key) is not None:
             return self.recall(tx, ask)
         raise not_reserved(ask)
+
+    def issue(self, tx: Transaction, ask: Ask) -> Any:
+        """Make a standing reservation a document, in one statement; None if there is none."""
+        return tx.row(CONFIRM, scope=ask.place.scope, text=ask.text, at=ask.at, token=ask.key, request=ask.request)
 
     def release(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Give a reservation up. Its number is void."""
@@ -112,6 +117,16 @@ class ReservedNumber(CounterRow):
     def sweep(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void what was reserved and lapsed, for whatever reason nobody came back for it."""
         return {**key_of(ask), "voided": tx.change(SWEEP, scope=ask.place.scope, at=ask.at, token=ask.key)}
+
+    def store(self, tx: Transaction, ask: Ask, number: int, basis: str | None = None) -> dict[str, Any]:
+        """Insert the document."""
+        self.no_reservations_key(tx, ask)
+        return super().store(tx, ask, number, basis)
+
+    def no_reservations_key(self, tx: Transaction, ask: Ask) -> None:
+        """Refuse a reservation's key: its document goes by another one as soon as it is confirmed, so no index would notice."""
+        if tx.row("SELECT FROM reservations WHERE token = :token", token=ask.key) is not None:
+            raise key_reused(ask.key)
 
     def recall(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Answer a reservation that is sent again with the number that it holds."""

@@ -303,7 +303,15 @@ def test_a_key_is_good_for_a_document_or_for_a_reservation(database: Database, v
         text = done(a, "reserve", "R", amount=100)["reserved"]
         assert refused(a, "create", "R", amount=100) == "key_reused"
         assert refused(a, "confirm", "K", text=text) == "key_reused"
+        assert refused(a, "confirm", "R", text=text) == "key_reused"
         assert [status for _, status, _ in states(stage)] == ["issued", "reserved"]
+        done(a, "confirm", "C", text=text)
+        other = done(a, "reserve", "R2", amount=100)["reserved"]
+        assert refused(a, "create", "R", amount=100) == "key_reused", "also after its document goes by another key"
+        assert refused(a, "import_document", "R", amount=100, number=9) == "key_reused"
+        assert refused(a, "confirm", "R", text=other) == "key_reused"
+        assert done(a, "reserve", "R", amount=100)["replayed"]
+        assert [status for _, status, _ in states(stage)] == ["issued", "issued", "reserved"]
 
 
 @pytest.mark.parametrize(("variant", "spoke"), [("pg.reserved_number", set()), ("pg.confirm_by_look", {"N-VOID", "N-UNIQ"})])
