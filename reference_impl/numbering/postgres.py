@@ -260,7 +260,7 @@ class CounterRow:
         starts_counter = self.keeps_counter and ask.counter
         if starts_counter:  # before the look: whoever creates the first document has done so by then, or waits
             self.start_counter(tx, ask)
-        if tx.value("SELECT EXISTS (SELECT FROM documents WHERE scope = :scope AND period = :period)", **key_of(ask)):
+        if self.begun(tx, ask):
             raise series_begun(place.scope)
         tx.change(
             "INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount)"
@@ -280,6 +280,14 @@ class CounterRow:
         if starts_counter:
             self.start_counter(tx, ask)
         return {**key_of(ask), "through": ask.through}
+
+    def begun(self, tx: Transaction, ask: Ask) -> bool:
+        """Tell whether a number of the series was ever given, also to a document that is gone."""
+        there: bool = tx.value("SELECT EXISTS (SELECT FROM documents WHERE scope = :scope AND period = :period)", **key_of(ask))
+        if there or not self.keeps_counter:
+            return there
+        drawn = "SELECT EXISTS (SELECT FROM counters WHERE scope = :scope AND period = :period AND value > 0)"
+        return bool(tx.value(drawn, **key_of(ask)))
 
     def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over one document under the number that it was issued with, right or wrong."""

@@ -91,6 +91,26 @@ class NativeSequence(CounterRow):
         start = highest_number(tx, ask) + 1
         tx.change(f"CREATE SEQUENCE IF NOT EXISTS {name} START WITH {start:d} CACHE {self.cache:d}")
 
+    def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Start the sequence behind the highest number that exists, or move it up to there; it never goes back.
+
+        ``ALTER SEQUENCE`` changes nothing here but keeps everybody from drawing until the commit. The locks are taken in the
+        order in which a create takes them: sequence, documents.
+        """
+        self.start_counter(tx, ask)
+        name = sequence_name(ask)
+        tx.change(f"ALTER SEQUENCE {name} CACHE {self.cache:d}")
+        tx.change("LOCK TABLE documents IN SHARE ROW EXCLUSIVE MODE")
+        following = highest_number(tx, ask) + 1
+        if following > tx.value(f"SELECT last_value + is_called::int FROM {name}"):
+            tx.change(f"ALTER SEQUENCE {name} RESTART WITH {following:d}")
+        return key_of(ask)
+
+    def begun(self, tx: Transaction, ask: Ask) -> bool:
+        """Tell whether a number of the series was ever given, also to a document that is gone."""
+        drawn = "SELECT EXISTS (SELECT FROM pg_sequences WHERE sequencename = :name AND last_value IS NOT NULL)"
+        return super().begun(tx, ask) or bool(tx.value(drawn, name=sequence_name(ask)))
+
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over documents, then start the sequence."""
         answer = super().seed(tx, ask)

@@ -151,12 +151,12 @@ def test_two_instances_that_start_at_once_start_one_sequence(database: Database,
         assert done(a, "create", "A", amount=100)["number"] == 7
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", "pg.native_sequence"])
 def test_a_counter_that_started_too_low_is_moved_up_and_none_is_moved_back(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a = stage.actor()
-        done(a, "import_document", "old", amount=100, number=7)
         assert done(a, "create", "A", amount=100)["number"] == 1
+        done(a, "import_document", "old", amount=100, number=7)
         done(a, "introduce", "I")
         assert done(a, "create", "B", amount=100)["number"] == 8
         done(a, "delete", "D", text="INV-00008")
@@ -164,7 +164,7 @@ def test_a_counter_that_started_too_low_is_moved_up_and_none_is_moved_back(datab
         assert done(a, "create", "C", amount=100)["number"] == 9
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence"])
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("first", ["create", "introduce"])
 def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, variant: str, isolation: str, first: str) -> None:
@@ -172,8 +172,8 @@ def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, v
     second = "introduce" if first == "create" else "create"
     with play(variant, database, isolation=isolation) as stage:
         a, b = stage.actor(), stage.actor()
-        done(a, "import_document", "old", amount=100, number=7)
         done(a, "create", "start", amount=100)
+        done(a, "import_document", "old", amount=100, number=7)
         a.begins(first, "A", until="before_commit", **WHERE, **amounts[first])
         b.begins(second, "B", **WHERE, **amounts[second])
         assert b.waits
@@ -358,6 +358,16 @@ def test_what_is_taken_over_does_not_meet_what_is_there(database: Database, vari
         assert refused(a, "import_document", "J", amount=100, number=7) == "number_taken"
         assert refused(a, "seed", "S", through=3) == "series_begun"
         assert [text for text, _, _ in states(stage)] == ["INV-00007"]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence", "pg.block_allocation", "mongo.counter_document"])
+def test_a_series_whose_documents_are_all_gone_is_not_filled_with_their_numbers(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        done(a, "delete", "D", text="INV-00001")
+        assert refused(a, "seed", "S", through=3) == "series_begun"
+        assert done(a, "create", "B", amount=100)["number"] == 2
 
 
 # Duplicates
