@@ -11,6 +11,9 @@ from harness.cli.output import colours
 from harness.run.cases import CaseResult, command_of
 
 WIDTH_WITHOUT_TERMINAL = 200
+UNLIMITED = 10_000
+"""For a table whose cells must not be cut: the lines of a file may be as long as they are."""
+
 STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
 
 
@@ -20,7 +23,7 @@ def print_matrix(results: Sequence[CaseResult]) -> None:
 
     table = Table(show_edge=False, pad_edge=False, box=None)
     for heading in ("case", "target", "scenario", "expected", "observed", "spoke", "operations", "seconds", ""):
-        table.add_column(heading, overflow="fold", no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for _, group in groupby(results, key=lambda r: r.case.id):
         runs = list(group)
         case = runs[0].case
@@ -39,7 +42,7 @@ def print_matrix(results: Sequence[CaseResult]) -> None:
             ("as expected" if met == len(runs) else "DIFFERS") + share,
             style=None if met == len(runs) else "bold red",
         )
-    _print(table)
+    _print(table, width=UNLIMITED)
     differing = sorted({r.case.id for r in results if not r.met})
     print(
         f"\n{len(results)} runs, {sum(r.met for r in results)} as expected"
@@ -47,19 +50,19 @@ def print_matrix(results: Sequence[CaseResult]) -> None:
     )
 
 
-def _print(table: Any) -> None:
+def _print(table: Any, *, width: int = WIDTH_WITHOUT_TERMINAL) -> None:
     """Print a table without the spaces that would fill its lines."""
-    screen = console()
+    screen = console(width)
     with screen.capture() as captured:
         screen.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def console() -> Any:
-    """Return a console on standard output: no colours and a fixed width where it is not a terminal."""
+def console(width: int = WIDTH_WITHOUT_TERMINAL) -> Any:
+    """Return a console on standard output: without colours, and this wide, where it is not a terminal."""
     from rich.console import Console  # noqa: PLC0415
 
-    wide = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    wide = None if sys.stdout.isatty() else width
     return Console(no_color=not colours(sys.stdout), width=wide, highlight=False, markup=False, emoji=False)
 
 

@@ -128,13 +128,19 @@ class ApproveInTransaction(MongoBusiness):
         return {"subject": ask.subject, "amount": ask.amount}
 
     def webhook(self, work: Work, ask: Ask) -> dict[str, Any]:
-        """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not."""
+        """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not.
+
+        A payment that somebody else has approved meanwhile is what the gateway wants: a refusal would be delivered for ever.
+        """
         known = work.find("events", {"_id": ask.event})
         work.at("event_read")
-        if known is None:
-            work.insert("events", {"_id": ask.event, "payment": ask.subject})
-            return self.approve(work, ask)
-        return self.told_before(work, ask, known)
+        if known is not None:
+            return self.told_before(work, ask, known)
+        event = {"_id": ask.event, "payment": ask.subject}
+        work.insert("events", event)
+        if self.payment(work, ask)["status"] == rules.PAID:
+            return self.told_before(work, ask, event)
+        return self.approve(work, ask)
 
     def told_before(self, work: Work, ask: Ask, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer an event that was delivered before."""

@@ -220,14 +220,17 @@ class ApproveInOneTransaction(PostgresBusiness):
         return {"subject": ask.subject, "amount": ask.amount}
 
     def webhook(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not."""
+        """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not.
+
+        A payment that somebody else has approved meanwhile is what the gateway wants: a refusal would be delivered for ever.
+        """
         first = tx.change(
             "INSERT INTO webhook_events (event, payment) VALUES (:event, :payment) ON CONFLICT (event) DO NOTHING",
             event=ask.event,
             payment=ask.subject,
         )
         tx.at("event_claimed")
-        if first:
+        if first and self.payment(tx, ask).status != rules.PAID:
             return self.approve(tx, ask)
         if tx.value("SELECT payment FROM webhook_events WHERE event = :event", event=ask.event) != ask.subject:
             raise keys.key_reused(ask.event)

@@ -273,6 +273,32 @@ def test_a_webhook_under_the_key_of_another_is_refused(request: pytest.FixtureRe
 
 
 @both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
+def test_a_webhook_for_a_payment_that_is_paid_is_answered_so_that_the_gateway_stops(
+    request: pytest.FixtureRequest, variant: str
+) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        for n in (1, 2):
+            a.does("submit", f"s{n}", subject=f"p{n}", term=f"a/{n}", amount=100)
+        a.does("approve", "by hand", subject="p1")
+        a.does("cancel", "not any more", subject="p2")
+        before = stage.books().table("terms").rows()
+        for token in ("e1", "e1", "e2"):
+            answer = a.does("webhook", token, subject="p1", event=token)
+            assert answer.outcome is Outcome.OK, answer.failure
+            assert answer.result is not None
+            assert (answer.result["status"], answer.result["replayed"]) == ("paid", True)
+        assert stage.books().table("terms").rows() == before, "no money moves a second time"
+        never = a.does("webhook", "e3", subject="p2", event="e3")
+        assert never.failure is not None
+        assert (never.failure.code, never.failure.refusal) == ("not_awaiting_approval", True), (
+            "paid for nothing: somebody has to look"
+        )
+
+
+@both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
 def test_the_history_says_why_a_payment_was_rejected(request: pytest.FixtureRequest, variant: str) -> None:
     database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
     with play(variant, database) as stage:
