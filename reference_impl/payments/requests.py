@@ -26,6 +26,9 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Every operation with its own arguments; `COMMON` may be given with each. The subject is the account or payment."""
 
+NO_REASON = "not stated"
+"""What is stored where a payment was rejected without a reason."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
@@ -77,5 +80,5 @@ def understand(f: str, arguments: Mapping[str, Any], token: str, *, term_needed:
         account=read.text(arguments, "account") if arguments.get("account") is not None else None,
         term=read.text(arguments, "term") if "term" in names and (term_needed or arguments.get("term")) else None,
         event=read.text(arguments, "event") if "event" in names else "",
-        reason=read.text(arguments, "reason", default="not stated") if "reason" in names else "",
+        reason=read.text(arguments, "reason", default=NO_REASON) if "reason" in names else "",
     )

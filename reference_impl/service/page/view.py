@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reference_impl.base.arguments import pesos
+from reference_impl.payments.requests import NO_REASON
 from reference_impl.service.problems import Problem
 
 SUBMIT = "Submit Payment"
@@ -203,6 +204,8 @@ def _term(term: Mapping[str, Any]) -> TermLine:
 
 def _payment(payment: Mapping[str, Any]) -> PaymentLine:
     status = STATUSES.get(payment["status"], payment["status"])
+    if payment["status"] == "rejected" and payment["reason"] != NO_REASON:
+        status += f": {payment['reason']}"
     if payment["refunded"]:
         status += f", {pesos(payment['refunded'])} refunded"
     return PaymentLine(

@@ -552,7 +552,7 @@ def test_a_term_that_cannot_be_paid_any_more_is_not_kept_as_chosen(
 
 def payment(reference: str, status: str) -> dict[str, Any]:
     """Return one payment of a history."""
-    figures = {"amount": 5, "refunded": 0, "submitted": "2026-11-20 10:00 UTC"}
+    figures = {"amount": 5, "refunded": 0, "reason": "", "submitted": "2026-11-20 10:00 UTC"}
     return {"id": reference, "term": "a", "term_name": "A", "status": status, **figures}
 
 
@@ -564,6 +564,22 @@ def test_only_a_payment_of_the_account_that_awaits_approval_is_confirmed(submitt
     page = page_of(overview, history, company="main", chosen="a", submitted=submitted)
 
     assert (page.submitted.reference if page.submitted else None) == confirmed
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        ("rejected", "The slip cannot be read.", "Rejected: The slip cannot be read."),
+        ("rejected", "not stated", "Rejected"),
+        ("cancelled", "", "Cancelled"),
+        ("paid", "", "Paid"),
+    ],
+)
+def test_a_rejected_payment_says_why(status: str, reason: str, said: str) -> None:
+    overview = {"subject": "s", "assessment": 9, "balance": 9, "pending": 0, "available": 9, "terms": [term(5, 0, "a")]}
+    history = {"payments": [{**payment("p", status), "reason": reason}]}
+
+    assert [line.status for line in page_of(overview, history, company="main", chosen="").payments] == [said]
 
 
 def test_an_amount_typed_for_a_term_that_is_paid_is_not_offered_for_the_next(service: Running, account: str) -> None:
