@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.invariants.matching import strange_tokens, unmatched, without_tokens
-from harness.invariants.registry import Invariant, named
+from harness.invariants.registry import Invariant, NotChecked, named
 from harness.invariants.resolution import ambiguous, resolve
 from harness.model import Books, Finding, FindingClass, History, Policy, Verdict, verdict_of
 
@@ -26,8 +26,9 @@ class Judgement:
 def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) -> Judgement:
     """Resolve what is ambiguous, check every invariant, and say what it means.
 
-    An invariant without its tables is skipped, and so is one for which the policy has no use; one that crashes is an
-    indeterminate finding, because a broken checker must never look like a sound system; nothing checked is unknown.
+    An invariant without its tables or columns is skipped, and so is one for which the policy has no use, or that finds nothing
+    to compare; one that crashes is an indeterminate finding, because a broken checker must never look like a sound system;
+    nothing checked is unknown.
 
     Raises:
         UsageError: there is no invariant of that id.
@@ -43,7 +44,11 @@ def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) ->
         if reason := _nothing_to_say(invariant, books, policy):
             skipped[invariant.id] = reason
             continue
-        findings += _checked(invariant, resolved, books, policy)
+        try:
+            findings += _checked(invariant, resolved, books, policy)
+        except NotChecked as e:
+            skipped[invariant.id] = str(e)
+            continue
         checked.append(invariant.id)
     return Judgement(
         verdict=verdict_of(findings, checked=len(checked)),
@@ -55,13 +60,19 @@ def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) ->
 
 
 def _nothing_to_say(invariant: Invariant, books: Books, policy: Policy) -> str | None:
-    absent = [table for table in invariant.tables if not books.has(table)]
-    return f"the target keeps no {' and no '.join(absent)}" if absent else invariant.unless(policy)
+    if absent := [table for table in invariant.tables if not books.has(table)]:
+        return f"the target keeps no {' and no '.join(absent)}"
+    if why := invariant.unless(policy):
+        return why
+    missing = [name for name in invariant.columns if books.has(name.split(".")[0]) and not books.gives(*name.split("."))]
+    return f"the books do not give {' and '.join(missing)}" if missing else None
 
 
 def _checked(invariant: Invariant, history: History, books: Books, policy: Policy) -> list[Finding]:
     try:
         return list(invariant.check(history, books, policy))
+    except NotChecked:
+        raise
     except Exception as e:  # noqa: BLE001 - a checker that crashes has not passed
         return [
             Finding(

@@ -10,16 +10,22 @@ from harness.model import Books, Finding, History, Policy, UsageError, nearest
 Check = Callable[[History, Books, Policy], Sequence[Finding]]
 
 
+class NotChecked(Exception):
+    """Raised by a rule that has nothing to compare, with the reason: it is told as not checked, and has not passed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Invariant:
-    """A named rule. ``tables`` are the canonical tables without which it has nothing to say.
+    """A named rule. ``tables`` are the canonical tables without which it has nothing to say, ``columns`` such ``table.column``.
 
-    ``unless`` returns the reason for which a policy has no use for the rule, or None where it applies.
+    A column is only asked for where its table is kept. ``unless`` returns the reason for which a policy has no use for the
+    rule, or None where it applies.
     """
 
     id: str
     summary: str
     tables: tuple[str, ...]
+    columns: tuple[str, ...]
     check: Check
     unless: Callable[[Policy], str | None] = lambda policy: None
 
@@ -28,7 +34,11 @@ REGISTRY: dict[str, Invariant] = {}
 
 
 def invariant(
-    id: str, *, tables: Iterable[str] = (), unless: Callable[[Policy], str | None] = lambda policy: None
+    id: str,
+    *,
+    tables: Iterable[str] = (),
+    columns: Iterable[str] = (),
+    unless: Callable[[Policy], str | None] = lambda policy: None,
 ) -> Callable[[Check], Check]:
     """Register a pure function of history, books and policy as the invariant ``id``.
 
@@ -46,7 +56,7 @@ def invariant(
         summary = (check.__doc__ or "").strip().split("\n")[0]
         if not summary:
             raise UsageError(f"invariant {id} ({_where(check)}) needs a docstring: its first line is shown to users")
-        REGISTRY[id] = Invariant(id=id, summary=summary, tables=tuple(tables), check=check, unless=unless)
+        REGISTRY[id] = Invariant(id=id, summary=summary, tables=tuple(tables), columns=tuple(columns), check=check, unless=unless)
         return check
 
     return register

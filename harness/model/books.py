@@ -111,13 +111,15 @@ class Books:
 
     ``complete`` is false when the read did not finish or the store did not come to rest; then nothing can pass.
     ``trouble`` says why. ``earlier`` are the ids of the rows that were there before the race, by table, where somebody looked.
-    Each table is a data frame with the columns of `TABLES`, missing columns filled with nulls.
+    Each table is a data frame with the columns of `TABLES`. ``given`` are the columns that the target gives, by table, where
+    that is known; the others are filled with nulls, which say nothing.
     """
 
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     complete: bool = True
     trouble: str | None = None
     earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    given: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         """Return a canonical table, empty if the target has none. Raises KeyError for an unknown name."""
@@ -127,6 +129,10 @@ class Books:
     def has(self, name: str) -> bool:
         """Tell whether the target keeps this table at all."""
         return name in self.tables
+
+    def gives(self, name: str, column: str) -> bool:
+        """Tell whether the target keeps this table and gives this column of it, whatever is in it."""
+        return self.has(name) and (name not in self.given or column in self.given[name])
 
     @classmethod
     def of(cls, *, complete: bool = True, trouble: str | None = None, **rows: Iterable[Mapping[str, Any]]) -> Books:
@@ -150,3 +156,9 @@ def table_of(name: str, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         if unknown := item.keys() - schema.keys():
             raise KeyError(f"{name} has no column {sorted(unknown)[0]!r}")
     return pl.DataFrame({c: [item.get(c) for item in items] for c in schema}, schema=schema)
+
+
+def filled(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a canonical table with all its columns, those that are missing filled with nulls."""
+    schema = TABLES[name]
+    return frame.select(pl.col(c) if c in frame.columns else pl.lit(None, kind).alias(c) for c, kind in schema.items())

@@ -357,11 +357,13 @@ class _Audit:
     def all_else(self, queries: Sequence[BooksQuery]) -> None:
         """Read the other tables and judge what they hold."""
         tables: dict[str, pl.DataFrame] = {}
+        given: dict[str, frozenset[str]] = {}
         total = 0
         for query in queries:
             frames = [typed(query.table, pl.DataFrame())[0]]
             for text in self._snapshot.pieces(query):
                 frame, strange = typed(query.table, text)
+                given[query.table] = frozenset(text.columns) | given.get(query.table, frozenset())
                 frames.append(frame)
                 self._inexact.append(strange)
                 total += frame.height
@@ -384,7 +386,7 @@ class _Audit:
             )
             seen["documents"] = tops.select(schema.names()).cast(pl.Schema(schema))
         relevant = [i for i in (*BY_PLACE, *WHOLE, "P-EXACT") if _speaks(i, seen)]
-        found = judge(History.of([]), Books(tables=seen), self._policy, relevant)
+        found = judge(History.of([]), Books(tables=seen, given=given), self._policy, relevant)
         self.findings += found.findings
         self.checked += found.checked
         absent = {i: "the configuration reads no table for it" for i in (*BY_PLACE, *WHOLE) if i not in relevant}

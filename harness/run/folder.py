@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from harness.model.books import Books
+from harness.model.books import Books, filled
 from harness.model.errors import EnvironmentProblem, UsageError
 
 INCOMPLETE = "books/incomplete.json"
@@ -86,10 +86,11 @@ class RunFolder:
             raise UsageError(f"{self.path / name} cannot be read: {e}") from e
 
     def write_books(self, books: Books) -> None:
-        """Keep the books as Parquet files."""
+        """Keep the books as Parquet files, each with the columns that the target gives."""
         for name, frame in books.tables.items():
+            given = frame.select(column for column in frame.columns if books.gives(name, column))
             try:
-                frame.write_parquet(self.path / "books" / f"{name}.parquet")
+                given.write_parquet(self.path / "books" / f"{name}.parquet")
             except OSError as e:
                 raise _unwritable(self.path, e) from e
         if not books.complete:
@@ -97,10 +98,12 @@ class RunFolder:
 
     def read_books(self) -> Books:
         """Read the books back, with what was the trouble with them."""
-        tables = {file.stem: pl.read_parquet(file) for file in sorted((self.path / "books").glob("*.parquet"))}
+        kept = {file.stem: pl.read_parquet(file) for file in sorted((self.path / "books").glob("*.parquet"))}
+        tables = {name: filled(name, frame) for name, frame in kept.items()}
+        given = {name: frozenset(frame.columns) for name, frame in kept.items()}
         if (self.path / INCOMPLETE).exists():
-            return Books(tables=tables, complete=False, trouble=self.read_json(INCOMPLETE)["trouble"])
-        return Books(tables=tables)
+            return Books(tables=tables, given=given, complete=False, trouble=self.read_json(INCOMPLETE)["trouble"])
+        return Books(tables=tables, given=given)
 
     def write_findings(self, findings: list[Mapping[str, Any]]) -> None:
         """Keep each finding in a file of its own, with its schedule and the picture of that beside it."""

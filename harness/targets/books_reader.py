@@ -56,7 +56,7 @@ def _books(texts: Mapping[str, pl.DataFrame]) -> Books:
         inexact.append(strange)
     if inexact:
         tables["inexact"] = pl.concat(inexact)
-    return Books(tables=tables)
+    return Books(tables=tables, given={name: frozenset(text.columns) for name, text in texts.items() if text.width})
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,13 @@ class MongoBooks:
         self._client = client
         self._database = database
         self._queries = queries
+        self._projected = {query.table: _projected(query) for query in queries}
 
     def read(self) -> dict[str, Rows]:
         """Read every table."""
         found: dict[str, Rows] = {}
         for table, documents in _aggregates(self._client, self._database, self._queries):
-            names = tuple(dict.fromkeys(name for row in documents for name in row))
+            names = tuple(dict.fromkeys([*(name for row in documents for name in row), *self._projected[table]]))
             found[table] = Rows(names, tuple(tuple(row.get(name) for name in names) for row in documents))
         return found
 
@@ -233,7 +234,9 @@ def _read_mongo(database: Database, queries: Sequence[BooksQuery]) -> dict[str, 
 
     client: Any = pymongo.MongoClient(database.url, appname="racegate books")
     with client:
-        return {table: _frame_of_texts(rows) for table, rows in _aggregates(client, database.name, queries)}
+        projected = {query.table: _projected(query) for query in queries}
+        read = _aggregates(client, database.name, queries)
+        return {table: _frame_of_texts(rows, projected[table]) for table, rows in read}
 
 
 def _aggregates(client: Any, database: str, queries: Sequence[BooksQuery]) -> list[tuple[str, list[dict[str, str | None]]]]:
@@ -250,8 +253,14 @@ def _aggregates(client: Any, database: str, queries: Sequence[BooksQuery]) -> li
     return found
 
 
-def _frame_of_texts(rows: list[dict[str, str | None]]) -> pl.DataFrame:
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def _projected(query: BooksQuery) -> list[str]:
+    """Return the columns that a pipeline's projection gives, also where no document has them: MongoDB leaves those out."""
+    stages = [stage["$project"] for stage in query.pipeline if "$project" in stage]
+    return [name for name, how in stages[-1].items() if how and name in TABLES[query.table]] if stages else []
+
+
+def _frame_of_texts(rows: list[dict[str, str | None]], projected: Sequence[str]) -> pl.DataFrame:
+    names = list(dict.fromkeys([*(name for row in rows for name in row), *projected]))
     return pl.DataFrame({n: [row.get(n) for row in rows] for n in names}, schema=dict.fromkeys(names, pl.String()))
 
 

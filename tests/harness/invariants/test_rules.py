@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.invariants import REGISTRY, judge, registry
-from harness.invariants.registry import Invariant
+from harness.invariants.registry import Invariant, NotChecked
 from harness.model import Books, Finding, FindingClass, History, Operation, Outcome, Policy, UsageError, Verdict
+from harness.model.books import TABLES
 from tests.corpus.reading import Case
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -59,6 +62,26 @@ def test_a_rule_is_left_out_where_one_of_its_tables_is_not_kept(rule: str) -> No
     assert not any("the target keeps" in why for why in judgement.skipped.values())
 
 
+@pytest.mark.parametrize(("rule", "column"), [(r.id, column) for r in REGISTRY.values() for column in r.columns])
+def test_a_rule_is_left_out_where_one_of_its_columns_is_not_given(rule: str, column: str) -> None:
+    plain = Case(invariant=rule, file="", verdict="", title="")
+    table, name = column.split(".")
+    tables: dict[str, list[dict[str, object]]] = {t: [] for t in {table, *NEEDS[rule]}}
+    books = replace(Books.of(**tables), given={table: frozenset(TABLES[table]) - {name}})
+    skipped = judge(plain.history, books, plain.policy, [rule]).skipped
+    assert column in skipped[rule] or REGISTRY[rule].unless(plain.policy)
+
+
+def test_a_rule_that_finds_nothing_to_compare_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(history: History, books: Books, policy: Policy) -> list[Finding]:
+        raise NotChecked("no number could be read")
+
+    monkeypatch.setitem(REGISTRY, "X", Invariant(id="X", summary="", tables=(), columns=(), check=nothing))
+    plain = Case(invariant="X", file="", verdict="", title="")
+    judgement = judge(plain.history, Books(), plain.policy, ["X"])
+    assert (judgement.verdict, judgement.checked, judgement.skipped) == (Verdict.UNKNOWN, [], {"X": "no number could be read"})
+
+
 CHANGES = [
     *("open_account", "submit", "approve", "reject", "cancel", "refund", "webhook", "sell", "void", "open_order"),
     *("import_order", "pay_installment", "discount", "cancel_order", "refund_order"),
@@ -84,7 +107,7 @@ def test_a_rule_that_breaks_makes_the_verdict_unknown(monkeypatch: pytest.Monkey
     def check(history: History, books: Books, policy: Policy) -> list[Finding]:
         raise ValueError(said)
 
-    monkeypatch.setitem(REGISTRY, "X-BROKEN", Invariant(id="X-BROKEN", summary="Breaks.", tables=(), check=check))
+    monkeypatch.setitem(REGISTRY, "X-BROKEN", Invariant(id="X-BROKEN", summary="Breaks.", tables=(), columns=(), check=check))
     judgement = judge(History.of([]), Books(), Case(invariant="", file="", verdict="", title="").policy, ["X-BROKEN"])
     assert judgement.verdict is Verdict.UNKNOWN
     (finding,) = judgement.findings
