@@ -11,7 +11,7 @@ import typer.main
 from harness.cli.main import build_app
 from harness.config.published import config_schema
 from harness.invariants import REGISTRY
-from harness.model.books import TABLES
+from harness.model.books import STATUSES, TABLES
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py from the code; change it there. -->\n"
@@ -119,6 +119,14 @@ def configuration() -> str:
     for table, columns in TABLES.items():
         if table != "inexact":
             lines.append(f"| `{table}` | {', '.join(f'`{c}` ({_simple(kind)})' for c, kind in columns.items())} |")
+    lines += [
+        "",
+        "A status is one of these words; a query translates the service's own (`CASE status WHEN 'APPROVED' THEN 'paid' ... END AS status`).",
+        "",
+        "| column | words |",
+        "|---|---|",
+        *(f"| `{table}.status` | {', '.join(f'`{word}`' for word in words)} |" for table, words in STATUSES.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
-from harness.invariants.matching import strange_tokens, unmatched, without_tokens
+from harness.invariants.matching import foreign_words, strange_tokens, tokens_given_up, unmatched, without_tokens
 from harness.invariants.registry import Invariant, NotChecked, named
 from harness.invariants.resolution import ambiguous, resolve
 from harness.model import Books, Finding, FindingClass, History, Policy, Verdict, verdict_of
@@ -23,21 +23,24 @@ class Judgement:
     history: History
 
 
-def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) -> Judgement:
+def judge(
+    history: History, books: Books, policy: Policy, ids: Iterable[str], *, broken_before: Set[str] = frozenset()
+) -> Judgement:
     """Resolve what is ambiguous, check every invariant, and say what it means.
 
     An invariant without its tables or columns is skipped, and so is one for which the policy has no use, or that finds nothing
     to compare; one that crashes is an indeterminate finding, because a broken checker must never look like a sound system;
-    nothing checked is unknown.
+    nothing checked is unknown. What the rules in ``broken_before`` find, which the rows from before the race break by
+    themselves, is indeterminate: it may be older than the race.
 
     Raises:
         UsageError: there is no invariant of that id.
     """
     strange = strange_tokens(history, books)
-    if strange:
-        books = without_tokens(books, strange)
+    if without := [*(s.table for s in strange), *tokens_given_up(books)]:
+        books = without_tokens(books, without)
     resolved = resolve(history, books)
-    findings = [*ambiguous(resolved, books), *unmatched(resolved, books, policy, strange)]
+    findings = [*ambiguous(resolved, books), *unmatched(resolved, books, policy, strange), *foreign_words(books)]
     checked: list[str] = []
     skipped: dict[str, str] = {}
     for invariant in [named(id) for id in dict.fromkeys(ids)]:
@@ -45,10 +48,11 @@ def judge(history: History, books: Books, policy: Policy, ids: Iterable[str]) ->
             skipped[invariant.id] = reason
             continue
         try:
-            findings += _checked(invariant, resolved, books, policy)
+            found = _checked(invariant, resolved, books, policy)
         except NotChecked as e:
             skipped[invariant.id] = str(e)
             continue
+        findings += [_perhaps_older(f) for f in found] if invariant.id in broken_before else found
         checked.append(invariant.id)
     return Judgement(
         verdict=verdict_of(findings, checked=len(checked)),
@@ -66,6 +70,15 @@ def _nothing_to_say(invariant: Invariant, books: Books, policy: Policy) -> str |
         return why
     missing = [name for name in invariant.columns if books.has(name.split(".")[0]) and not books.gives(*name.split("."))]
     return f"the books do not give {' and '.join(missing)}" if missing else None
+
+
+def _perhaps_older(finding: Finding) -> Finding:
+    if finding.finding_class is not FindingClass.VIOLATION:
+        return finding
+    told = (
+        f"{finding.message}; the rows from before the race break {finding.invariant} by themselves, so this may be older than it"
+    )
+    return replace(finding, finding_class=FindingClass.INDETERMINATE, message=told)
 
 
 def _checked(invariant: Invariant, history: History, books: Books, policy: Policy) -> list[Finding]:

@@ -7,7 +7,7 @@ unanswered request never to have happened. A sound service must not be accused o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -16,6 +16,7 @@ from harness.invariants.numbering.columns import FEWEST, PLACE, acknowledgements
 from harness.invariants.resolution import ELSEWHERE, READS, TABLE_OF, added, keeps_tokens, undecided
 from harness.invariants.telling import listed
 from harness.model import Books, Finding, History, Policy
+from harness.model.books import STATUSES
 
 FIRST = 10_000
 """Requests of which nearly always one is found among the first rows, so that no more have to be looked at."""
@@ -34,12 +35,15 @@ class Strange:
 
 
 def strange_tokens(history: History, books: Books) -> list[Strange]:
-    """Return the tables that hold not one token of those requests that were answered, though as many rows came with others."""
+    """Return the tables that hold not one token of those requests that were answered, though as many rows came with others.
+
+    Where nobody knows which rows came, it takes several requests to believe that.
+    """
     if not books.complete:
         return []
     found = []
     for name, answered in _answered(history, books):
-        if answered["token"].n_unique() < FEWEST:
+        if answered["token"].n_unique() < (1 if name in books.earlier else FEWEST):
             continue
         table = books.table(name).select("token")
         if _any_in(table.head(10 * FIRST), answered.head(FIRST)) or _any_in(table, answered):
@@ -50,10 +54,39 @@ def strange_tokens(history: History, books: Books) -> list[Strange]:
     return found
 
 
-def without_tokens(books: Books, strange: Sequence[Strange]) -> Books:
+def tokens_given_up(books: Books) -> list[str]:
+    """Return the tables of which only rows from before the race have tokens: the service does not store those of the race."""
+    return [
+        name
+        for name in books.earlier
+        if books.gives(name, "token") and not keeps_tokens(added(name, books)) and keeps_tokens(books.table(name))
+    ]
+
+
+def without_tokens(books: Books, names: Iterable[str]) -> Books:
     """Return the books with nothing in these tables' columns of tokens."""
     blank = pl.lit(None, pl.String()).alias("token")
-    return replace(books, tables={**books.tables, **{s.table: books.table(s.table).with_columns(blank) for s in strange}})
+    return replace(books, tables={**books.tables, **{name: books.table(name).with_columns(blank) for name in names}})
+
+
+def foreign_words(books: Books) -> list[Finding]:
+    """Return an indeterminate finding for each table with a status that is none of ours: no rule knows what it means."""
+    found = []
+    for name, words in STATUSES.items():
+        if not books.gives(name, "status"):
+            continue
+        odd = books.table(name).filter(pl.col("status").is_not_null(), ~pl.col("status").is_in(words))
+        if odd.height:
+            some = listed(_brief(word) for word in odd["status"].unique().sort().head(3))
+            where = f"{odd.height} {'row' if odd.height == 1 else 'rows'} of {name}"
+            found.append(
+                undecided(
+                    f"the status {some} stands in {where}, and no rule knows what it means; let the query say "
+                    f"{', '.join(words[:-1])} or {words[-1]} instead",
+                    total=odd.height,
+                )
+            )
+    return found
 
 
 def unmatched(history: History, books: Books, policy: Policy, strange: Sequence[Strange]) -> list[Finding]:

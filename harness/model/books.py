@@ -104,6 +104,13 @@ TABLES: Mapping[str, Mapping[str, pl.DataType]] = {
     },
 }
 
+STATUSES: Mapping[str, tuple[str, ...]] = {
+    "documents": ("issued", "void", "reserved"),
+    "payments": ("awaiting_approval", "paid", "rejected", "cancelled"),
+    "orders": ("open", "paid", "cancelled"),
+}
+"""The words of each column ``status``. A document's may be left out: it is issued then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Books:

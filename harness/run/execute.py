@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -18,7 +18,7 @@ from harness.model import Finding, FindingClass, History, StoreNeeds, UsageError
 from harness.recording.loader import FileFacts, load
 from harness.run.asked import asked
 from harness.run.folder import RunFolder
-from harness.run.phases import Clock, books_at_rest, come_to_rest, open_scene, race_of
+from harness.run.phases import Clock, books_at_rest, come_to_rest, look_before, open_scene, race_of
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest, check_fit
 from harness.run.server_faults import FaultDirector, points_of, server_faults
@@ -93,6 +93,7 @@ def execute(
         try:
             with clock.phase("prepare"):
                 request.target.install(database)
+                before = look_before(store, database, request.target, request.policy, request.scenario.invariants)
                 open_scene(request, database, folder)
             with clock.phase("race"):
                 raced = race(request, database, folder, director.watching(observe) if director else observe)
@@ -101,11 +102,11 @@ def execute(
             with clock.phase("rest"):
                 trouble = come_to_rest(store, database)
             with clock.phase("books"):
-                books = books_at_rest(request.target, database, trouble)
+                books = replace(books_at_rest(request.target, database, trouble), earlier=before.earlier)
             with clock.phase("load"):
                 history, files = load(folder.history_files())
             with clock.phase("judge"):
-                judgement = judge(history, books, request.policy, request.scenario.invariants)
+                judgement = judge(history, books, request.policy, request.scenario.invariants, broken_before=before.broken)
         finally:
             if director:
                 director.stop()

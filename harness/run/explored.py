@@ -32,6 +32,7 @@ from harness.recording.loader import load
 from harness.recording.recorder import Recorder, now, write_history
 from harness.run.asked import asked
 from harness.run.folder import RunFolder
+from harness.run.phases import look_before
 from harness.run.request import build_request
 from harness.run.result import RunResult, finding_to_json
 from harness.run.run_request import RunRequest
@@ -284,11 +285,13 @@ class OpenedScene:
         self._store = stores.get(request.target.store, logs=folder.path / "stores")
         self.database: Database = self._store.create_database()
         self._folder = folder
+        self._rules = [i for i in request.scenario.invariants if i != "L-PROGRESS"]
         self.description = self._store.description
 
     def __enter__(self) -> OpenedScene:
         try:
             self._request.target.install(self.database)
+            self._before = look_before(self._store, self.database, self._request.target, self._request.policy, self._rules)
             self.opening = self._open()
         except BaseException:
             self._store.drop_database(self.database)
@@ -338,5 +341,4 @@ class OpenedScene:
 
     def judge(self, history: History, books: Books) -> Sequence[Finding]:
         """Judge one interleaving. Whether a single run made progress is not asked: refusals are legal ends of one."""
-        ids = [i for i in self._request.scenario.invariants if i != "L-PROGRESS"]
-        return judge(history, books, self._request.policy, ids).findings
+        return judge(history, books, self._request.policy, self._rules, broken_before=self._before.broken).findings

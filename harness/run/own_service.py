@@ -156,10 +156,11 @@ class OwnService:
 
 @dataclass
 class _Given:
-    """A store whose one database is there already and stays."""
+    """A store whose one database is there already, perhaps with rows, and stays."""
 
     store: Store
     database: Database
+    lived_in: bool = True
 
     @property
     def kind(self) -> StoreKind:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from harness.engines.client import Client
-from harness.model import Books, EnvironmentProblem, History, Outcome
+from harness.invariants import judge
+from harness.model import Books, EnvironmentProblem, FindingClass, History, Outcome, Policy
 from harness.recording.recorder import Recorder, now
 from harness.run.folder import RunFolder
 from harness.run.run_request import RunRequest
@@ -101,6 +102,29 @@ def books_at_rest(target: Target, database: Database | None, trouble: str | None
     if database is None:
         return Books()
     return read_books(database, target.books())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What was in somebody's own database before anything was asked of it.
+
+    ``earlier`` are the ids of its rows, by table; ``broken`` the rules that these rows break by themselves.
+    """
+
+    earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
+
+
+def look_before(store: Store | None, database: Database | None, target: Target, policy: Policy, rules: Iterable[str]) -> Before:
+    """Read the books before the opening scene, where they may hold rows already."""
+    if database is None or not getattr(store, "lived_in", False):
+        return Before()
+    books = read_books(database, target.books())
+    found = judge(History.of([]), books, policy, rules).findings
+    return Before(
+        earlier={name: frozenset(table["id"].drop_nulls()) for name, table in books.tables.items() if books.gives(name, "id")},
+        broken=frozenset(f.invariant for f in found if f.finding_class is FindingClass.VIOLATION),
+    )
 
 
 def race_of(history: History) -> History:

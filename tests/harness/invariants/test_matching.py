@@ -9,9 +9,10 @@ import pytest
 
 from harness.config.policy import load_policy
 from harness.invariants.judge import judge
-from harness.invariants.matching import strange_tokens
+from harness.invariants.matching import foreign_words, strange_tokens
 from harness.invariants.numbering.columns import FEWEST
 from harness.model import Books, History, Operation, Outcome
+from harness.model.books import STATUSES
 
 
 def unknown(f: str, token: str, at: int = 1) -> Operation:
@@ -167,3 +168,51 @@ def test_a_number_told_twice_is_found_in_whatever_place() -> None:
     verdict, said = judged(asked, [invoice(n, scope="acme/invoice") for n in (*MANY, 99)])
     assert verdict == "fail"
     assert any("number 1 was issued twice" in line for line in said), said
+
+
+def test_a_status_in_words_of_the_services_own_is_unknown_and_names_ours() -> None:
+    books = Books.of(payments=[{"id": "1", "status": "APPROVED"}, {"id": "2", "status": "paid"}, {"id": "3", "status": None}])
+    found = judge(History.of([]), books, load_policy("unique"), ["P-TERM1"])
+    assert [(f.finding_class.value, f.message) for f in found.findings] == [
+        (
+            "indeterminate",
+            "the status 'APPROVED' stands in 1 row of payments, and no rule knows what it means; let the query say "
+            "awaiting_approval, paid, rejected or cancelled instead",
+        )
+    ]
+
+
+@pytest.mark.parametrize("table", sorted(STATUSES))
+def test_every_word_of_ours_is_known(table: str) -> None:
+    books = Books.of(**{table: [{"id": word, "status": word} for word in STATUSES[table]]})
+    assert foreign_words(books) == []
+
+
+def test_two_answers_are_enough_where_it_is_known_which_rows_came() -> None:
+    books = Books.of(documents=[invoice(1, "row-1"), invoice(2, "row-2"), invoice(3, "c9")])
+    assert strange_tokens(History.of(TWO), books) == []
+    assert strange_tokens(History.of(TWO), replace(books, earlier={"documents": frozenset({"3"})})) != []
+    assert strange_tokens(History.of(TWO), replace(books, earlier={"documents": frozenset({"2", "3"})})) == []
+
+
+def test_tokens_of_older_rows_do_not_mean_that_those_of_the_race_are_stored() -> None:
+    books = Books.of(documents=[invoice(7, "of old"), invoice(1), invoice(2)])
+    known = replace(books, earlier={"documents": frozenset({"7"})})
+    found = judge(History.of([*TWO, unknown("create", "late", 3)]), known, load_policy("unique"), RULES)
+    assert (found.verdict.value, found.history.operations["outcome"].to_list()) == ("unknown", ["ok", "ok", "info"])
+    assert judge(History.of(TWO), known, load_policy("unique"), RULES).verdict.value == "pass"
+    lost = replace(known, tables=Books.of(documents=[invoice(7, "of old"), invoice(1)]).tables)
+    assert judge(History.of(TWO), lost, load_policy("unique"), RULES).verdict.value == "fail"
+
+
+def test_what_the_rows_from_before_break_by_themselves_is_not_laid_at_the_races_door() -> None:
+    books = Books.of(
+        documents=[invoice(5, scope="acme"), invoice(5, "x", scope="acme", id="other"), invoice(6, "a", scope="acme")]
+    )
+    history = History.of([created("a", 6, scope="acme")])
+    assert judge(history, books, load_policy("unique"), ["N-UNIQ"]).verdict.value == "fail"
+    found = judge(history, books, load_policy("unique"), ["N-UNIQ", "N-DURABLE"], broken_before={"N-UNIQ"})
+    assert found.verdict.value == "unknown"
+    assert [f.message.split("; ")[1] for f in found.findings] == [
+        "the rows from before the race break N-UNIQ by themselves, so this may be older than it"
+    ]

@@ -137,6 +137,27 @@ def test_without_a_token_an_answer_that_names_no_scope_is_matched_where_document
     assert any("answers name no scope, and documents are of several" in f["message"] for f in result["findings"])
 
 
+OLD_ROWS = """
+CREATE TABLE invoices (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, company text NOT NULL,
+    number bigint NOT NULL, reference text NOT NULL, cents bigint NOT NULL, created timestamptz NOT NULL DEFAULT now());
+INSERT INTO invoices (company, number, reference, cents) VALUES ('of old', 7, 'PO-77', 5), ('of old', 9, 'PO-77', 5)
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "explore"])
+def test_what_was_wrong_before_the_race_is_not_laid_at_its_door(
+    tmp_path: Path, postgres_database: Database, command: str
+) -> None:
+    with psycopg.connect(postgres_database.url) as connection:
+        connection.execute(OLD_ROWS)
+    config = described(tmp_path, bug=False, database=postgres_database)
+    status, result = called(tmp_path, command, "--config", str(config), "--seed", "1")
+
+    assert (status, result["verdict"]) == (4, "unknown")
+    assert {f["class"] for f in result["findings"]} == {"indeterminate"}
+    assert "the rows from before the race break N-" in result["findings"][0]["message"]
+
+
 def test_exploring_finds_the_bug_through_a_pool_and_a_replay_breaks_again(
     tmp_path: Path, postgres_database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
