@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from harness.invariants.registry import invariant
+from harness.invariants.registry import NotChecked, invariant
+from harness.invariants.resolution import added, tells_absence
 from harness.invariants.telling import answer, listed, moment, rows, shown, times, violation, whom
 from harness.model import Books, Finding, FindingClass, History, Policy
 
@@ -40,9 +41,12 @@ APPROVALS = ["approve", "webhook"]
 @invariant("A-MATCH", tables=["audit"])
 def one_row_a_change(history: History, books: Books, policy: Policy) -> list[Finding]:
     """One audit and outbox row for each committed change, and none for a change that did not commit."""
+    by_token = tells_absence("audit", books)
+    if not by_token and not _tells_of_approvals(books) and not books.gives("audit", "delivered"):
+        raise NotChecked("the rows of audit keep no token of the client")
     return [
-        *_unlogged_operations(history, books),
-        *_unlogged_rows(history, books),
+        *(_unlogged_operations(history, books) if by_token else ()),
+        *(_unlogged_rows(history, books) if by_token else ()),
         *_unlogged_approvals(history, books),
         *_logged_twice(history, books),
         *_logged_for_nothing(history, books),
@@ -76,7 +80,7 @@ def _unlogged_rows(history: History, books: Books) -> list[Finding]:
     findings = []
     for table, kind in TOKENS.items():
         missing = (
-            books.table(table)
+            added(table, books)
             .filter(pl.col("token").is_not_null())
             .join(books.table("audit").select("token"), on="token", how="anti")
             .join(acknowledged, on="token", how="anti")
@@ -96,13 +100,20 @@ def _unlogged_rows(history: History, books: Books) -> list[Finding]:
     return findings
 
 
+def _tells_of_approvals(books: Books) -> bool:
+    return books.gives("payments", "status") and books.gives("audit", "subject") and books.gives("audit", "action")
+
+
 def _unlogged_approvals(history: History, books: Books) -> list[Finding]:
+    """Find payments that are paid though nobody approved them. What was paid before the race may be older than the log."""
+    if not _tells_of_approvals(books):
+        return []
     approvals = books.table("audit").filter(pl.col("action").is_in(APPROVALS))
     if approvals.is_empty() and history.operations.filter(pl.col("f").is_in(APPROVALS)).is_empty():
         return []
     acknowledged = history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS)).select("subject")
     missing = (
-        books.table("payments")
+        added("payments", books)
         .filter(pl.col("status") == "paid")
         .join(approvals.select("subject"), left_on="id", right_on="subject", how="anti")
         .join(acknowledged, left_on="id", right_on="subject", how="anti")
@@ -125,7 +136,11 @@ def _unlogged_approvals(history: History, books: Books) -> list[Finding]:
 
 
 def _logged_twice(history: History, books: Books) -> list[Finding]:
-    frame = books.table("audit").filter(pl.col("token").is_not_null())
+    if not books.gives("audit", "action"):  # one intent may have several actions, and which is told twice is not known
+        return []
+    frame = added("audit", books).filter(pl.col("token") != "")
+    if len(history):  # a token that no client sent may be a reference that rows share
+        frame = frame.join(history.operations, on="token", how="semi", maintain_order="left")
     twice = frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
     if twice.is_empty():
         return []
@@ -180,7 +195,7 @@ def _without_event(books: Books) -> list[Finding]:
     ]
 
 
-@invariant("A-DELIVER", tables=["audit"])
+@invariant("A-DELIVER", tables=["audit"], columns=["audit.delivered"])
 def every_event_arrives(history: History, books: Books, policy: Policy) -> list[Finding]:
     """Every committed event reaches a consumer."""
     audit = books.table("audit").filter(pl.col("delivered").is_not_null())
@@ -188,7 +203,7 @@ def every_event_arrives(history: History, books: Books, policy: Policy) -> list[
 
 
 def _marked_and_missing(audit: pl.DataFrame, books: Books) -> list[Finding]:
-    if not books.has("deliveries"):
+    if not books.gives("deliveries", "event"):
         return []
     lost = audit.filter("delivered").join(books.table("deliveries"), left_on="id", right_on="event", how="anti").sort("id")
     if lost.is_empty():

@@ -7,12 +7,15 @@ Four ways to break it are looked for, each in the books first:
 - a token was acknowledged and stands nowhere: the intent never took effect, and its client believes that it did;
 - an intent was sent again and again, each time after the answer had come, and always got the same retryable error: the
   failure of its first attempt is kept as its answer. Nothing is wrong in the books, so this is a liveness finding.
+
+A token that no client of the history sent is nobody's intent: it may be a reference that rows share, or a default.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
+from harness.invariants.resolution import tells_absence
 from harness.invariants.telling import listed, moment, money, rows, shown, times, violation, whom
 from harness.model import Books, Finding, FindingClass, History
 
@@ -40,7 +43,7 @@ def effects_once(history: History, books: Books) -> list[Finding]:
 def _rows_twice(history: History, books: Books) -> list[Finding]:
     findings = []
     for table in ROWS:
-        frame = books.table(table).filter(pl.col("token").is_not_null())
+        frame = _sent(history, books.table(table))
         twice = frame.group_by("token").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
         if twice.is_empty():
             continue
@@ -60,7 +63,9 @@ def _rows_twice(history: History, books: Books) -> list[Finding]:
 
 
 def _told_twice(history: History, books: Books) -> list[Finding]:
-    frame = books.table("audit").filter(pl.col("token").is_not_null())
+    if not books.gives("audit", "action"):  # one intent may have several actions, and which is told twice is not known
+        return []
+    frame = _sent(history, books.table("audit"))
     twice = frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
     if twice.is_empty():
         return []
@@ -80,7 +85,7 @@ def _told_twice(history: History, books: Books) -> list[Finding]:
 
 
 def _delivered_twice(books: Books) -> list[Finding]:
-    frame = books.table("deliveries")
+    frame = books.table("deliveries").filter(pl.col("event").is_not_null())
     twice = frame.group_by("event").len().filter(pl.col("len") > 1).sort("len", "event", descending=[True, False])
     if twice.is_empty():
         return []
@@ -132,7 +137,7 @@ def _never_happened(history: History, books: Books) -> list[Finding]:
             books.table(table).select("token"), on="token", how="anti"
         )
         for table, f in ROWS.items()
-        if table != "installments" and books.has(table)
+        if table != "installments" and books.has(table) and tells_absence(table, books)
     ]
     if books.has("payments"):
         stands = books.table("payments").filter(pl.col("status").is_in(["awaiting_approval"])).select("id")
@@ -196,6 +201,11 @@ def _stored_failures(history: History) -> list[Finding]:
             finding_class=FindingClass.LIVENESS,
         )
     ]
+
+
+def _sent(history: History, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows whose token some client sent."""
+    return table.join(history.operations, on="token", how="semi", maintain_order="left")
 
 
 def _named(kind: str, frame: pl.DataFrame) -> str:

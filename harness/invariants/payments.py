@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from harness.invariants.registry import invariant
+from harness.invariants.orders import OWED, untold
+from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.telling import listed, moment, money, rows, shown, violation, whom
 from harness.model import Books, Finding, History, Policy
 
@@ -16,6 +17,9 @@ DECISIONS = {"approve": "paid", "webhook": "paid", "reject": "rejected", "cancel
 """Operations that end a payment, and the state in which each leaves it."""
 
 WAITING = "awaiting_approval"
+
+FOREVER = 2**62
+"""The end of a payment's wait that nobody decided on, in ns."""
 
 
 @invariant("P-TERM1", tables=["payments"])
@@ -26,6 +30,8 @@ def one_terminal_state(history: History, books: Books, policy: Policy) -> list[F
         .with_columns(state=pl.col("f").replace_strict(DECISIONS, return_dtype=pl.String()))
         .filter(pl.col("subject").is_not_null())
     )
+    if decided.is_empty() and not books.gives("payments", "status"):
+        raise NotChecked("nobody heard of a decision, and the books do not give payments.status")
     findings = []
     states = decided.group_by("subject").agg(pl.col("state").n_unique().alias("states"), pl.col("completed").min())
     torn = states.filter(pl.col("states") > 1).sort("completed", "subject")
@@ -34,7 +40,7 @@ def one_terminal_state(history: History, books: Books, policy: Policy) -> list[F
         involved = decided.filter(pl.col("subject") == first).unique("state", keep="first").sort("completed")
         said = listed(f"{o['state']} by {whom(history, o)}" for o in involved.iter_rows(named=True))
         stands = books.table("payments").filter(pl.col("id") == first)
-        now = f"; it stands as {stands['status'][0]}" if stands.height else ""
+        now = f"; it stands as {stands['status'][0]}" if stands["status"].drop_nulls().len() else ""
         findings.append(
             violation(
                 "P-TERM1",
@@ -64,9 +70,11 @@ def one_terminal_state(history: History, books: Books, policy: Policy) -> list[F
 @invariant("P-PEND1", tables=["payments"])
 def one_pending_payment(history: History, books: Books, policy: Policy) -> list[Finding]:
     """At most one payment awaits approval for a term."""
-    now = _pending_now(history, books)
-    then = _pending_then(history)
-    return [*now, *then]
+    waits = _waits(history)
+    told = books.gives("payments", "status") and books.gives("payments", "term")
+    if not told and waits.is_empty():
+        raise NotChecked("the books do not give which payments await approval for which term, and no submission tells of it")
+    return [*(_pending_now(history, books) if told else ()), *_pending_then(history, waits)]
 
 
 def _pending_now(history: History, books: Books) -> list[Finding]:
@@ -115,16 +123,16 @@ def _place() -> pl.Expr:
     )
 
 
-def _pending_then(history: History) -> list[Finding]:
-    """Find two payments that certainly awaited approval at the same time, whatever became of them.
+def _waits(history: History) -> pl.DataFrame:
+    """Return for how long each payment certainly awaited approval for its term, as the history tells.
 
-    A payment certainly waits from the moment its submission was acknowledged until the first decision that may have
-    taken effect was invoked. Two such intervals of one term that overlap are a violation; intervals that only may
-    overlap are not.
+    It waits from the moment its submission was acknowledged until the first decision that may have taken effect was invoked.
+    When a submission took effect whose answer never came is not known: it has no certain beginning.
     """
     operations = history.operations
     begun = (
         operations.filter(pl.col("outcome") == "ok", pl.col("f") == "submit", pl.col("subject").is_not_null())
+        .filter(pl.col("completed").is_not_null())
         .with_columns(term=pl.col("arguments").str.json_path_match("$.term"))
         .filter(pl.col("term").is_not_null())
         .group_by("subject", "term")
@@ -135,16 +143,23 @@ def _pending_then(history: History) -> list[Finding]:
         .group_by("subject")
         .agg(pl.col("invoked").min().alias("end"))
     )
-    forever = 2**62
-    waits = (
+    return (
         begun.join(ended, on="subject", how="left")
-        .with_columns(pl.col("end").fill_null(forever))
+        .with_columns(pl.col("end").fill_null(FOREVER))
         .sort("term", "start", "subject")
     )
+
+
+def _pending_then(history: History, waits: pl.DataFrame) -> list[Finding]:
+    """Find two payments that certainly awaited approval at the same time, whatever became of them.
+
+    Two intervals of one term that overlap are a violation; intervals that only may overlap are not.
+    """
+    operations = history.operations
     before = pl.col("end").cum_max().shift(1).over("term")
     # A payment that both of a pair submitted counts once, and one that still waits is in the books.
     overlapping = waits.with_columns(before=before).filter(pl.col("start") < pl.col("before"), pl.col("end") > pl.col("start"))
-    overlapping = overlapping.filter((pl.col("end") < forever) | (pl.col("before") < forever))
+    overlapping = overlapping.filter((pl.col("end") < FOREVER) | (pl.col("before") < FOREVER))
     if overlapping.is_empty():
         return []
     second = overlapping.sort("start", "subject").row(0, named=True)
@@ -163,14 +178,29 @@ def _pending_then(history: History) -> list[Finding]:
     ]
 
 
+def _tells_refunds(history: History, books: Books) -> bool:
+    """Tell whether the books say what was refunded, or nobody asked for a refund that may have happened."""
+    if _lists_refunds(books) or books.gives("payments", "refunded"):
+        return True
+    return history.operations.filter(pl.col("f") == "refund", pl.col("outcome") != "fail").is_empty()
+
+
+def _lists_refunds(books: Books) -> bool:
+    return books.gives("refunds", "payment") and books.gives("refunds", "amount")
+
+
+def _with_refunds(books: Books) -> pl.DataFrame:
+    """Return the payments with what was ``given`` back of each: what its refunds make, or its own total where none are kept."""
+    payments = books.table("payments")
+    if not _lists_refunds(books):
+        return payments.with_columns(given=pl.col("refunded").fill_null(0))
+    given = books.table("refunds").group_by("payment").agg(pl.col("amount").sum().alias("given"))
+    return payments.join(given, left_on="id", right_on="payment", how="left").with_columns(pl.col("given").fill_null(0))
+
+
 def net_by_term(books: Books) -> pl.DataFrame:
     """Return what was paid, refunded and awaits approval for each term, from the payments and refunds."""
-    payments = books.table("payments").filter(pl.col("term").is_not_null())
-    if books.has("refunds"):
-        given = books.table("refunds").group_by("payment").agg(pl.col("amount").sum().alias("given"))
-        payments = payments.join(given, left_on="id", right_on="payment", how="left")
-    else:
-        payments = payments.with_columns(given=pl.col("refunded"))
+    payments = _with_refunds(books).filter(pl.col("term").is_not_null())
     paid, waiting = pl.col("status") == "paid", pl.col("status") == WAITING
     return payments.group_by("term").agg(
         pl.col("amount").filter(paid).sum().alias("paid"),
@@ -179,9 +209,15 @@ def net_by_term(books: Books) -> pl.DataFrame:
     )
 
 
-@invariant("P-CONS", tables=["payments", "terms"])
+@invariant(
+    "P-CONS",
+    tables=["payments", "terms"],
+    columns=["terms.opening", "terms.balance", "payments.term", "payments.amount", "payments.status"],
+)
 def money_is_conserved(history: History, books: Books, policy: Policy) -> list[Finding]:
     """What left a term's balance is what its approved payments brought, less refunds."""
+    if not _tells_refunds(history, books):
+        raise NotChecked("the books do not tell what was refunded")
     terms = (
         books.table("terms")
         .join(net_by_term(books), left_on="id", right_on="term", how="left")
@@ -218,15 +254,33 @@ def money_is_conserved(history: History, books: Books, policy: Policy) -> list[F
 @invariant("P-NOOVER")
 def nothing_is_overpaid(history: History, books: Books, policy: Policy) -> list[Finding]:
     """No term, account or order is paid beyond what is owed, pending amounts counted."""
-    return [*_overpaid_terms(history, books), *_overpaid_accounts(books), *_overpaid_orders(history, books)]
+    paid = all(books.gives("payments", column) for column in ("amount", "status")) and _tells_refunds(history, books)
+    owed = paid and books.gives("terms", "opening")
+    by_term = owed and books.gives("payments", "term")
+    by_account = owed and books.gives("payments", "account") and books.gives("terms", "account")
+    by_order = _tells_rest(books)
+    if not any((by_term, by_account, by_order, books.gives("terms", "balance"), books.gives("orders", "balance"))):
+        raise NotChecked("the books do not give both what is owed and what was paid, nor a balance")
+    return [
+        *_overpaid_terms(history, books, summed=by_term),
+        *(_overpaid_accounts(books) if by_account else ()),
+        *_overpaid_orders(history, books, summed=by_order),
+    ]
 
 
-def _overpaid_terms(history: History, books: Books) -> list[Finding]:
+def _tells_rest(books: Books) -> bool:
+    """Tell whether the books say what is left of an order's total; where no installments are kept, none were paid."""
+    paid = not books.has("installments") or all(books.gives("installments", column) for column in ("order", "amount"))
+    return paid and books.gives("orders", "total")
+
+
+def _overpaid_terms(history: History, books: Books, *, summed: bool) -> list[Finding]:
+    net = pl.col("paid") - pl.col("given") + pl.col("waiting") - pl.col("opening")
     terms = (
         books.table("terms")
         .join(net_by_term(books), left_on="id", right_on="term", how="left")
         .with_columns(pl.col("paid", "given", "waiting").fill_null(0))
-        .with_columns(over=pl.col("paid") - pl.col("given") + pl.col("waiting") - pl.col("opening"))
+        .with_columns(over=net.fill_null(0) if summed else pl.lit(0))
     )
     over = terms.filter((pl.col("over") > 0) | (pl.col("balance") < 0))
     if over.is_empty():
@@ -263,8 +317,8 @@ def _overpaid_accounts(books: Books) -> list[Finding]:
     if loose.is_empty():
         return []
     owed = books.table("terms").group_by("account").agg(pl.col("opening").sum())
-    counted = books.table("payments").filter(pl.col("status").is_in(["paid", WAITING]))
-    net = counted.group_by("account").agg((pl.col("amount") - pl.col("refunded").fill_null(0)).sum().alias("counted"))
+    counted = _with_refunds(books).filter(pl.col("status").is_in(["paid", WAITING]))
+    net = counted.group_by("account").agg((pl.col("amount") - pl.col("given")).sum().alias("counted"))
     over = owed.join(net, on="account").filter(pl.col("counted") > pl.col("opening")).sort("account")
     if over.is_empty():
         return []
@@ -275,20 +329,21 @@ def _overpaid_accounts(books: Books) -> list[Finding]:
             f"account {worst['account']} owed {money(worst['opening'])} and has {money(worst['counted'])} paid or "
             "awaiting approval",
             total=over.height,
-            books={"payments": rows(counted.filter(pl.col("account") == worst["account"]))},
+            books={"payments": rows(counted.drop("given").filter(pl.col("account") == worst["account"]))},
         )
     ]
 
 
-def _overpaid_orders(history: History, books: Books) -> list[Finding]:
+def _overpaid_orders(history: History, books: Books, *, summed: bool) -> list[Finding]:
     paid = books.table("installments").group_by("order").agg(pl.col("amount").sum().alias("paid"))
     orders = (
         books.table("orders")
         .join(paid, left_on="id", right_on="order", how="left")
         .with_columns(pl.col("paid", "discount", "advance", "refunded").fill_null(0))
-        .with_columns(rest=pl.col("total") - pl.col("advance") - pl.col("discount") - pl.col("paid") + pl.col("refunded"))
+        .with_columns(rest=OWED.fill_null(0) if summed else pl.lit(0))
     )
-    over = orders.filter(pl.col("status") != "cancelled", (pl.col("rest") < 0) | (pl.col("balance") < 0))
+    known = ~pl.col("id").is_in(untold(history, books, "refunded"))  # what was given back may be paid again
+    over = orders.filter(pl.col("status").ne_missing("cancelled"), (known & (pl.col("rest") < 0)) | (pl.col("balance") < 0))
     if over.is_empty():
         return []
     worst = over.sort("rest", "id").row(0, named=True)
@@ -312,18 +367,21 @@ def _overpaid_orders(history: History, books: Books) -> list[Finding]:
     ]
 
 
-@invariant("P-REFUND", tables=["payments", "refunds"])
+@invariant("P-REFUND", tables=["payments", "refunds"], columns=["refunds.payment", "refunds.amount"])
 def refunds_within_payment(history: History, books: Books, policy: Policy) -> list[Finding]:
     """No more is refunded than was paid, and the payment's own total says so too."""
+    if not books.gives("payments", "amount") and not books.gives("payments", "refunded"):
+        raise NotChecked("the books give neither payments.amount nor payments.refunded")
+    paid = pl.col("status") == "paid" if books.gives("payments", "status") else pl.lit(True)
     given = books.table("refunds").group_by("payment").agg(pl.col("amount").sum().alias("given"), pl.len().alias("refunds"))
     payments = (
         books.table("payments")
         .join(given, left_on="id", right_on="payment", how="left")
         .with_columns(pl.col("given", "refunds", "refunded").fill_null(0))
-        .with_columns(captured=pl.when(pl.col("status") == "paid").then(pl.col("amount")).otherwise(0))
+        .with_columns(captured=pl.when(paid).then(pl.col("amount")).otherwise(0))
     )
     findings = []
-    over = payments.filter(pl.col("given") > pl.col("captured"))
+    over = payments.filter(pl.lit(books.gives("payments", "amount")), pl.col("given") > pl.col("captured"))
     if over.height:
         worst = over.sort(pl.col("given") - pl.col("captured"), "id", descending=[True, False]).row(0, named=True)
         involved = books.table("refunds").filter(pl.col("payment") == worst["id"])
@@ -331,17 +389,18 @@ def refunds_within_payment(history: History, books: Books, policy: Policy) -> li
             pl.col("token").is_in(involved["token"].implode()), pl.col("f") == "refund", pl.col("outcome") == "ok"
         ).sort("completed")
         by = f": {listed(whom(history, o) for o in operations.iter_rows(named=True))}" if len(operations) else ""
+        status = f" ({worst['status']})" if worst["status"] is not None else ""
         findings.append(
             violation(
                 "P-REFUND",
-                f"payment {worst['id']} ({worst['status']}) of {money(worst['amount'])} was refunded "
+                f"payment {worst['id']}{status} of {money(worst['amount'])} was refunded "
                 f"{money(worst['given'])} in {worst['refunds']} refunds{by}",
                 total=over.height,
                 operations=shown(history, operations),
                 books={"payments": rows(over.select(books.table("payments").columns)), "refunds": rows(involved)},
             )
         )
-    differing = payments.filter(pl.col("given") != pl.col("refunded"))
+    differing = payments.filter(pl.lit(books.gives("payments", "refunded")), pl.col("given") != pl.col("refunded"))
     if differing.height:
         worst = differing.sort("id").row(0, named=True)
         findings.append(
@@ -373,12 +432,12 @@ def money_is_exact(history: History, books: Books, policy: Policy) -> list[Findi
     ]
 
 
-@invariant("P-SPLIT", tables=["terms"])
+@invariant("P-SPLIT", tables=["terms"], columns=["terms.account", "terms.assessment", "terms.opening"])
 def parts_make_the_whole(history: History, books: Books, policy: Policy) -> list[Finding]:
     """The terms of an account sum to its assessment, to the last minor unit."""
     accounts = (
         books.table("terms")
-        .filter(pl.col("assessment").is_not_null())
+        .filter(pl.col("assessment").is_not_null(), pl.col("account").is_not_null())
         .group_by("account")
         .agg(pl.col("opening").sum(), pl.col("assessment").first(), pl.len().alias("terms"))
     )

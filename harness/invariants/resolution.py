@@ -5,7 +5,8 @@ there (``ok``, with the number that the row has) or it is not (``fail``). If the
 This is the final read phase of jepsen.tigerbeetle's checker and of etcd's robustness tests.
 
 A table decides only if it keeps tokens at all: a table to which the race added rows and not one token says nothing about a
-token's absence. Nor does one whose tokens are not the clients': see `harness.invariants.matching`.
+token's absence. Nor does one whose tokens are not the clients': see `harness.invariants.matching`. The audit log may tell of
+some operations and not of others: that an operation is absent there says something only if another one of its name is not.
 What cannot be decided stays ``info`` and keeps the run from passing.
 """
 
@@ -31,6 +32,9 @@ TABLE_OF: Mapping[str, str] = {
 
 ELSEWHERE = "audit"
 
+UNTOLD = ("deliver", "migrate", "repair", "verify")
+"""Operations that only go on with what others left, under no token: no rule goes by one of which nobody heard the end."""
+
 READS = ("read", "get", "list", "find")
 """Operations without an effect: whether an unanswered one happened is of no consequence."""
 
@@ -48,7 +52,7 @@ def resolve(history: History, books: Books) -> History:
     unknown = operations.filter(pl.col("outcome") == "info")
     if unknown.is_empty() or not books.complete:
         return history
-    decided = [_decided(group, books) for _, group in unknown.group_by("f", maintain_order=True)]
+    decided = [_decided(group, history, books) for _, group in unknown.group_by("f", maintain_order=True)]
     known = operations.filter(pl.col("outcome") != "info")
     merged = pl.concat([known, *decided]).sort("invoked", maintain_order=True)
     return History(merged, complete=history.complete, trouble=history.trouble, open_at=history.open_at)
@@ -82,6 +86,11 @@ def keeps_tokens(table: pl.DataFrame) -> bool:
     return table.is_empty() or table["token"].null_count() < table.height
 
 
+def tells_absence(name: str, books: Books) -> bool:
+    """Tell whether a token that this table of the books does not hold is gone: what the race added there holds tokens."""
+    return keeps_tokens(added(name, books))
+
+
 def added(name: str, books: Books) -> pl.DataFrame:
     """Return a table's rows without those that are known to have been there before the race."""
     table = books.table(name)
@@ -89,13 +98,13 @@ def added(name: str, books: Books) -> pl.DataFrame:
     return table.filter(~pl.col("id").is_in(earlier)) if earlier else table
 
 
-def _decided(group: pl.DataFrame, books: Books) -> pl.DataFrame:
+def _decided(group: pl.DataFrame, history: History, books: Books) -> pl.DataFrame:
     """Return operations of one name, decided if their table can."""
     f = group["f"][0]
     if f in READS:
         return _closed(group, "fail")
     name = TABLE_OF.get(f, ELSEWHERE)
-    if not books.has(name) or not keeps_tokens(added(name, books)):
+    if not books.has(name) or not tells_absence(name, books):
         return group
     table = books.table(name).filter(pl.col("token").is_not_null())
     taken = [c for c in TAKEN if c in table.columns]
@@ -107,7 +116,15 @@ def _decided(group: pl.DataFrame, books: Books) -> pl.DataFrame:
     happened = group.join(rows, on="token", how="inner", maintain_order="left")
     happened = happened.with_columns(pl.coalesce(f"its_{c}", c).alias(c) for c in taken)
     never = group.join(rows, on="token", how="anti", maintain_order="left")
-    return pl.concat([_closed(happened.select(group.columns), "ok"), _closed(never, "fail")])
+    if name != ELSEWHERE or f in UNTOLD or _tells_of(f, table, history):
+        never = _closed(never, "fail")
+    return pl.concat([_closed(happened.select(group.columns), "ok"), never])
+
+
+def _tells_of(f: str, audit: pl.DataFrame, history: History) -> bool:
+    """Tell whether the audit log holds any operation of this name: it need not tell of all that a service does."""
+    named = history.operations.filter(pl.col("f") == f, pl.col("outcome") != "fail")
+    return not audit.join(named, on="token", how="semi").is_empty()
 
 
 def _closed(group: pl.DataFrame, outcome: str) -> pl.DataFrame:

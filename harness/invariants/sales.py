@@ -9,7 +9,7 @@ from harness.invariants.telling import argument, money, rows, shown, violation, 
 from harness.model import Books, Finding, History, Policy
 
 
-@invariant("S-STOCK", tables=["stock"])
+@invariant("S-STOCK", tables=["stock"], columns=["stock.item", "stock.quantity"])
 def stock_never_below_zero(history: History, books: Books, policy: Policy) -> list[Finding]:
     """Stock never goes below zero, and what left it is what was sold."""
     stock = books.table("stock")
@@ -25,11 +25,15 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
         worst = below.row(0, named=True)
         involved = sales.filter(pl.col("item") == worst["item"])
         last = f"; the last was sold to {whom(history, involved.row(-1, named=True))}" if involved.height else ""
+        were = (
+            f": {worst['opening']} were there and {worst['opening'] - worst['quantity']} were sold"
+            if worst["opening"] is not None
+            else ""
+        )
         findings.append(
             violation(
                 "S-STOCK",
-                f"item {worst['item']} has {worst['quantity']} in stock: {worst['opening']} were there and "
-                f"{worst['opening'] - worst['quantity']} were sold{last}",
+                f"item {worst['item']} has {worst['quantity']} in stock{were}{last}",
                 total=below.height,
                 operations=shown(history, involved.tail(3).select(history.operations.columns)),
                 books={"stock": rows(below)},
@@ -70,7 +74,7 @@ def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) 
     ]
 
 
-@invariant("S-CREDIT", tables=["customers"])
+@invariant("S-CREDIT", tables=["customers"], columns=["customers.open_amount", "customers.limit"])
 def credit_within_limit(history: History, books: Books, policy: Policy) -> list[Finding]:
     """A customer's open amount never exceeds the limit."""
     over = (

@@ -20,6 +20,7 @@ printed, and further parts of the answer. ``arg.x=1`` is an argument; ``code=``,
 
 ``books incomplete`` and ``history incomplete`` say that evidence is missing,
 ``documents empty`` that a table exists and is empty,
+``lacks orders.status`` that the target does not give a column of a table that it keeps,
 ``mixed`` that findings of other classes are there as well,
 ``alone`` that the case speaks of the whole of its books, so that it means something else beside another.
 """
@@ -35,6 +36,7 @@ from typing import Any
 
 from harness.config.policy import load_policy, policy_from
 from harness.model import TABLES, Books, Failure, History, Operation, Outcome, Policy
+from harness.model.books import filled
 
 HERE = Path(__file__).parent
 
@@ -61,6 +63,7 @@ class Case:
     alone: bool = False
     books_complete: bool = True
     history_complete: bool = True
+    lacks: list[str] = field(default_factory=list)
 
     @property
     def history(self) -> History:
@@ -73,7 +76,11 @@ class Case:
 
     @property
     def books(self) -> Books:
-        return Books.of(complete=self.books_complete, trouble=None if self.books_complete else "the read was cut", **self.rows)
+        books = Books.of(complete=self.books_complete, trouble=None if self.books_complete else "the read was cut", **self.rows)
+        lacking = {tuple(column.split(".")) for column in self.lacks}
+        given = {t: frozenset(c for c in TABLES[t] if (t, c) not in lacking) for t in books.tables}
+        kept = {t: filled(t, frame.select(sorted(given[t]))) for t, frame in books.tables.items()}
+        return replace(books, tables=kept, given=given) if lacking else books
 
     def __str__(self) -> str:
         return f"{self.invariant} {self.verdict}: {self.title}"
@@ -118,6 +125,8 @@ def _add(case: Case, line: str) -> None:
         case.policy = _policy(rest)
     elif word in ("total", "findings"):
         setattr(case, word, int(rest[0]))
+    elif word == "lacks":
+        case.lacks += rest
     elif word in ("mixed", "alone"):
         setattr(case, word, True)
     elif rest == ["incomplete"]:

@@ -67,6 +67,7 @@ def neighbours(case: Case, cases: Iterable[Case]) -> list[Case]:
         and not other.alone
         and other.invariant == case.invariant
         and set(other.rows) == set(case.rows)
+        and other.lacks == case.lacks
         and (other.rows.get("indexes") == case.rows.get("indexes"))
         and not _findings(replace(other, policy=case.policy))
     ]

@@ -70,3 +70,38 @@ def test_only_rows_that_the_race_added_tell_whether_a_table_keeps_tokens() -> No
     seeded = replace(whole, earlier={"documents": frozenset({"1"})})
     assert resolve(history, seeded).operations["outcome"].to_list() == ["info"]
     assert resolve(history, replace(whole, earlier={"documents": frozenset({"2"})})).operations["outcome"].to_list() == ["fail"]
+
+
+def answered(f: str, token: str, at: int = 1) -> Operation:
+    return Operation(
+        process=at, client=at, f=f, token=token, arguments={}, invoked=at, completed=9, outcome=Outcome.OK, result={}
+    )
+
+
+def decided(f: str, told: list[tuple[str, str]], *others: Operation) -> str:
+    """Return the outcome of an unanswered operation that is not in the audit log, where the log tells of others."""
+    audit = [{"id": str(n), "action": action, "token": token} for n, (action, token) in enumerate(told)]
+    operations = History.of([unknown(f, "lost"), *others])
+    found = resolve(operations, Books.of(audit=audit)).operations
+    return str(found.filter(token="lost")["outcome"][0])
+
+
+def test_the_audit_log_says_of_what_it_tells_that_it_did_not_happen() -> None:
+    created, voided = answered("create", "c"), answered("void", "v")
+    assert decided("void", [("create", "c"), ("void", "v")], created, voided) == "fail"
+    assert decided("void", [("create", "c"), ("void", "v")], created, unknown("void", "v")) == "fail"
+
+
+def test_the_audit_log_says_nothing_of_what_it_never_tells() -> None:
+    created, voided = answered("create", "c"), answered("void", "v")
+    assert decided("void", [("create", "c")], created) == "info"
+    assert decided("void", [("create", "c")], created, voided) == "info"
+    assert decided("void", [("create", "c"), ("void", "old")], created) == "info"
+    refused = replace(voided, outcome=Outcome.FAIL, result=None)
+    assert decided("void", [("create", "c"), ("void", "v")], created, refused) == "info"
+    assert decided("void", [("create", "c"), ("void", "lost")], created) == "ok"
+
+
+@pytest.mark.parametrize("f", ["deliver", "migrate", "repair", "verify"])
+def test_of_what_leaves_no_token_no_rule_needs_to_know_whether_it_happened(f: str) -> None:
+    assert decided(f, [("create", "c")], answered("create", "c")) == "fail"
