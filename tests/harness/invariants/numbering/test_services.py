@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from harness.config.policy import load_policy
+from harness.config.policy import load_policy, policy_from
 from harness.invariants import judge
 from harness.model import Books, Failure, History, Operation, Outcome, Policy
 
@@ -59,6 +60,46 @@ def ruled(
         assert not wrong
         return f"not checked: {found.skipped[rule]}"
     return wrong[0] if wrong else "passed"
+
+
+# Numbers that nobody can read.
+
+UNREADABLE = "not checked: no number could be read from the printed texts: give number, or format in the policy"
+BUDGET = policy_from({"name": "budget", "continuity": "budget"}, where="a test")
+
+
+@pytest.mark.parametrize(
+    ("rule", "policy"),
+    [("N-GAPLESS", load_policy("gapless")), ("N-EXPLAINED", load_policy("explained")), ("N-GAPBUDGET", BUDGET)],
+)
+def test_gaps_between_prints_without_numbers_are_not_checked(rule: str, policy: Policy) -> None:
+    prints = [document(text=printed(1), token="a"), document(text=printed(30), token="b")]
+    assert ruled(rule, [], policy, documents=prints) == UNREADABLE
+    assert "INV-00002 to INV-00029" in ruled(rule, [], replace(policy, format="INV-{00000}"), documents=prints)
+    assert ruled(rule, [], policy, documents=[]) == "passed"
+    without_either = "not checked: no row has a number: give number, or text and a format in the policy"
+    assert ruled(rule, [], policy, documents=[document(token="a")]) == without_either
+
+
+def test_order_is_taken_from_the_row_where_the_answer_holds_a_print_only() -> None:
+    answers = [created("a", text=printed(2), at=1), created("b", text=printed(1), at=2)]
+    numbered = [document(2, "a", printed(2)), document(1, "b", printed(1))]
+    assert ruled("N-MONO", answers, "chronological", documents=numbered).startswith("INV-00001 was asked for by client 2 at")
+    in_order = [created("b", text=printed(1), at=1), created("a", text=printed(2), at=2)]
+    assert ruled("N-MONO", in_order, "chronological", documents=numbered) == "passed"
+    prints = [document(token="a", text=printed(2)), document(token="b", text=printed(1))]
+    assert ruled("N-MONO", answers, "chronological", documents=prints) == UNREADABLE
+
+
+def test_order_is_not_checked_where_nothing_says_one() -> None:
+    assert ruled("N-MONO", [created("a")], "chronological", documents=[document(1, "a")]) == "not checked: answers name no number"
+    assert ruled("N-MONO", [], "chronological", documents=[]) == "passed"
+    dates = policy_from({"name": "dates", "continuity": "none", "dates_ascend": True}, where="a test")
+    assert ruled("N-MONO", [], dates, documents=[document(1)]) == "not checked: documents have no date: give dated"
+    dated = [document(1, dated=datetime(2026, 1, 2, tzinfo=UTC)), document(2, dated=datetime(2026, 1, 1, tzinfo=UTC))]
+    assert "earlier than the lower" in ruled("N-MONO", [], dates, documents=dated)
+    both = replace(dates, real_time_order=True)
+    assert "earlier than the lower" in ruled("N-MONO", [created("a")], both, documents=dated), "one of the two can be compared"
 
 
 # Answers in other words than the books.
@@ -223,6 +264,15 @@ def test_a_print_without_number_or_token_stands_for_one_request() -> None:
     whole = [created("a", 3, printed(3)), created("b", 3, printed(3), at=1)]
     assert "INV-00003 was issued twice" in ruled("N-UNIQ", whole, documents=[document(text=printed(3))])
     assert ruled("N-UNIQ", whole[:1], documents=[document(text=printed(3))]) == "passed"
+
+
+@pytest.mark.parametrize("f", ["sell", "post", "confirm", "import_document"])
+def test_what_makes_documents_may_burn_a_number_though_no_answer_names_one(f: str) -> None:
+    rows = [document(1, "a"), document(3, "c")]
+    answers = [asked(f, "a"), asked(f, "c", at=1)]
+    assert ruled("N-EXPLAINED", [*answers, refused(f, "b")], documents=rows) == "passed"
+    assert "number 2 of the only scope is missing" in ruled("N-EXPLAINED", answers, documents=rows)
+    assert "number 2 of the only scope is missing" in ruled("N-EXPLAINED", [*answers, refused("submit", "b")], documents=rows)
 
 
 @pytest.mark.parametrize(
