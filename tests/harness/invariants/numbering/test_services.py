@@ -249,7 +249,68 @@ def test_a_reason_is_only_asked_for_where_books_give_one() -> None:
     assert "nobody voided it" in ruled("N-VOID", answers[:1], "gapless", {"documents": columns}, documents=rows)
 
 
+# Counters and indexes by other names.
+
+
+def test_counters_of_other_places_than_the_numbers_are_not_compared() -> None:
+    rows = [document(6, "a", scope="acme", period="2026")]
+    strangers: list[Rows] = [[{"scope": "acme", "value": 2}], [{"scope": "invoice", "period": "2026", "value": 2}]]
+    for counters in strangers:
+        assert ruled("N-COUNTER>=MAX", [], documents=rows, counters=counters).startswith("not checked: no counter is of a scope")
+    known = [{"scope": "acme", "period": "2026", "value": 2}]
+    assert "stands at 2, below" in ruled("N-COUNTER>=MAX", [], documents=rows, counters=[*strangers[0], *known])
+    assert ruled("N-COUNTER>=MAX", [], documents=[], counters=known) == "passed"
+
+
+def test_counters_whose_scope_is_not_given_may_be_those_of_several() -> None:
+    counters: Rows = [{"value": 1}, {"value": 1}]
+    only_value = {"counters": frozenset({"value"})}
+    assert ruled("N-COUNTER1", [], given=only_value, counters=counters) == "not checked: the books do not give counters.scope"
+    assert "has 2 counters" in ruled("N-COUNTER1", [], given={"counters": frozenset({"scope", "value"})}, counters=counters)
+
+
+TENANTS = [document(1, "a", scope="17"), document(1, "b", scope="18")]
+
+
+def indexed(policy: str | Policy, *columns: str, table: str = "documents") -> str:
+    return ruled("N-SCOPE", [], policy, documents=TENANTS, indexes=[{"table": table, "columns": names} for names in columns])
+
+
+def test_a_scope_by_another_name_is_not_held_against_the_policy() -> None:
+    assert indexed("unique", "company_id, number") == "passed"
+    assert indexed("gapless", "tenant_id, number") == "passed"
+    assert "does not know company and document_type" in indexed("gapless", "number")
+    assert "does not know document_type" in indexed("gapless", "company_id, number")
+    assert "also covers user" in indexed("gapless", "company, document_type, user, number")
+
+
+def test_an_index_on_the_clients_reference_is_not_that_of_the_number() -> None:
+    by_company = policy_from({"name": "p", "continuity": "none", "scope_keys": ["company"]}, where="a test")
+    for token in ("reference", "token", "idempotency_key"):
+        assert indexed(by_company, token, "company_id, number") == "passed"
+        assert "does not know company" in indexed(by_company, token, "number")
+
+
+def test_indexes_of_no_table_called_documents_are_not_checked() -> None:
+    assert indexed("gapless", "number", table="invoices") == (
+        "not checked: no index is of documents, but of 'invoices': table must be 'documents' for those of the documents' table"
+    )
+    assert indexed("gapless") == "passed"
+
+
 # Dates without a time, numbers without tokens, requests that burn a number, drafts and repetitions.
+
+
+def test_a_date_without_a_time_is_of_no_zone() -> None:
+    daily = policy_from({"name": "p", "continuity": "none", "period": "day", "time_zone": "America/Mexico_City"}, where="a test")
+
+    def counted(*days: str) -> Rows:
+        return [document(n, period="2026-11-20", dated=datetime.fromisoformat(day)) for n, day in enumerate(days)]
+
+    assert ruled("N-PERIOD", [], daily, documents=counted("2026-11-20T00:00+00:00", "2026-11-20T00:00+00:00")) == "passed"
+    assert "is counted in 2026-11-20" in ruled("N-PERIOD", [], daily, documents=counted("2026-11-19T00:00+00:00"))
+    with_times = counted("2026-11-20T00:00+00:00", "2026-11-20T12:00+00:00")
+    assert "which is 2026-11-19" in ruled("N-PERIOD", [], daily, documents=with_times)
 
 
 def test_a_print_without_number_or_token_stands_for_one_request() -> None:
@@ -273,6 +334,17 @@ def test_what_makes_documents_may_burn_a_number_though_no_answer_names_one(f: st
     assert ruled("N-EXPLAINED", [*answers, refused(f, "b")], documents=rows) == "passed"
     assert "number 2 of the only scope is missing" in ruled("N-EXPLAINED", answers, documents=rows)
     assert "number 2 of the only scope is missing" in ruled("N-EXPLAINED", [*answers, refused("submit", "b")], documents=rows)
+
+
+def test_a_draft_with_an_empty_print_has_no_number() -> None:
+    drafts = [{"id": "2", "text": ""}, {"id": "3", "text": ""}]
+    assert ruled("N-UNIQ", [created("a", 1, printed(1))], documents=[document(1, "a", printed(1)), *drafts]) == "passed"
+    assert ruled("N-FMT", [], "company-series", documents=[document(1, "a", printed(1)), *drafts]) == "passed"
+    assert ruled("N-FMT", [], "company-series", documents=drafts) == "not checked: documents have neither number nor text"
+    assert "is not printed at all" in ruled("N-FMT", [], "company-series", documents=[document(1, "a", ""), *drafts])
+    assert "was issued twice" in ruled("N-UNIQ", [], documents=[document(1, "a", "1"), document(2, "b", "1"), *drafts])
+    told = [created("a", text=""), created("b", text="", at=1)]
+    assert ruled("N-UNIQ", told, documents=[document(1, "a"), document(2, "b")]) == "passed"
 
 
 @pytest.mark.parametrize(
