@@ -9,13 +9,13 @@ import polars as pl
 from harness.config.number_format import Template, read_template
 from harness.invariants.numbering.columns import number_name, place_name, stored
 from harness.invariants.numbering.scopes import each_place, ends
-from harness.invariants.registry import invariant
+from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.telling import listed, rows, shown, violation
 from harness.model import Books, Finding, History, Policy
 from harness.model.policy import Overflow, Period
 
-NUMBER_COLUMN = re.compile(r"(^|_)(number|text|no|reference|paymentnumber|invoicenumber)$", re.IGNORECASE)
-"""What a column with the number is called in an index."""
+NUMBER_COLUMN = re.compile(r"(^|_)(number|text|no|paymentnumber|invoicenumber)$", re.IGNORECASE)
+"""What a column with the number is called in an index. A ``reference`` is the client's as often, and is left alone."""
 
 PERIOD_COLUMN = re.compile(r"(^|_)(period|year|month|day|date)$", re.IGNORECASE)
 
@@ -35,6 +35,10 @@ def _period_demanded(policy: Policy) -> str | None:
 def well_formed_numbers(history: History, books: Books, policy: Policy) -> list[Finding]:
     """Every number is printed in the policy's format: read back and printed again it is the same."""
     documents = stored(books, policy).with_columns(raw=books.table("documents")["number"], why=pl.lit(None, pl.String()))
+    if documents.height and not documents["number"].count() + documents["text"].count():
+        raise NotChecked("documents have neither number nor text")
+    # What has neither is a draft: it has no number yet that could be in a wrong format.
+    documents = documents.filter(pl.col("raw").is_not_null() | pl.col("text").is_not_null())
     wrong = _judged(documents, policy).filter(pl.col("why").is_not_null()).sort("scope", "period", "number", nulls_last=True)
 
     def one(scope: str, period: str, bad: pl.DataFrame) -> Finding:
@@ -107,7 +111,7 @@ def _said(before: str, value: pl.Expr, after: str = "") -> pl.Expr:
 def own_period(history: History, books: Books, policy: Policy) -> list[Finding]:
     """The period of a number is that of its document's date, in the policy's time zone."""
     documents = stored(books, policy).filter(pl.col("dated").is_not_null())
-    local = documents.with_columns(local=pl.col("dated").dt.convert_time_zone(policy.time_zone))
+    local = documents.with_columns(local=_local(documents, policy))
     own = _period(policy)
     checks = [(pl.col("period") != "") & (pl.col("period") != own)] if policy.period is not Period.NONE else []
     if policy.format is not None:
@@ -133,11 +137,29 @@ def own_period(history: History, books: Books, policy: Policy) -> list[Finding]:
     return each_place("N-PERIOD", wrong, one, many="more numbers are of another period than their documents")
 
 
+def _local(documents: pl.DataFrame, policy: Policy) -> pl.Expr:
+    """Return each document's date as it is in the policy's time zone.
+
+    Documents that are all of midnight in UTC, to the microsecond, have a date and no time. A date is the same in every zone,
+    where its midnight would be of the day before in all zones west of UTC.
+    """
+    dated = documents["dated"]
+    local = dated.dt.convert_time_zone(policy.time_zone)
+    if (dated == dated.dt.truncate("1d")).all() and (dated.dt.date() != local.dt.date()).any():
+        return pl.col("dated").dt.replace_time_zone(None)
+    return pl.col("dated").dt.convert_time_zone(policy.time_zone)
+
+
 @invariant("N-SCOPE", tables=["documents", "indexes"])
 def index_covers_scope(history: History, books: Books, policy: Policy) -> list[Finding]:
     """The unique index on the number covers exactly the scope in which the numbers are counted."""
     findings = []
-    for columns in books.table("indexes").filter(pl.col("table") == "documents")["columns"].drop_nulls().unique().sort():
+    indexes = books.table("indexes")
+    own = indexes.filter(pl.col("table") == "documents")
+    if indexes.height and own.is_empty():
+        other = listed(repr(name) for name in indexes["table"].unique().sort())
+        raise NotChecked(f"no index is of documents, but of {other}: table must be 'documents' for those of the documents' table")
+    for columns in own["columns"].drop_nulls().unique().sort():
         names = [c.strip() for c in columns.split(",")]
         keys = [c for c in names if not NUMBER_COLUMN.search(c)]
         if len(keys) == len(names):
@@ -165,8 +187,11 @@ def _misfit(keys: list[str], books: Books, policy: Policy) -> str | None:
     scoped = "scope" in places
     wanted = set() if scoped else set(policy.scope_keys) - printed_scope
     several = documents["scope"].n_unique() > 1
+    known = {"scope"} | set(policy.scope_keys)
+    # Columns that all have names of their own, such as tenant_id, may be what the numbers are counted by: nobody knows.
+    foreign = bool(places) and not {_plain(k) for k in places} & known
     if lacking := sorted(wanted - {_plain(k) for k in places}):
-        if several and not scoped:
+        if several and not scoped and not foreign:
             return (
                 f"does not know {listed(lacking)}, by which the numbers are counted: "
                 "the same number in two scopes is refused though both are right"
@@ -174,8 +199,7 @@ def _misfit(keys: list[str], books: Books, policy: Policy) -> str | None:
         return None
     if not by_period and not printed_period and documents["period"].n_unique() > 1:
         return "does not know the period, in which the numbers start again: the first number of the next one is refused"
-    known = {"scope"} | set(policy.scope_keys)
-    if extra := sorted(k for k in places if _plain(k) not in known):
+    if not foreign and (extra := sorted(k for k in places if _plain(k) not in known)):
         return f"also covers {listed(extra)}, by which the numbers are not counted: it lets the same number stand twice"
     return None
 

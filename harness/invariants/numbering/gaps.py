@@ -25,15 +25,16 @@ from harness.invariants.numbering.columns import (
     KEY,
     PLACE,
     acknowledged,
-    issuing,
+    documenting,
     not_ended,
     place_name,
     printed_like,
     stored,
+    unreadable,
     unstored,
 )
 from harness.invariants.numbering.scopes import each_place
-from harness.invariants.registry import invariant
+from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.telling import argument, rows, shown
 from harness.model import Books, Finding, FindingClass, History, Policy
 from harness.model.policy import Continuity, GapBudget
@@ -55,8 +56,16 @@ def gapless_numbers(history: History, books: Books, policy: Policy) -> list[Find
     """Every number from the scope's start to its maximum is issued or void."""
     if not books.complete:
         return []
-    documents = stored(books, policy)
+    documents = _numbered(books, policy)
     return gapless_findings(missing(documents, policy), extents(documents, policy), documents, policy)
+
+
+def _numbered(books: Books, policy: Policy) -> pl.DataFrame:
+    """Return the documents. Raises NotChecked if not one number can be read: a gap is one between numbers."""
+    documents = stored(books, policy)
+    if why := unreadable(documents):
+        raise NotChecked(why)
+    return documents
 
 
 def gapless_findings(holes: pl.DataFrame, spans: pl.DataFrame, documents: pl.DataFrame, policy: Policy) -> list[Finding]:
@@ -84,7 +93,7 @@ def explained_gaps(history: History, books: Books, policy: Policy) -> list[Findi
     """Every gap is matched by a failed, rolled-back or ambiguous attempt in its scope: none is skipped or lost."""
     if not books.complete:
         return []
-    documents = stored(books, policy)
+    documents = _numbered(books, policy)
     holes = missing(documents, policy)
     if holes.is_empty():
         return []
@@ -124,7 +133,7 @@ def gaps_within_budget(history: History, books: Books, policy: Policy) -> list[F
     """Settled gaps stay within the policy's budget, in each scope and over all."""
     if not books.complete:
         return []
-    documents = stored(books, policy)
+    documents = _numbered(books, policy)
     return budget_findings(missing(documents, policy), extents(documents, policy), documents, policy)
 
 
@@ -198,9 +207,10 @@ def attempts(history: History, documents: pl.DataFrame, policy: Policy) -> pl.Da
     """Return how many numbers the attempts of each place may have burnt: scope, period (null where unknown), ``burnt``.
 
     Each try of an operation but the one that made its document may have burnt one, and so may each repetition of a request
-    that had its document already. A deletion explains the number that it took away.
+    that had its document already. A deletion explains the number that it took away. What makes a document takes a number for
+    it, whether or not its answers name one, and so does a sale for its receipt.
     """
-    tries = history.operations.filter(pl.col("f").is_in([*issuing(history), "delete"])).select(
+    tries = history.operations.filter(pl.col("f").is_in({*documenting(history), "sell", "delete"})).select(
         "f", "scope", "period", "token", "outcome", "arguments", tries=pl.col("attempts").fill_null(1)
     )
     settled = tries["outcome"] == "ok"

@@ -8,12 +8,14 @@ from harness.invariants.numbering.columns import (
     KEY,
     PLACE,
     acknowledged,
+    acknowledged_without_number,
     number_name,
     place_name,
     stored,
+    unreadable,
 )
 from harness.invariants.numbering.scopes import each_place, ends
-from harness.invariants.registry import invariant
+from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.telling import moment, rows, shown, violation, whom
 from harness.model import Books, Finding, History, Policy
 
@@ -28,12 +30,41 @@ def _order_demanded(policy: Policy) -> str | None:
 def numbers_follow_time(history: History, books: Books, policy: Policy) -> list[Finding]:
     """A number acknowledged before another was asked for is the lower one; document dates do not decrease with the number."""
     documents = stored(books, policy)
+    told = _numbered(acknowledged(history, documents, policy), documents)
+    in_order = _nothing_told(history, told) if policy.real_time_order else None
+    dated = _nothing_dated(documents) if policy.dates_ascend else None
+    demanded = [why for why, asked in ((in_order, policy.real_time_order), (dated, policy.dates_ascend)) if asked]
+    if all(demanded):
+        raise NotChecked("; ".join(dict.fromkeys(why for why in demanded if why)))
     findings = []
     if policy.real_time_order:
-        findings += _against_real_time(history, acknowledged(history, documents, policy))
+        findings += _against_real_time(history, told)
     if policy.dates_ascend:
         findings += _against_dates(documents)
     return findings
+
+
+def _numbered(told: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
+    """Fill in the numbers of those that were told a print only, from the one document with their token."""
+    if not told["number"].null_count():
+        return told
+    rows = documents.filter(pl.col("token").is_not_null()).unique("token", keep="none").select("token", _own="number")
+    filled = told.join(rows, on="token", how="left", maintain_order="left")
+    return filled.with_columns(number=pl.coalesce("number", "_own")).drop("_own")
+
+
+def _nothing_told(history: History, told: pl.DataFrame) -> str | None:
+    """Say why no answer says a place in the order, or return None where one does, or nothing was acknowledged."""
+    if told.is_empty():
+        return "answers name no number" if acknowledged_without_number(history).height else None
+    return unreadable(told)
+
+
+def _nothing_dated(documents: pl.DataFrame) -> str | None:
+    """Say why no document's date can be compared, or return None where one can, or there are none."""
+    if why := unreadable(documents):
+        return why
+    return "documents have no date: give dated" if documents.height and not documents["dated"].count() else None
 
 
 def _against_real_time(history: History, told: pl.DataFrame) -> list[Finding]:

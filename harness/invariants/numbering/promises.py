@@ -7,7 +7,9 @@ import polars as pl
 from harness.invariants.numbering.columns import (
     KEY,
     acknowledged,
-    issuing,
+    acknowledged_without_number,
+    acknowledgements,
+    comparable,
     not_ended,
     number_name,
     place_name,
@@ -15,7 +17,7 @@ from harness.invariants.numbering.columns import (
     unstored,
 )
 from harness.invariants.numbering.scopes import each_place, ends
-from harness.invariants.registry import invariant
+from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.resolution import keeps_tokens
 from harness.invariants.telling import rows, shown, violation, whom
 from harness.model import Books, Finding, History, Policy
@@ -31,6 +33,8 @@ def acknowledged_is_stored(history: History, books: Books, policy: Policy) -> li
         return []
     documents = stored(books, policy)
     told = acknowledged(history, documents, policy)
+    if why := _nothing_to_match(history, documents, policy):
+        raise NotChecked(why)
     lost = pl.concat([unstored(told, documents), _silent(history, documents, told)])
     lost = lost.filter(pl.col("completed").is_not_null())
     lost = not_ended(lost, history, documents, ("delete",)).sort("completed")
@@ -40,8 +44,8 @@ def acknowledged_is_stored(history: History, books: Books, policy: Policy) -> li
         first = bad.row(0, named=True)
         held = documents.filter(pl.col("token") == first["token"])
         if held.height:
-            now = number_name(held["text"][0], held["number"][0])
-            stands = f"stored as {now}"
+            text, number = held["text"][0], held["number"][0]
+            stands = "stored without a number" if text is None and number is None else f"stored as {number_name(text, number)}"
         else:
             stands = "not stored"
         name = "a document" if first["number"] is None and first["text"] is None else number_name(first["text"], first["number"])
@@ -57,16 +61,27 @@ def acknowledged_is_stored(history: History, books: Books, policy: Policy) -> li
 
 
 def _silent(history: History, documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
-    """Return acknowledged creates that named no number and whose token no document has."""
+    """Return what was acknowledged without a number, of every operation that makes a document, and whose token none has."""
     if not keeps_tokens(documents):
         return told.clear()
-    quiet = history.operations.filter(
-        pl.col("outcome") == "ok",
-        pl.col("f").is_in(issuing(history)),
-        pl.col("number").is_null(),
-        pl.col("text").is_null(),
-    ).with_columns(pl.col("scope").fill_null(""), pl.col("period").fill_null(""))
-    return quiet.join(documents, on="token", how="anti")
+    return acknowledged_without_number(history).join(documents, on="token", how="anti").select(told.columns)
+
+
+def _nothing_to_match(history: History, documents: pl.DataFrame, policy: Policy) -> str | None:
+    """Say why no answer can be matched with any document, or return None where one can, or nothing was acknowledged."""
+    if keeps_tokens(documents):
+        return None
+    told = acknowledgements(history, documents, policy)
+    if told.is_empty():
+        quiet = acknowledged_without_number(history)
+        return "answers name no number and documents keep no token" if quiet.height else None
+    return None if comparable(told, documents) else f"{_in_different_words(told)}, and documents keep no token"
+
+
+def _in_different_words(told: pl.DataFrame) -> str:
+    """Say that answers and documents do not name numbers in the same way."""
+    one, other = ("numbers", "prints") if told["number"].count() else ("prints", "numbers")
+    return f"answers name only {one} and documents only {other}"
 
 
 @invariant("N-IMMUT", tables=["documents"])
@@ -76,9 +91,14 @@ def numbers_never_change(history: History, books: Books, policy: Policy) -> list
     told = acknowledged(history, documents, policy).filter(pl.col("completed").is_not_null())
     if not keeps_tokens(documents):
         return []
+    if told.height and (documents["number"].count() or documents["text"].count()) and not comparable(told, documents):
+        raise NotChecked(_in_different_words(told))
     gone = unstored(told, documents).sort("completed")
     holders = documents.filter(pl.col("token").is_not_null())
     changed = gone.join(holders.select("token", now="number", now_text="text", now_row="row"), on="token", how="inner")
+    # A column that either side leaves empty says nothing of a change.
+    differs = [pl.col(now).is_not_null() & pl.col(was).is_not_null() for now, was in (("now", "number"), ("now_text", "text"))]
+    changed = changed.filter(pl.any_horizontal(differs))
     changed = changed.unique(["token", "number"], keep="first", maintain_order=True).with_columns(other=pl.lit(None, pl.String()))
     reused = (
         gone.filter(pl.col("number").is_not_null())
@@ -146,7 +166,7 @@ def voids_are_final(history: History, books: Books, policy: Policy) -> list[Find
         return _void_finding(history, bad, text, held)
 
     findings = each_place("N-VOID", again, issued_again, many="more void numbers are issued as well")
-    if policy.void_reason_required:
+    if policy.void_reason_required and books.gives("documents", "reason"):
         findings += each_place("N-VOID", unexplained, without_reason, many="more voids say no reason")
     if not policy.voids_allowed:
         findings += each_place("N-VOID", void, not_allowed, many="more numbers are void")

@@ -14,13 +14,14 @@ import polars as pl
 from harness.invariants.numbering.columns import (
     KEY,
     acknowledged,
+    acknowledged_without_number,
     number_name,
     place_name,
     stored,
     unstored,
 )
 from harness.invariants.numbering.scopes import each_place, ends
-from harness.invariants.registry import invariant
+from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.resolution import keeps_tokens
 from harness.invariants.telling import answer, listed, rows, shown, times, violation, whom
 from harness.model import Books, Finding, FindingClass, History, Policy
@@ -45,10 +46,12 @@ def unique_numbers(history: History, books: Books, policy: Policy) -> list[Findi
     """No number is issued twice in its scope, over all time, issued and void numbers together."""
     documents = stored(books, policy)
     told = acknowledged(history, documents, policy)
-    claims = _claims(documents, told)
+    print_key = ["scope", "text"] if policy.unique_per == "ever" else ["scope", "period", "text"]
+    claims = _claims(documents, told, print_key)
+    if not claims["number"].count() + claims["text"].count() and acknowledged_without_number(history).height:
+        raise NotChecked("neither books nor answers hold a number")
     by_number = _claimed_twice(claims.filter(pl.col("number").is_not_null()), KEY)
     printed = claims.filter(pl.col("text").is_not_null())
-    print_key = ["scope", "text"] if policy.unique_per == "ever" else ["scope", "period", "text"]
     by_text = printed.select(print_key).clear()
     if printed["text"].n_unique() < printed.height:
         known = printed.join(by_number, on=KEY, how="semi").select(print_key).unique()
@@ -57,21 +60,49 @@ def unique_numbers(history: History, books: Books, policy: Policy) -> list[Findi
     return [*_tell(evidence, by_number, KEY), *_tell(evidence, by_text, print_key)]
 
 
-def _claims(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+def _claims(documents: pl.DataFrame, told: pl.DataFrame, print_key: list[str]) -> pl.DataFrame:
     """Return one row for each document, and one for each request that was told a number which no document of its own holds.
 
-    Without tokens in the books, a document stands for at most one of the requests that were told its number.
+    Without tokens in the books, a document stands for at most one of the requests that were told its number, or its print where
+    one of the two has nothing else.
     """
     if keeps_tokens(documents):
         loose = _requests(unstored(told, documents))
-    else:
-        held = documents.group_by(KEY).agg(pl.len().alias("held"))
-        loose = (
-            _requests(told)
-            .join(held, on=KEY, how="left", nulls_equal=True)
-            .filter(pl.int_range(pl.len()).over(KEY) >= pl.col("held").fill_null(0))
-        )
-    return pl.concat([documents.select(_CLAIM), loose.select(_CLAIM)])
+        return pl.concat([_as_told(documents, told).select(_CLAIM), loose.select(_CLAIM)])
+    requests = _requests(told)
+    printed = requests.filter(pl.col("number").is_null())
+    numbered, free = _left_over(requests.filter(pl.col("number").is_not_null()), documents, KEY)
+    numbered, rest = _left_over(numbered, free.filter(pl.col("number").is_null()), print_key)
+    printed, _ = _left_over(printed, pl.concat([free.filter(pl.col("number").is_not_null()), rest]), print_key)
+    return pl.concat([frame.select(_CLAIM) for frame in (documents, numbered, printed)])
+
+
+def _left_over(requests: pl.DataFrame, documents: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the requests for which there is no document of the same key, each standing for one, and the documents left."""
+    asked = requests.drop_nulls(key).group_by(key).agg(_asked=pl.len())
+    held = documents.drop_nulls(key).group_by(key).agg(_held=pl.len())
+    nth = pl.int_range(pl.len()).over(key)
+    loose = requests.join(held, on=key, how="left", maintain_order="left").filter(nth >= pl.col("_held").fill_null(0))
+    free = documents.join(asked, on=key, how="left", maintain_order="left").filter(nth >= pl.col("_asked").fill_null(0))
+    return loose.drop("_held"), free.drop("_asked")
+
+
+def _as_told(documents: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """Fill in what a document leaves out of its number, or its print, and the one answer for its token says."""
+    if not documents["number"].null_count() + documents["text"].null_count():
+        return documents
+    said = _requests(told).unique("token", keep="none").select("token", _number="number", _text="text")
+    alone = documents.filter(pl.col("token").is_not_null()).unique("token", keep="none").select("token")
+    # Where other rows are numbered, one without a number has lost it: what was told is then a claim beside it.
+    numberless = pl.lit(not documents["number"].count() + documents["text"].count())
+    named = pl.col("number").is_not_null() | pl.col("text").is_not_null() | numberless
+    filled = documents.join(said.join(alone, on="token", how="semi"), on="token", how="left", maintain_order="left")
+    agrees = (pl.col("number") == pl.col("_number")).fill_null(value=True) & (pl.col("text") == pl.col("_text")).fill_null(
+        value=True
+    )
+    return filled.with_columns(
+        pl.when(named & agrees).then(pl.coalesce(name, f"_{name}")).otherwise(name).alias(name) for name in ("number", "text")
+    ).drop("_number", "_text")
 
 
 def _requests(told: pl.DataFrame) -> pl.DataFrame:
@@ -105,7 +136,8 @@ def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Find
         asked = told.join(first, on=key, how="semi").sort("completed", "invoked", nulls_last=True)
         asked = asked.unique("token", keep="first", maintain_order=True)
         examples = ends(wrong, worst="claims")
-        shown_rows = documents.join(examples, on=key, how="semi").drop("row")
+        held = claims.join(examples, on=key, how="semi").select("scope", "period", "row")
+        shown_rows = documents.join(held, on=["scope", "period", "row"], how="semi").drop("row")
         name = number_name(next((t for t in claimed["text"] if t), None), first["number"][0])
         where = f" in {place_name(scope, period)}" if wrong.height > 1 else ""
         return violation(
