@@ -18,10 +18,13 @@ Answer = TypeVar("Answer")
 Checkpoint = Callable[[str], None]
 
 PATIENCE = 120.0
-"""Seconds for which a transaction is run again: as long as the driver's own ``with_transaction``, and longer than the server
-keeps the transaction of a client that vanished (``transactionLifetimeLimitSeconds``, 60)."""
+"""Seconds for which a transaction is run again, and its commit repeated: as long as the driver's own ``with_transaction``, and
+longer than the server keeps the transaction of a client that vanished (``transactionLifetimeLimitSeconds``, 60)."""
 
 LONGEST_PAUSE = 0.05
+
+TRANSIENT, UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
+"""What the driver says of an error: nothing happened, run it again; or the reply to a commit was lost."""
 
 Where = str | pymongo.MongoClient[Any]
 
@@ -50,7 +53,9 @@ class MongoSession:
     def transaction(self, work: Callable[[ClientSession], Answer], at: Checkpoint) -> tuple[Answer, int]:
         """Run the work in a transaction, from its beginning again on a transient error; return answer and tries.
 
-        The driver's own ``with_transaction`` does the same but does not tell how often.
+        A commit whose reply is lost is repeated, and never the work: the first may have been carried out; and while nobody
+        knows, the server keeps the transaction open, and all that it touched from everybody else. The driver's own
+        ``with_transaction`` does the same but does not tell how often.
 
         Raises:
             PyMongoError: the last try failed; its ``attempts`` tells how many there were.
@@ -68,15 +73,28 @@ class MongoSession:
                         with suppress(pymongo.errors.PyMongoError):
                             session.abort_transaction()
                         raise
-                    session.commit_transaction()
+                    self._commit(session, limit)
                     return answer, attempt
             except pymongo.errors.PyMongoError as e:
-                again = e.has_error_label("TransientTransactionError")
-                if not again or time.monotonic() > limit:
+                again = e.has_error_label(TRANSIENT) and not e.has_error_label(UNKNOWN)
+                closed = isinstance(e, pymongo.errors.InvalidOperation)  # and labelled as transient all the same
+                if closed or not again or time.monotonic() > limit:
                     e.attempts = attempt  # type: ignore[attr-defined]  # read by whoever records the operation
                     raise
                 pause(attempt)
         raise AssertionError("unreachable: the tries have no end")
+
+    def _commit(self, session: ClientSession, limit: float) -> None:
+        """Commit, again and again while the reply is lost: the server takes a repeated commit for the same one."""
+        for attempt in itertools.count(1):
+            try:
+                return session.commit_transaction()
+            except pymongo.errors.InvalidOperation as e:  # labelled as if nothing had happened, which nobody knows
+                raise pymongo.errors.ConnectionFailure("the client was closed while its commit was under way") from e
+            except pymongo.errors.PyMongoError as e:
+                if not e.has_error_label(UNKNOWN) or time.monotonic() > limit:
+                    raise
+                pause(attempt)
 
     def vanish(self) -> None:
         """Cut every connection of this client without a goodbye."""

@@ -1,8 +1,15 @@
 """What every business on MongoDB has in common: a connection that reads requests and carries each out in one transaction.
 
-A token counts once because the audit log has a unique index over it: the audit document is written in the
-operation's own transaction, and a repeated token is answered from it. A duplicate key inside a transaction aborts it,
-so the answer is looked up afterwards, outside.
+A token counts once for an operation because the audit log has a unique index over both: the audit document is written in
+the operation's own transaction, and a repeated token is answered from it. A duplicate key inside a transaction aborts it,
+so the answer is looked up afterwards, in another.
+
+As long as its window lasts a key belongs to one operation: the audit document holds it in ``key``, which has a unique index of
+its own. What needs no key, such as a webhook, holds none, and its token is nobody else's business.
+
+What was read may never reach a majority of the nodes, and a failover would take it back. A change waits for its majority when it
+commits, and so does a refusal: a transaction that has written nothing is committed all the same. A refusal after a first write
+(too high a price, told when the stock has been taken) must roll back and cannot wait.
 """
 
 from __future__ import annotations
@@ -15,8 +22,9 @@ import pymongo
 import pymongo.errors
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
 
-from reference_impl.base.keys import key_reused
+from reference_impl.base.keys import WINDOW, key_reused
 from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused
 
@@ -26,13 +34,13 @@ Books = Mapping[str, tuple[str, list[dict[str, Any]]]]
 AUDIT_BOOKS: Books = {
     "audit": (
         "audit",
-        [{"$project": {"_id": 0, "id": {"$toString": "$_id"}, "subject": 1, "action": 1, "token": 1, "delivered": 1}}],
+        [{"$project": {"_id": 0, "id": "$event", "subject": 1, "action": 1, "token": 1, "delivered": 1}}],
     ),
-    "deliveries": (
-        "deliveries",
-        [{"$project": {"_id": 0, "id": {"$toString": "$_id"}, "event": {"$toString": "$event"}}}],
-    ),
+    "deliveries": ("deliveries", [{"$project": {"_id": 0, "id": {"$toString": "$_id"}, "event": 1}}]),
 }
+
+ONCE, HELD = "token,action", "key"
+"""The audit log's unique indexes: each operation once for its token, and each key with one operation."""
 
 
 class Work:
@@ -42,6 +50,8 @@ class Work:
         self.database = database
         self.session = session
         self.at = at
+        self.wrote = False
+        """Whether there is anything to roll back."""
 
     def find(self, collection: str, query: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the first document that matches, or None."""
@@ -59,13 +69,17 @@ class Work:
 
     def insert(self, collection: str, document: Mapping[str, Any]) -> None:
         """Insert a document."""
+        self.wrote = True
         self.database[collection].insert_one(dict(document), session=self.session)
 
-    def change(self, collection: str, query: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any] | None:
+    def change(
+        self, collection: str, query: Mapping[str, Any], update: Mapping[str, Any], *, upsert: bool = False
+    ) -> dict[str, Any] | None:
         """Update the one document that matches and return it as it is then; None says that there was none."""
         changed: dict[str, Any] | None = self.database[collection].find_one_and_update(
-            query, update, return_document=pymongo.ReturnDocument.AFTER, session=self.session
+            query, update, upsert=upsert, return_document=pymongo.ReturnDocument.AFTER, session=self.session
         )
+        self.wrote = self.wrote or changed is not None
         return changed
 
 
@@ -76,6 +90,7 @@ class MongoBusiness(ABC):
     without_key: ClassVar[frozenset[str]] = frozenset()
     """Operations that need no key: they change nothing, or nothing twice."""
     token_once: ClassVar[bool] = True
+    """Whether indexes make each token count once in the audit log."""
     refusals: ClassVar[Mapping[str, Callable[[Any], Refused]]] = {}
     """What a conflict on each unique index means to the client, by the index's fields."""
 
@@ -104,7 +119,9 @@ class MongoBusiness(ABC):
             database = client.get_default_database()
             for name in (*cls.collections, "audit", "deliveries"):
                 database.create_collection(name)
-            database.audit.create_index("token", unique=cls.token_once)
+            database.audit.create_index([("token", 1), ("action", 1)], unique=cls.token_once)
+            held = {HELD: {"$exists": True}}
+            database.audit.create_index(HELD, unique=cls.token_once, partialFilterExpression=held)
             database.audit.create_index([("delivered", 1)])
             database.deliveries.create_index([("event", 1)], unique=True)
             cls.indexes(database, settings)
@@ -119,11 +136,18 @@ class MongoBusiness(ABC):
         ask = self.understand(f, arguments, token)
         operation: Callable[[Work, Any], dict[str, Any]] = getattr(self, f)
 
-        def work(session: ClientSession | None) -> dict[str, Any]:
+        def work(session: ClientSession | None) -> dict[str, Any] | Refused:
             work = Work(self.session.database, session, checkpoint)
-            if f not in self.without_key and (done := self.done_before(work, ask)):
-                return done
-            return operation(work, ask)
+            try:
+                if f not in self.without_key:
+                    if done := self.done_before(work, ask):
+                        return done
+                    self.claim(work, ask)
+                return operation(work, ask)
+            except Refused as e:
+                if work.wrote:
+                    raise
+                return e  # and commit, which waits until a majority has what was read
 
         try:
             if self.settings.get("transaction", True):
@@ -132,24 +156,39 @@ class MongoBusiness(ABC):
                 answer, attempts = work(None), 1
         except pymongo.errors.DuplicateKeyError as e:
             answer, attempts = self.meaning_of(e, ask), 1
+        if isinstance(answer, Refused):
+            raise answer
         return {**answer, "attempts": attempts}
 
     def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Any) -> dict[str, Any]:
         """Answer or refuse what ran into a unique index. Raises the error where nobody knows what it means."""
         index = violated(error) or ""
-        if index == "token" and (done := self.done_before(Work(self.session.database, None, lambda point: None), ask)):
-            return done
+        if index == ONCE or ask.f not in self.without_key:  # whatever it ran into may be what it did itself
+            done, _ = self.session.transaction(lambda own: self.done_before(Work(self.session.database, own, _on), ask), _on)
+            if done is not None:
+                return done
+        if index == HELD:
+            raise key_reused(ask.key) from error
         if index in self.refusals:
             raise self.refusals[index](ask) from error
         raise error
 
     def done_before(self, work: Work, ask: Any) -> dict[str, Any] | None:
-        """Return the answer that a repeated token had; refuse it for another request."""
-        done = work.find("audit", {"token": ask.key})
+        """Return the answer that a repeated token had for this operation; refuse it for another request."""
+        done = work.find("audit", {"token": ask.key, "action": ask.f})
         if done is None:
             return None
         self.same_request(done["request"], ask)
         return {"subject": done["subject"], "amount": done["amount"], "replayed": True}
+
+    def claim(self, work: Work, ask: Any) -> None:
+        """Refuse the key of another operation, or take it from there when its window is over."""
+        holder = work.find("audit", {HELD: ask.key, "action": {"$ne": ask.f}})
+        if holder is None:
+            return
+        if ask.at < holder["at"] + WINDOW:
+            raise key_reused(ask.key)
+        work.change("audit", {"_id": holder["_id"]}, {"$unset": {HELD: ""}})
 
     def same_request(self, stored: str, ask: Any) -> None:
         """Refuse another request under a used token."""
@@ -157,33 +196,41 @@ class MongoBusiness(ABC):
             raise key_reused(ask.key)
 
     def record(self, work: Work, ask: Any, amount: int) -> None:
-        """Tell audit log and outbox, which are one document here: ``delivered`` says whether it was published."""
+        """Tell audit log and outbox, which are one document here: ``delivered`` says whether it was published.
+
+        The event is known by what happened and not by the document: if a failover takes that back and the client sends it
+        again, it is the same event.
+        """
         work.at("before_audit")
-        work.insert(
-            "audit",
-            {
-                "subject": ask.subject,
-                "action": ask.f,
-                "amount": amount,
-                "token": ask.key,
-                "request": ask.request,
-                "delivered": False,
-            },
-        )
+        told = {
+            "event": f"{ask.f} {ask.key}",
+            "subject": ask.subject,
+            "action": ask.f,
+            "amount": amount,
+            "token": ask.key,
+            "request": ask.request,
+            "at": ask.at,
+            "delivered": False,
+        }
+        work.insert("audit", told if ask.f in self.without_key else {**told, HELD: ask.key})
 
     def publish(self, work: Work, most: int) -> dict[str, Any]:
         """Publish up to ``most`` waiting events, mark them, and tell how many are left.
 
-        The consumer keeps each event's identity and does it once, so two publishers may take the same events.
+        Only what a majority of the nodes has is seen: nothing else is certain to have happened, and nobody can take back
+        what was published. The consumer keeps each event's identity and does it once, so two publishers may take the same
+        events.
         """
-        database = work.database
-        events = [e["_id"] for e in database.audit.find({"delivered": False}, {"_id": 1}).limit(most)]
+        audit, deliveries = work.database.audit, work.database.deliveries
+        certain = audit.with_options(read_concern=ReadConcern("majority"))
+        waiting = list(certain.find({"delivered": False}, {"event": 1}).limit(most))
         work.at("events_read")
-        for event in events:
-            database.deliveries.update_one({"event": event}, {"$setOnInsert": {"event": event}}, upsert=True)
+        for event in waiting:
+            deliveries.update_one({"event": event["event"]}, {"$setOnInsert": {"event": event["event"]}}, upsert=True)
         work.at("published")
-        database.audit.update_many({"_id": {"$in": events}}, {"$set": {"delivered": True}})
-        return {"delivered": len(events), "left": database.audit.count_documents({"delivered": False})}
+        if waiting:
+            audit.update_many({"_id": {"$in": [event["_id"] for event in waiting]}}, {"$set": {"delivered": True}})
+        return {"delivered": len(waiting), "left": certain.count_documents({"delivered": False})}
 
     def vanish(self) -> None:
         """Cut the connection without a goodbye."""
@@ -192,3 +239,7 @@ class MongoBusiness(ABC):
     def close(self) -> None:
         """Close the connection."""
         self.session.close()
+
+
+def _on(point: str) -> None:
+    """Go on, at every point."""

@@ -18,7 +18,15 @@ from reference_impl.orders.requests import Ask, understand
 
 OPERATIONS = frozenset({"open_order", "pay_installment"})
 
-_ORDER = {"_id": 0, "id": "$_id", **dict.fromkeys(("total", "advance", "discount", "balance", "refunded", "status"), 1)}
+_PAID = {"$and": [{"$eq": ["$status", rules.OPEN]}, {"$eq": ["$balance", 0]}]}
+"""When an order is paid: nothing is due. That is not stored, because a refund would have to take it back."""
+
+_ORDER = {
+    "_id": 0,
+    "id": "$_id",
+    **dict.fromkeys(("total", "advance", "discount", "balance", "refunded"), 1),
+    "status": {"$cond": [_PAID, "paid", "$status"]},
+}
 _INSTALLMENT = {
     "_id": 0,
     "id": {"$toString": "$_id"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import pymongo
 from pymongo.database import Database
 
 from reference_impl.base.mongo import Checkpoint
@@ -17,7 +16,7 @@ from reference_impl.base.refusal import Refused, unknown
 from reference_impl.sales import rules
 from reference_impl.sales.requests import Ask, understand
 
-OPERATIONS = frozenset({"stock_item", "sell"})
+OPERATIONS = frozenset({"stock_item", "sell", "deliver"})
 
 _SALE = {
     "_id": 0,
@@ -32,6 +31,7 @@ class TakeFromStock(MongoBusiness):
     """Stock is taken by a conditional update, the number drawn last, and all of it is one transaction."""
 
     collections = ("items", "sales", "counters")
+    without_key = frozenset({"deliver"})
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {"_id": lambda ask: rules.exists_already("item", ask.subject)}
 
     @classmethod
@@ -39,6 +39,7 @@ class TakeFromStock(MongoBusiness):
         """Make the indexes. ``unique_index`` adds the second line of defence: a branch's day has each number once."""
         database.sales.create_index([("scope", 1), ("period", 1), ("number", 1)], unique=settings["unique_index"])
         database.sales.create_index([("item", 1)])
+        database.sales.create_index([("token", 1)], unique=True)
 
     @classmethod
     def books(cls, settings: Settings) -> Books:
@@ -79,10 +80,14 @@ class TakeFromStock(MongoBusiness):
         number = self.draw(work, scope, period)
         work.at("number_taken")
         place = {"scope": scope, "period": period, "number": number, "text": f"{prefix}{number:04d}"}
-        sale = {**place, "item": ask.item, "quantity": ask.quantity, "amount": amount, "dated": ask.at, "token": ask.key}
-        work.insert("sales", sale)
+        sold = {"company": ask.company, "item": ask.item, "quantity": ask.quantity, "amount": amount}
+        work.insert("sales", {**place, **sold, "dated": ask.at, "token": ask.key})
         self.record(work, ask, amount)
         return {"subject": ask.subject, "amount": amount, **place}
+
+    def deliver(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Publish what waits in the outbox."""
+        return self.publish(work, ask.most)
 
     def done_before(self, work: Work, ask: Ask) -> dict[str, Any] | None:
         """Answer a repeated token with its invoice."""
@@ -112,12 +117,11 @@ class TakeFromStock(MongoBusiness):
 
     def draw(self, work: Work, scope: str, period: str) -> int:
         """Draw the next number of the branch's day."""
-        counter: Any = work.database.counters.find_one_and_update(
+        counter: Any = work.change(
+            "counters",
             {"_id": f"{scope}/{period}"},
             {"$inc": {"value": 1}, "$setOnInsert": {"scope": scope, "period": period}},
             upsert=True,
-            return_document=pymongo.ReturnDocument.AFTER,
-            session=work.session,
         )
         return int(counter["value"])
 

@@ -272,6 +272,63 @@ def test_a_webhook_under_the_key_of_another_is_refused(request: pytest.FixtureRe
         assert (other.failure.code, other.failure.refusal) == ("key_reused", True)
 
 
+@both("variant", [RIGHT, "mongo.approve_in_transaction"])
+def test_a_key_belongs_to_one_operation_also_if_two_come_at_once(request: pytest.FixtureRequest, variant: str) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        opening, a, b = stage.actor(), stage.actor(), stage.actor()
+        opening.does("open_account", "open", subject="a", assessment=1_000_000)
+        opening.does("submit", "s1", subject="p1", term="a/1", amount=100)
+        a.begins("submit", "k", until="before_audit", subject="p2", term="a/2", amount=100)
+        b.begins("approve", "k", subject="p1")
+        done = [a.ends(), b.ends()]
+        assert sorted(d.failure.code if d.failure else "" for d in done) == ["", "key_reused"]
+        assert stage.books().table("audit").filter(token="k").height == 1
+
+
+@both("variant", [RIGHT, "mongo.approve_in_transaction"])
+def test_a_key_whose_window_is_over_may_be_used_by_another_operation(request: pytest.FixtureRequest, variant: str) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    submit = {"subject": "p1", "term": "a/1", "amount": 100}
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        a.does("submit", "k", at="2026-11-20T08:00:00+00:00", **submit)
+        early = a.does("approve", "k", at="2026-11-21T07:59:59+00:00", subject="p1")
+        assert early.failure is not None
+        assert early.failure.code == "key_reused"
+        for again in (False, True):
+            approved = a.does("approve", "k", at="2026-11-21T08:00:00+00:00", subject="p1")
+            assert approved.outcome is Outcome.OK, approved.failure
+            assert approved.result is not None
+            assert ("replayed" in approved.result) is again
+        late = a.does("submit", "k", at="2026-11-21T08:00:01+00:00", **submit)
+        assert late.result is not None, "its intent is not forgotten"
+        assert late.result["replayed"]
+        third = a.does("refund", "k", at="2026-11-21T08:00:02+00:00", subject="p1", amount=10)
+        assert third.failure is not None, "the window of the approval has begun"
+        assert third.failure.code == "key_reused"
+
+
+@both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
+def test_a_webhook_is_known_by_its_event_and_takes_no_key_and_needs_none(request: pytest.FixtureRequest, variant: str) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_000_000)
+        a.does("submit", "k", subject="p1", term="a/1", amount=100)
+        for again in (False, True):
+            told = a.does("webhook", "k", subject="p1", event="e1")
+            assert told.outcome is Outcome.OK, told.failure
+            assert told.result is not None
+            assert (told.result["status"], "replayed" in told.result) == ("paid", again)
+        a.does("submit", "s2", subject="p2", term="a/2", amount=100)
+        a.does("webhook", "w", subject="p2", event="e2")
+        assert a.does("refund", "w", subject="p2", amount=10).outcome is Outcome.OK
+        assert not stage.findings("P-ONCE", "P-CONS", "P-REFUND", "A-MATCH")
+        assert set(stage.books().table("payments")["status"]) == {"paid"}
+
+
 @both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
 def test_a_webhook_for_a_payment_that_is_paid_is_answered_so_that_the_gateway_stops(
     request: pytest.FixtureRequest, variant: str

@@ -88,7 +88,7 @@ VALID: dict[str, dict[str, dict[str, Any]]] = {
     "pg.reserved_number": {**NUMBERING, **RESERVING},
     "mongo.counter_document": ON_MONGO,
     "mongo.number_from_order": {name: ORDERS[name] for name in ("open_order", "pay_installment")},
-    "mongo.take_from_stock": {name: SALES[name] for name in ("stock_item", "sell")},
+    "mongo.take_from_stock": {name: SALES[name] for name in ("stock_item", "sell", "deliver")},
     "pg.balance_from_one_row": ORDERS,
     "pg.sell_in_one_transaction": SALES,
 }

@@ -1,0 +1,125 @@
+"""What a failover takes back was neither published nor given as a reason: payments on three nodes, the primary killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pymongo
+import pytest
+
+from harness.model import Outcome
+from harness.stores import Database, StoreKind, StoreOptions, open_store
+from tests.reference_impl.stepping import Play, play
+
+RIGHT = "mongo.approve_in_transaction"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """Three nodes whose primary can be killed."""
+    store = open_store(StoreKind.MONGO, "embedded,nodes=3", StoreOptions(connections=20))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def database(nodes: Any) -> Iterator[Database]:
+    """A fresh database on all of them."""
+    database: Database = nodes.create_database()
+    yield database
+    nodes.recover()
+    nodes.drop_database(database)
+
+
+def one_waits(stage: Play) -> None:
+    """Open an account with one payment that awaits approval, and publish what there is to tell."""
+    opening = stage.actor()
+    opening.does("open_account", "open", subject="a", assessment=1_000_000)
+    opening.does("submit", "submit", subject="p1", term="a/1", amount=100)
+    assert opening.does("deliver", "d0").outcome is Outcome.OK
+
+
+class Client:
+    """Calls one operation in a thread of its own: while nothing is replicated, a commit waits for its majority."""
+
+    def __init__(self, stage: Play) -> None:
+        self.connection = stage.actor().connection
+        self.connection.call("account", {"subject": "a"}, "look", lambda point: None)  # connects before anything is held
+        self._said: list[Any] = []
+        self._thread = threading.Thread()
+
+    def begins(self, f: str, token: str, *, until: str, **arguments: Any) -> None:
+        """Start the operation; return when it has come to the point and gone on, or has ended."""
+        reached = threading.Event()
+
+        def call() -> None:
+            try:
+                self._said.append(
+                    self.connection.call(f, arguments, token, lambda point: reached.set() if point == until else None)
+                )
+            except Exception as e:  # noqa: BLE001 - every failure is an answer
+                self._said.append(e)
+
+        self._thread = threading.Thread(target=call, daemon=True)
+        self._thread.start()
+        while self._thread.is_alive() and not reached.wait(0.01):
+            pass
+
+    def ends(self) -> Any:
+        """Wait for the answer, or the error, and return it."""
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self._said[0]
+
+
+def approval_that_only_the_primary_has(nodes: Any, stage: Play, approver: Client) -> None:
+    """Stop replication, approve, and wait until the commit can be seen."""
+    nodes.hold_replication()
+    approver.begins("approve", "k", until="before_commit", subject="p1")
+    limit = time.monotonic() + 20
+    with pymongo.MongoClient[Any](stage.database.url) as client:
+        payments = client.get_default_database().payments
+        while (payments.find_one({"_id": "p1"}) or {})["status"] != "paid":
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
+
+def fail_over(nodes: Any, gone: Client) -> None:
+    """Kill the primary; the client that vanishes before does not send its approval again."""
+    gone.connection.vanish()
+    nodes.kill_primary()
+    nodes.release_replication()
+    nodes.primary()
+    assert isinstance(gone.ends(), Exception)
+
+
+def test_an_approval_that_a_failover_takes_back_is_published_once_when_it_is_made_again(nodes: Any, database: Database) -> None:
+    with play(RIGHT, database) as stage:
+        one_waits(stage)
+        approver, publisher = Client(stage), Client(stage)
+        approval_that_only_the_primary_has(nodes, stage, approver)
+        publisher.begins("deliver", "d1", until="published")
+        fail_over(nodes, approver)
+        assert (publisher.ends()["delivered"], publisher.ends()["left"]) == (0, 0)
+
+        again = stage.actor()
+        assert again.does("approve", "k", subject="p1").outcome is Outcome.OK
+        assert again.does("deliver", "d2").outcome is Outcome.OK
+        books = stage.books()
+        assert sorted(books.table("deliveries")["event"]) == sorted(books.table("audit")["id"])
+
+
+def test_nothing_that_a_failover_takes_back_is_given_as_a_reason(nodes: Any, database: Database) -> None:
+    with play(RIGHT, database) as stage:
+        one_waits(stage)
+        approver, rejecter = Client(stage), Client(stage)
+        approval_that_only_the_primary_has(nodes, stage, approver)
+        rejecter.begins("reject", "r", until="before_commit", subject="p1", reason="no")
+        fail_over(nodes, approver)
+        answer = rejecter.ends()
+        assert not isinstance(answer, Exception), "it was not paid when this was said"
+        assert answer["status"] == "rejected"
+        assert stage.books().table("payments")["status"].to_list() == ["rejected"]
