@@ -190,9 +190,8 @@ class UniqueOnEachShard(OptimisticInsertOnShards):
     A on one shard and B on the other read 6; both insert 7; each index holds, and 7 is there twice.
     """
 
-    def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
+    def claim_number(self, ask: Ask, number: int, session: ClientSession) -> None:
         """Trust the shard's own index."""
-        return self.store_on_shard(ask, number, basis, session)
 
 
 class IndexWithoutScope(CounterDocument):

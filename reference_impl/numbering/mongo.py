@@ -62,6 +62,7 @@ class CounterDocument:
     token_once: ClassVar[bool] = True
     scope_is_id: ClassVar[bool] = True
     keeps_counter: ClassVar[bool] = True
+    jobs: ClassVar[frozenset[str]] = JOBS
 
     def __init__(self, session: MongoSession, settings: Settings) -> None:
         self.session = session
@@ -108,7 +109,7 @@ class CounterDocument:
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = understand(f, arguments, token)
-        if f != "create" and f not in JOBS:
+        if f != "create" and f not in self.jobs:
             raise no_operation(f)
         work: Callable[[Ask, Checkpoint], Done] = getattr(self, f)
         limit, spent = time.monotonic() + self.session.patience, 0
@@ -416,21 +417,28 @@ class OptimisticInsertOnShards(OptimisticInsert):
     """Documents spread over two shards, and a collection keyed by the number, written first and in the same transaction.
 
     A unique index holds within a shard. What must be unique over all of them needs one place that every insert passes
-    through: here it is the ``_id`` of a small document that is sharded by nothing else. (On one node two collections stand
-    for the two shards.)
+    through: here it is the ``_id`` of a small document that is sharded by nothing else. The number has one, and the client's
+    token has another: sent again with another amount, it would go to the other shard. (On one node two collections stand for
+    the two shards.)
+
+    What would void, delete or import had to go by these places as well. Here documents are created and taken over.
     """
+
+    jobs = frozenset({"seed"})
 
     @classmethod
     def install(cls, url: str, settings: Settings) -> None:
-        """Make both shards and the collection of numbers."""
+        """Make both shards and the collections of numbers and tokens."""
         super().install(url, settings)
         client: pymongo.MongoClient[Any] = pymongo.MongoClient(url)
         with client:
             database = client.get_default_database()
             database.create_collection("numbers")
+            database.create_collection("tokens")
             other = database.create_collection("documents_2")
             other.create_index([("scope", 1), ("period", 1), ("number", -1)], name="place")
             other.create_index([("number", 1), ("period", 1), ("scope", 1)], unique=True, name="number")
+            other.create_index([("token", 1)], name="token")
 
     @classmethod
     def books(cls, settings: Settings) -> Mapping[str, tuple[str, list[dict[str, Any]]]]:
@@ -438,23 +446,40 @@ class OptimisticInsertOnShards(OptimisticInsert):
         both: list[dict[str, Any]] = [{"$unionWith": "documents_2"}, {"$project": _DOCUMENT}]
         return {**super().books(settings), "documents": ("documents", both)}
 
-    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
-        """Claim the number, then insert, in one transaction; a conflict means another try."""
+    def create(self, ask: Ask, at: Checkpoint) -> Done:
+        """Claim the token and the number, then insert, in one transaction; a conflict means another try, a number higher.
+
+        The highest number cannot be trusted to move on: what is claimed stays so, also when its document is gone.
+        """
         validate(ask)
+        spent = lowest = 0
         for attempt in range(1, self.tries + 1):
             number, basis = self.draw(ask)
+            number = max(number, lowest)
             at("number_taken")
             try:
-                return self.session.transaction(lambda own: self.claim(ask, number, basis, own), at)[0], attempt  # noqa: B023
+                answer, tries = self.session.transaction(lambda own: self.claim(ask, number, basis, own), at)  # noqa: B023
+                return answer, spent + tries
             except pymongo.errors.DuplicateKeyError as e:
-                if violated(e) == "token" or attempt == self.tries:
+                spent += getattr(e, "attempts", 1)
+                if attempt == self.tries:
+                    e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
                     raise
+                if (e.details or {}).get("keyValue") == {"_id": number_id(ask, number)}:
+                    lowest = number + 1
         raise AssertionError("the last try returns or raises")
 
     def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
-        """Insert the number where all shards meet, then the document on its shard."""
-        self.database.numbers.insert_one({"_id": f"{ask.place.scope}/{ask.place.period}/{number}"}, session=session)
+        """Insert token and number where all shards meet, then the document on its shard."""
+        if done := self.recall(ask, session):
+            return done
+        self.database.tokens.insert_one({"_id": ask.key}, session=session)
+        self.claim_number(ask, number, session)
         return self.store_on_shard(ask, number, basis, session)
+
+    def claim_number(self, ask: Ask, number: int, session: ClientSession) -> None:
+        """Insert the number where all shards meet."""
+        self.database.numbers.insert_one({"_id": number_id(ask, number)}, session=session)
 
     def store_on_shard(self, ask: Ask, number: int, basis: str | None, session: ClientSession | None) -> dict[str, Any]:
         """Insert the document on the shard that its amount falls to."""
@@ -464,12 +489,32 @@ class OptimisticInsertOnShards(OptimisticInsert):
         answer = {name: document[name] for name in ("scope", "period", "number", "text")}
         return {**answer, "document": str(document["_id"]), "basis": basis}
 
+    def document_of(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Look for the token's document on both shards."""
+        return super().document_of(ask, session) or self.database.documents_2.find_one({"token": ask.key}, session=session)
+
+    def begun(self, ask: Ask, session: ClientSession) -> bool:
+        """Look at both shards."""
+        where = {"scope": ask.place.scope, "period": ask.place.period}
+        return super().begun(ask, session) or self.database.documents_2.find_one(where, session=session) is not None
+
+    def fill(self, ask: Ask, session: ClientSession) -> None:
+        """Claim the numbers, then insert the documents: all on one shard, as they have one amount."""
+        numbers = [{"_id": number_id(ask, number)} for number in range(1, ask.through + 1)]
+        self.database.numbers.insert_many(numbers, session=session)
+        super().fill(ask, session)
+
     def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
         """Look for the highest number on both shards."""
         here = highest_number(self, ask)
         last = self.database.documents_2.find_one({"scope": ask.place.scope, "period": ask.place.period}, sort=[("number", -1)])
         highest = max(here, last["number"] if last else 0)
         return highest + 1, f"the highest number {highest}"
+
+
+def number_id(ask: Ask, number: int) -> dict[str, Any]:
+    """Return the number as an ``_id``, with the series that it belongs to."""
+    return {"scope": ask.place.scope, "period": ask.place.period, "number": number}
 
 
 def highest_number(numbering: CounterDocument, ask: Ask, session: ClientSession | None = None) -> int:

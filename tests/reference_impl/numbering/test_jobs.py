@@ -249,7 +249,7 @@ def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, s
         assert len(states(stage)) == 4
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", "mongo.optimistic_insert_on_shards"])
 def test_a_seed_that_does_not_come_to_its_end_leaves_nothing(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a = stage.actor()

@@ -1,4 +1,4 @@
-"""What MongoDB is sent again: told once more, and not before the first answer would be true."""
+"""What MongoDB is sent again: told once more, on whatever shard it is, and not before the first answer would be true."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from harness.stores import Database, StoreKind, StoreOptions, open_store
 from tests.reference_impl.stepping import Actor, Play, play
 
 WHERE = {"company": "acme", "document_type": "invoice", "branch": "Main", "at": "2026-12-31T12:00:00+00:00"}
+SHARDED = "mongo.optimistic_insert_on_shards"
 
 
 def done(operation: Operation) -> dict[str, Any]:
@@ -26,6 +27,73 @@ def create(actor: Actor, token: str, amount: int = 100) -> Operation:
 
 def numbers(stage: Play) -> list[int]:
     return list(stage.books().table("documents").sort("number")["number"])
+
+
+def spoken(stage: Play, *judges: str) -> set[str]:
+    return {f.invariant for f in stage.findings(*judges)}
+
+
+# Two shards
+
+
+@pytest.mark.parametrize("amount", [100, 101])
+def test_a_create_that_is_sent_again_is_told_once_more_on_either_shard(mongo_database: Database, amount: int) -> None:
+    with play(SHARDED, mongo_database) as stage:
+        a = stage.actor()
+        first = done(create(a, "A", amount))
+        again = done(create(a, "A", amount))
+        assert (again["document"], again["number"], again["replayed"]) == (first["document"], 1, True)
+        for other in (amount + 1, amount + 2):
+            failure = create(a, "A", other).failure
+            assert failure is not None
+            assert failure.code == "key_reused"
+        assert numbers(stage) == [1]
+        assert spoken(stage, "P-ONCE", "P-KEYMATCH") == set()
+
+
+def test_a_create_that_is_sent_twice_at_once_to_two_shards_makes_one_document(mongo_database: Database) -> None:
+    with play(SHARDED, mongo_database) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("create", "A", until="before_commit", **WHERE, amount=100)
+        b.begins("create", "A", **WHERE, amount=101)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "key_reused"
+        assert numbers(stage) == [1]
+
+
+def test_a_number_whose_document_is_gone_from_a_shard_is_passed_over(mongo_database: Database) -> None:
+    with play(SHARDED, mongo_database) as stage:
+        a = stage.actor()
+        for token in "ABC":
+            create(a, token)
+        a.connection.database.documents_2.delete_many({"number": {"$gte": 2}})
+        answer = done(create(a, "D"))
+        assert (answer["number"], answer["attempts"]) == (4, 3)
+        assert numbers(stage) == [1, 4]
+
+
+def test_what_goes_by_one_shard_is_not_offered_on_two(mongo_database: Database) -> None:
+    with play(SHARDED, mongo_database) as stage:
+        a = stage.actor()
+        create(a, "A")
+        for f, more in (
+            ("void", {"text": "INV-00001", "reason": "spoiled"}),
+            ("delete", {"text": "INV-00001"}),
+            ("import_document", {"amount": 100, "number": 1}),
+            ("introduce", {}),
+            ("cleanup", {}),
+        ):
+            assert f not in stage.target.operations
+            failure = a.does(f, f, **WHERE, **more).failure
+            assert failure is not None
+            assert failure.code == "unknown_operation"
+        failure = a.does("seed", "S", **WHERE, through=3).failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert numbers(stage) == [1]
 
 
 # A token whose document is there no more
