@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import bson
 import pymongo
 import pymongo.errors
 from pymongo.client_session import ClientSession
@@ -22,7 +23,6 @@ from reference_impl.numbering.mongo import (
     OptimisticInsertOnShards,
     Settings,
     highest_number,
-    identity,
 )
 from reference_impl.numbering.series import Ask
 
@@ -190,9 +190,8 @@ class UniqueOnEachShard(OptimisticInsertOnShards):
     A on one shard and B on the other read 6; both insert 7; each index holds, and 7 is there twice.
     """
 
-    def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
+    def claim_number(self, ask: Ask, number: int, session: ClientSession) -> None:
         """Trust the shard's own index."""
-        return self.store_on_shard(ask, number, basis, session)
 
 
 class IndexWithoutScope(CounterDocument):
@@ -216,11 +215,12 @@ class CleanupRenumbers(CounterDocument):
     A customer holds PAY20260006; the job makes it PAY20260009, which the counter gives to somebody else soon after.
     """
 
-    def resolve_duplicate(self, ask: Ask) -> dict[str, Any]:
+    def resolve_duplicate(self, ask: Ask, session: ClientSession) -> dict[str, Any]:
         """Look for the highest number, and take the next."""
-        number = highest_number(self, ask) + 1
+        number = highest_number(self, ask, session) + 1
         text = ask.place.text(number)
-        self.documents.update_one({"_id": identity(ask)}, {"$set": {"number": number, "text": text}})
+        renumbered = {"number": number, "text": text}
+        self.documents.update_one({"_id": bson.ObjectId(ask.document)}, {"$set": renumbered}, session=session)
         return {"scope": ask.place.scope, "text": text, "document": ask.document, "status": "renumbered"}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from reference_impl.base.postgres import Transaction
-from reference_impl.base.refusal import Refused, unknown
 from reference_impl.numbering.series import Ask
 
 MOST = 1000
@@ -29,25 +28,15 @@ def found(tx: Transaction, ask: Ask) -> list[dict[str, Any]]:
     return [{"text": row.text, "keep": row.documents[0], "surplus": row.documents[1:]} for row in rows]
 
 
-def lock_surplus(tx: Transaction, ask: Ask) -> None:
-    """Make sure that the document in question is issued and that another one will keep its number.
+def lock_copies(tx: Transaction, ask: Ask) -> list[str]:
+    """Return the issued documents with the number in question.
 
     All documents with the number are locked, in one order: of two who void a copy each at the same time, the second finds
     that the other copy is gone. A look without the lock would leave the number with no document at all.
-
-    Raises:
-        Refused: there is no such document, or no other document has its number.
     """
-    issued = [
-        str(row.id)
-        for row in tx.rows(
-            "SELECT id, status FROM documents WHERE scope = :scope AND text = :text ORDER BY id FOR UPDATE",
-            scope=ask.place.scope,
-            text=ask.text,
-        )
-        if row.status == "issued"
-    ]
-    if ask.document not in issued:
-        raise unknown("issued document", f"{ask.document} with the number {ask.text}")
-    if len(issued) < 2:
-        raise Refused("not_a_duplicate", f"Document {ask.document} is the only one with the number {ask.text}.")
+    rows = tx.rows(
+        "SELECT id, status FROM documents WHERE scope = :scope AND text = :text ORDER BY id FOR UPDATE",
+        scope=ask.place.scope,
+        text=ask.text,
+    )
+    return [str(row.id) for row in rows if row.status == "issued"]

@@ -5,30 +5,46 @@
 - **``find_one_and_update`` returns what it wrote.** To increment and then read is to read somebody else's number.
 - **``w: majority``.** What only the primary has is gone when the primary is, and the number is issued again.
 - **A duplicate key says which index it hit.** Only a conflict on the number may draw another; one on the client's token means
-  that the document exists.
+  that the document exists, or did a moment ago: it may be gone with a primary that was alone in having it.
+- **A repeated request waits like the first.** It is answered from a transaction, read-only or not: the commit waits until a
+  majority has what was read. A plain read tells of a write that its own client is still waiting for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import bson
-import bson.errors
 import pymongo
 import pymongo.errors
 from pymongo.client_session import ClientSession
 
 from reference_impl.base.keys import key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
-from reference_impl.base.refusal import Refused, unknown
-from reference_impl.numbering.series import Ask, no_operation, not_one, number_taken, series_begun, understand, validate
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, pause, violated
+from reference_impl.base.refusal import invalid
+from reference_impl.numbering.series import (
+    Ask,
+    no_operation,
+    not_one,
+    number_taken,
+    series_begun,
+    surplus_of,
+    understand,
+    validate,
+)
 
 Settings = Mapping[str, Any]
 Drawn = tuple[int, str | None]
+Done = tuple[dict[str, Any], int]
+"""An answer, and the tries that it took."""
 
 MOST = 1000
 """Duplicates that one report names."""
+
+MOST_AT_ONCE = 20_000
+"""Documents that are taken over in one transaction. The server keeps what is not committed in its cache, and not for long."""
 
 JOBS = frozenset({"seed", "import_document", "introduce", "void", "delete", "cleanup"})
 """What can be asked for besides ``create``."""
@@ -46,6 +62,7 @@ class CounterDocument:
     token_once: ClassVar[bool] = True
     scope_is_id: ClassVar[bool] = True
     keeps_counter: ClassVar[bool] = True
+    jobs: ClassVar[frozenset[str]] = JOBS
 
     def __init__(self, session: MongoSession, settings: Settings) -> None:
         self.session = session
@@ -92,22 +109,34 @@ class CounterDocument:
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = understand(f, arguments, token)
-        if f != "create" and f not in JOBS:
+        if f != "create" and f not in self.jobs:
             raise no_operation(f)
-        try:
-            if f in JOBS:
-                done: dict[str, Any] = getattr(self, f)(ask)
-                return done
-            answer, attempts = self.create(ask, checkpoint)
-        except pymongo.errors.DuplicateKeyError as e:
-            if f == "import_document" and violated(e) == "number,period,scope":
-                raise number_taken(ask.number) from e
-            if violated(e) == "voided.token":
-                return self.voided_before(ask)
-            if violated(e) != "token":
-                raise
-            answer, attempts = self.recall(ask), getattr(e, "attempts", 1) + 1
-        return {**answer, "attempts": attempts}
+        work: Callable[[Ask, Checkpoint], Done] = getattr(self, f)
+        limit, spent = time.monotonic() + self.session.patience, 0
+        while True:
+            try:
+                answer, attempts = work(ask, checkpoint)
+                return {**answer, "attempts": spent + attempts}
+            except pymongo.errors.DuplicateKeyError as e:
+                spent += getattr(e, "attempts", 1)
+                done, attempts = self.meaning_of(e, ask)
+                if done is not None:
+                    return {**done, "attempts": spent + attempts}
+                # Whoever had the token is gone: deleted, or rolled back with a lost primary. So nothing is done yet.
+                if time.monotonic() > limit:
+                    e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
+                    raise
+                pause(spent)
+
+    def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Ask) -> tuple[dict[str, Any] | None, int]:
+        """Answer or refuse what ran into a unique index; None if what was in the way is gone. Raises any other error again."""
+        index = violated(error)
+        if ask.f == "import_document" and index == "number,period,scope":
+            raise number_taken(ask.number) from error
+        done_before = {"token": self.recall, "voided.token": self.voided_before}.get(index or "")
+        if done_before is None:
+            raise error
+        return self.session.transaction(lambda session: done_before(ask, session), lambda point: None)
 
     def vanish(self) -> None:
         """Cut the connection without a goodbye."""
@@ -119,7 +148,7 @@ class CounterDocument:
 
     # The operations -------------------------------------------------------------------------------------------------
 
-    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
+    def create(self, ask: Ask, at: Checkpoint) -> Done:
         """Create a document with the next number; return the answer and the tries that it took."""
         number, basis = self.draw(ask)
         at("number_taken")
@@ -167,25 +196,30 @@ class CounterDocument:
             "request": ask.request,
         }
 
-    def recall(self, ask: Ask) -> dict[str, Any]:
-        """Answer a repeated token with its document; refuse it for another request."""
-        found = self.documents.find_one({"token": ask.key})
+    def recall(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Answer a repeated token with its document, refuse it for another request; None if there is no document."""
+        found = self.document_of(ask, session)
         if found is None:
-            raise unknown("token", ask.key)
+            return None
         self.same_request(found["request"], ask)
         answer = {name: found[name] for name in ("scope", "period", "number", "text")}
         return {**answer, "document": str(found["_id"]), "replayed": True}
+
+    def document_of(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Return the document that was made under the request's token, or None."""
+        found: dict[str, Any] | None = self.documents.find_one({"token": ask.key}, session=session)
+        return found
 
     def same_request(self, stored: str, ask: Ask) -> None:
         """Refuse another request under a used token."""
         if stored != ask.request:
             raise key_reused(ask.key)
 
-    def import_document(self, ask: Ask) -> dict[str, Any]:
+    def import_document(self, ask: Ask, at: Checkpoint) -> Done:
         """Take over one document under the number that it was issued with, right or wrong."""
-        return self.store(ask, ask.number, None)
+        return self.store(ask, ask.number, None), 1
 
-    def introduce(self, ask: Ask) -> dict[str, Any]:
+    def introduce(self, ask: Ask, at: Checkpoint) -> Done:
         """Introduce the counter for documents that exist. ``$max`` never moves it back, however many instances start."""
         place = ask.place
         last = self.documents.find_one({"scope": place.scope, "period": place.period}, sort=[("number", -1)])
@@ -194,64 +228,111 @@ class CounterDocument:
             {"$max": {"value": last["number"] if last else 0}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
             upsert=True,
         )
-        return {"scope": place.scope, "period": place.period}
+        return {"scope": place.scope, "period": place.period}, 1
 
-    def seed(self, ask: Ask) -> dict[str, Any]:
-        """Take over the documents of an empty series, and start the counter where they end."""
-        where = {"scope": ask.place.scope, "period": ask.place.period}
-        if self.documents.find_one(where) or (self.keeps_counter and ask.counter and self.counters.find_one(where)):
-            raise series_begun(ask.place.scope)
-        rows = []
-        for number in range(1, ask.through + 1):
-            row = {**self.document(ask, number), "amount": 100}
-            del row["token"]
-            rows.append(row)
-        self.documents.insert_many(rows)
-        if self.keeps_counter and ask.counter:
-            self.start_counter(ask)
-        return {"scope": ask.place.scope, "period": ask.place.period, "through": ask.through}
-
-    def start_counter(self, ask: Ask) -> None:
-        """Start the counter at the highest number that exists."""
+    def seed(self, ask: Ask, at: Checkpoint) -> Done:
+        """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
+        if ask.through > MOST_AT_ONCE:
+            raise invalid(f"through must be at most {MOST_AT_ONCE} here: more do not fit into one transaction of MongoDB.")
         place = ask.place
-        self.counters.insert_one(
-            {
-                **({"_id": f"{place.scope}/{place.period}"} if self.scope_is_id else {}),
-                "scope": place.scope,
-                "period": place.period,
-                "value": ask.through,
-            }
+        starts_counter = self.keeps_counter and ask.counter
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            if starts_counter:  # before the look: of this and a create that draws, one waits or begins anew
+                self.move_counter(ask, 0, session)
+            if self.begun(ask, session):
+                raise series_begun(place.scope)
+            self.fill(ask, session)
+            if starts_counter:
+                self.move_counter(ask, ask.through, session)
+            return {"scope": place.scope, "period": place.period, "through": ask.through}
+
+        return self.session.transaction(work, at)
+
+    def begun(self, ask: Ask, session: ClientSession) -> bool:
+        """Tell whether a number of the series was ever given, also to a document that is gone."""
+        where = {"scope": ask.place.scope, "period": ask.place.period}
+        if self.documents.find_one(where, session=session):
+            return True
+        return self.keeps_counter and self.counters.find_one({**where, "value": {"$gt": 0}}, session=session) is not None
+
+    def fill(self, ask: Ask, session: ClientSession) -> None:
+        """Insert the documents that are taken over. They were made under no token."""
+        rows = [{**self.document(ask, number), "amount": 100} for number in range(1, ask.through + 1)]
+        for row in rows:
+            del row["token"]
+        self.documents.insert_many(rows, session=session)
+
+    def move_counter(self, ask: Ask, by: int, session: ClientSession) -> None:
+        """Move the counter up; make it if it is not there."""
+        place = ask.place
+        self.counters.update_one(
+            {"_id": f"{place.scope}/{place.period}"} if self.scope_is_id else {"scope": place.scope, "period": place.period},
+            {"$inc": {"value": by}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
+            upsert=True,
+            session=session,
         )
 
-    def void(self, ask: Ask) -> dict[str, Any]:
+    def void(self, ask: Ask, at: Checkpoint) -> Done:
         """Void an issued document, with its reason. Its number stays taken for ever."""
-        issued = self.issued(ask)
-        if len(issued) != 1:
-            return self.voided_before(ask, len(issued))
-        void = {"status": "void", "reason": ask.reason, "voided": {"token": ask.key, "at": ask.at}}
-        found = self.documents.find_one_and_update({"_id": issued[0], "status": "issued"}, {"$set": void})
-        if found is None:  # somebody else was there between look and write
-            return self.voided_before(ask)
-        return {"scope": ask.place.scope, "text": ask.text, "number": found["number"], "status": "void"}
 
-    def issued(self, ask: Ask) -> list[bson.ObjectId]:
-        """Return the identities of the issued documents with this number: one, or none, or two if it was issued twice."""
+        def work(session: ClientSession) -> dict[str, Any]:
+            if done := self.voided_before(ask, session):
+                return done
+            issued = self.issued(ask, session)
+            if len(issued) != 1:
+                raise not_one(ask.text, len(issued))
+            self.mark_void(ask, issued[0]["_id"], session)
+            return {"scope": ask.place.scope, "text": ask.text, "number": issued[0]["number"], "status": "void"}
+
+        return self.session.transaction(work, at)
+
+    def issued(self, ask: Ask, session: ClientSession | None = None) -> list[dict[str, Any]]:
+        """Return the issued documents with this number: one, or none, or several if it was issued more than once."""
         key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
-        return [d["_id"] for d in self.documents.find(key, {"_id": 1}, limit=2)]
+        return list(self.documents.find(key, {"number": 1}, session=session).sort("_id"))
 
-    def voided_before(self, ask: Ask, issued: int = 0) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse its key for another one, and a void that did not find one document."""
-        found = self.documents.find_one({"voided.token": ask.key})
+    def mark_void(self, ask: Ask, document: bson.ObjectId, session: ClientSession) -> None:
+        """Note in the document that it is void, why, since when, and by whose request."""
+        void = {"status": "void", "reason": ask.reason, "voided": {"token": ask.key, "at": ask.at}}
+        self.documents.update_one({"_id": document}, {"$set": void}, session=session)
+
+    def voided_before(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Answer a void that was sent again, refuse its key for another one; None if nothing was voided with it."""
+        found = self.documents.find_one({"voided.token": ask.key}, session=session)
         if found is None:
-            raise not_one(ask.text, issued)
+            return None
         if (found["scope"], found["text"], found["reason"]) != (ask.place.scope, ask.text, ask.reason):
             raise key_reused(ask.key)
-        return {"scope": found["scope"], "text": found["text"], "number": found["number"], "status": "void", "replayed": True}
+        answer = {"scope": found["scope"], "text": found["text"], "status": "void", "replayed": True}
+        if ask.f != "cleanup":
+            return {**answer, "number": found["number"]}
+        if str(found["_id"]) != ask.document:
+            raise key_reused(ask.key)
+        return {**answer, "document": ask.document, "applied": True}
 
-    def cleanup(self, ask: Ask) -> dict[str, Any]:
-        """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""
-        if ask.apply:
-            return {**self.resolve_duplicate(ask), "applied": True}
+    def cleanup(self, ask: Ask, at: Checkpoint) -> Done:
+        """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes.
+
+        All documents with the number are written to, so that of two who void a copy each at the same time one has a write
+        conflict, and looks again. A snapshot alone would let both through.
+        """
+        if not ask.apply:
+            return self.duplicates(ask), 1
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            if done := self.voided_before(ask, session):
+                return done
+            key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
+            self.documents.update_many(key, {"$inc": {"looked": 1}}, session=session)
+            surplus_of(ask, [str(document["_id"]) for document in self.issued(ask, session)])
+            at("copies_locked")
+            return {**self.resolve_duplicate(ask, session), "applied": True}
+
+        return self.session.transaction(work, at)
+
+    def duplicates(self, ask: Ask) -> dict[str, Any]:
+        """Report each number that several issued documents bear, the document that may keep it, and those that may not."""
         place = ask.place
         found = self.documents.aggregate(
             [
@@ -266,45 +347,33 @@ class CounterDocument:
         duplicates = [{"text": d["_id"], "keep": d["documents"][0], "surplus": d["documents"][1:]} for d in found]
         return {"scope": place.scope, "period": place.period, "duplicates": duplicates, "applied": False}
 
-    def resolve_duplicate(self, ask: Ask) -> dict[str, Any]:
-        """Void one document of several with its number, with its reason; the customer is given a new one.
+    def resolve_duplicate(self, ask: Ask, session: ClientSession) -> dict[str, Any]:
+        """Void one document of several with its number, with its reason; the customer is given a new one."""
+        self.mark_void(ask, bson.ObjectId(ask.document), session)
+        return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}
 
-        All documents with the number are written to, so that of two who void a copy each at the same time one has a write
-        conflict, and looks again. A snapshot alone would let both through.
+    def delete(self, ask: Ask, at: Checkpoint) -> Done:
+        """Delete an issued document, for businesses that will not void.
+
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
         """
-        mine = identity(ask)
-
-        def work(session: ClientSession) -> dict[str, Any]:
-            key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
-            self.documents.update_many(key, {"$inc": {"looked": 1}}, session=session)
-            issued = [d["_id"] for d in self.documents.find(key, {"_id": 1}, session=session)]
-            if mine not in issued:
-                raise unknown("issued document", f"{ask.document} with the number {ask.text}")
-            if len(issued) < 2:
-                raise Refused("not_a_duplicate", f"Document {ask.document} is the only one with the number {ask.text}.")
-            reason = f"another document has the number {ask.text}"
-            void = {"status": "void", "reason": reason, "voided": {"token": ask.key, "at": ask.at}}
-            self.documents.update_one({"_id": mine}, {"$set": void}, session=session)
-            return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}
-
-        return self.session.transaction(work, lambda point: None)[0]
-
-    def delete(self, ask: Ask) -> dict[str, Any]:
-        """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
         issued = self.issued(ask)
-        found = self.documents.find_one_and_delete({"_id": issued[0], "status": "issued"}) if len(issued) == 1 else None
+        key = {"_id": issued[0]["_id"], "status": "issued"} if len(issued) == 1 else None
+        found = self.documents.find_one_and_delete(key) if key else None
         if found is None:
             raise not_one(ask.text, len(issued))
-        return {name: found[name] for name in ("scope", "period", "text", "number")}
+        return {name: found[name] for name in ("scope", "period", "text", "number")}, 1
 
 
 class CounterInTransaction(CounterDocument):
     """Document and counter in one transaction, run again on a write conflict: gapless, and slower the more clients there are."""
 
-    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
-        """Draw and store in one transaction."""
+    def create(self, ask: Ask, at: Checkpoint) -> Done:
+        """Draw and store in one transaction. The token is looked up in it, too: what it answers has been committed."""
 
         def work(session: ClientSession) -> dict[str, Any]:
+            if done := self.recall(ask, session):
+                return done
             number, basis = self.draw(ask, session)
             at("number_taken")
             validate(ask)
@@ -324,7 +393,7 @@ class OptimisticInsert(CounterDocument):
         """Make collections and indexes; the unique index is what the method stands on."""
         super().install(url, {**settings, "unique_index": True})
 
-    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
+    def create(self, ask: Ask, at: Checkpoint) -> Done:
         """Try until a number is free. One document is one atomic write: no number is ever taken without it."""
         validate(ask)
         for attempt in range(1, self.tries + 1):
@@ -348,21 +417,28 @@ class OptimisticInsertOnShards(OptimisticInsert):
     """Documents spread over two shards, and a collection keyed by the number, written first and in the same transaction.
 
     A unique index holds within a shard. What must be unique over all of them needs one place that every insert passes
-    through: here it is the ``_id`` of a small document that is sharded by nothing else. (On one node two collections stand
-    for the two shards.)
+    through: here it is the ``_id`` of a small document that is sharded by nothing else. The number has one, and the client's
+    token has another: sent again with another amount, it would go to the other shard. (On one node two collections stand for
+    the two shards.)
+
+    What would void, delete or import had to go by these places as well. Here documents are created and taken over.
     """
+
+    jobs = frozenset({"seed"})
 
     @classmethod
     def install(cls, url: str, settings: Settings) -> None:
-        """Make both shards and the collection of numbers."""
+        """Make both shards and the collections of numbers and tokens."""
         super().install(url, settings)
         client: pymongo.MongoClient[Any] = pymongo.MongoClient(url)
         with client:
             database = client.get_default_database()
             database.create_collection("numbers")
+            database.create_collection("tokens")
             other = database.create_collection("documents_2")
             other.create_index([("scope", 1), ("period", 1), ("number", -1)], name="place")
             other.create_index([("number", 1), ("period", 1), ("scope", 1)], unique=True, name="number")
+            other.create_index([("token", 1)], name="token")
 
     @classmethod
     def books(cls, settings: Settings) -> Mapping[str, tuple[str, list[dict[str, Any]]]]:
@@ -370,23 +446,40 @@ class OptimisticInsertOnShards(OptimisticInsert):
         both: list[dict[str, Any]] = [{"$unionWith": "documents_2"}, {"$project": _DOCUMENT}]
         return {**super().books(settings), "documents": ("documents", both)}
 
-    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
-        """Claim the number, then insert, in one transaction; a conflict means another try."""
+    def create(self, ask: Ask, at: Checkpoint) -> Done:
+        """Claim the token and the number, then insert, in one transaction; a conflict means another try, a number higher.
+
+        The highest number cannot be trusted to move on: what is claimed stays so, also when its document is gone.
+        """
         validate(ask)
+        spent = lowest = 0
         for attempt in range(1, self.tries + 1):
             number, basis = self.draw(ask)
+            number = max(number, lowest)
             at("number_taken")
             try:
-                return self.session.transaction(lambda own: self.claim(ask, number, basis, own), at)[0], attempt  # noqa: B023
+                answer, tries = self.session.transaction(lambda own: self.claim(ask, number, basis, own), at)  # noqa: B023
+                return answer, spent + tries
             except pymongo.errors.DuplicateKeyError as e:
-                if violated(e) == "token" or attempt == self.tries:
+                spent += getattr(e, "attempts", 1)
+                if attempt == self.tries:
+                    e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
                     raise
+                if (e.details or {}).get("keyValue") == {"_id": number_id(ask, number)}:
+                    lowest = number + 1
         raise AssertionError("the last try returns or raises")
 
     def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
-        """Insert the number where all shards meet, then the document on its shard."""
-        self.database.numbers.insert_one({"_id": f"{ask.place.scope}/{ask.place.period}/{number}"}, session=session)
+        """Insert token and number where all shards meet, then the document on its shard."""
+        if done := self.recall(ask, session):
+            return done
+        self.database.tokens.insert_one({"_id": ask.key}, session=session)
+        self.claim_number(ask, number, session)
         return self.store_on_shard(ask, number, basis, session)
+
+    def claim_number(self, ask: Ask, number: int, session: ClientSession) -> None:
+        """Insert the number where all shards meet."""
+        self.database.numbers.insert_one({"_id": number_id(ask, number)}, session=session)
 
     def store_on_shard(self, ask: Ask, number: int, basis: str | None, session: ClientSession | None) -> dict[str, Any]:
         """Insert the document on the shard that its amount falls to."""
@@ -396,6 +489,21 @@ class OptimisticInsertOnShards(OptimisticInsert):
         answer = {name: document[name] for name in ("scope", "period", "number", "text")}
         return {**answer, "document": str(document["_id"]), "basis": basis}
 
+    def document_of(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Look for the token's document on both shards."""
+        return super().document_of(ask, session) or self.database.documents_2.find_one({"token": ask.key}, session=session)
+
+    def begun(self, ask: Ask, session: ClientSession) -> bool:
+        """Look at both shards."""
+        where = {"scope": ask.place.scope, "period": ask.place.period}
+        return super().begun(ask, session) or self.database.documents_2.find_one(where, session=session) is not None
+
+    def fill(self, ask: Ask, session: ClientSession) -> None:
+        """Claim the numbers, then insert the documents: all on one shard, as they have one amount."""
+        numbers = [{"_id": number_id(ask, number)} for number in range(1, ask.through + 1)]
+        self.database.numbers.insert_many(numbers, session=session)
+        super().fill(ask, session)
+
     def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
         """Look for the highest number on both shards."""
         here = highest_number(self, ask)
@@ -404,12 +512,9 @@ class OptimisticInsertOnShards(OptimisticInsert):
         return highest + 1, f"the highest number {highest}"
 
 
-def identity(ask: Ask) -> bson.ObjectId:
-    """Return the identity of the document that is meant. Raises Refused if it cannot be one."""
-    try:
-        return bson.ObjectId(ask.document)
-    except bson.errors.InvalidId:
-        raise unknown("issued document", f"{ask.document} with the number {ask.text}") from None
+def number_id(ask: Ask, number: int) -> dict[str, Any]:
+    """Return the number as an ``_id``, with the series that it belongs to."""
+    return {"scope": ask.place.scope, "period": ask.place.period, "number": number}
 
 
 def highest_number(numbering: CounterDocument, ask: Ask, session: ClientSession | None = None) -> int:

@@ -16,7 +16,6 @@ What it costs: creates of one scope stand in line while the counter is held, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from sqlalchemy.exc import DBAPIError
@@ -34,7 +33,16 @@ from reference_impl.base.postgres import (
 )
 from reference_impl.base.refusal import unknown
 from reference_impl.numbering import duplicates
-from reference_impl.numbering.series import Ask, no_operation, not_one, number_taken, series_begun, understand, validate
+from reference_impl.numbering.series import (
+    Ask,
+    no_operation,
+    not_one,
+    number_taken,
+    series_begun,
+    surplus_of,
+    understand,
+    validate,
+)
 
 SCHEMA = """
 CREATE TABLE documents (
@@ -169,7 +177,10 @@ class CounterRow:
             if violated(e) not in self.token_indexes:
                 raise
             again = self.voided_before if violated(e) == "voids_token_key" else self.recall
-            answer, attempts = self.session.run(lambda tx: again(tx, ask), checkpoint)
+            done, attempts = self.session.run(lambda tx: again(tx, ask), checkpoint)
+            if done is None:
+                raise
+            answer = done
             attempts += getattr(e, "attempts", 1)
         return {**answer, "attempts": attempts}
 
@@ -312,7 +323,9 @@ class CounterRow:
         """Void an issued document, with its reason. Its number stays taken for ever."""
         issued = self.lock_issued(tx, ask)
         if len(issued) != 1:
-            return self.voided_before(tx, ask, len(issued))
+            if done := self.voided_before(tx, ask):
+                return done
+            raise not_one(ask.text, len(issued))
         tx.change("UPDATE documents SET status = 'void' WHERE id = :id", id=issued[0].id)
         self.register_void(tx, ask, issued[0].id)
         return {"scope": ask.place.scope, "text": ask.text, "number": issued[0].number, "status": "void"}
@@ -336,35 +349,46 @@ class CounterRow:
             at=ask.at,
         )
 
-    def voided_before(self, tx: Transaction, ask: Ask, issued: int = 0) -> dict[str, Any]:
-        """Answer a void that was sent again; refuse its key for another one, and a void that did not find one document."""
+    def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any] | None:
+        """Answer a void that was sent again, refuse its key for another one; None if nothing was voided with it."""
         found = tx.row(
-            "SELECT scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
+            "SELECT d.id, scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
             token=ask.key,
         )
         if found is None:
-            raise not_one(ask.text, issued)
+            return None
         if (found.scope, found.text, found.reason) != (ask.place.scope, ask.text, ask.reason):
             raise key_reused(ask.key)
-        return {"scope": found.scope, "text": found.text, "number": found.number, "status": "void", "replayed": True}
+        answer = {"scope": found.scope, "text": found.text, "status": "void", "replayed": True}
+        if ask.f != "cleanup":
+            return {**answer, "number": found.number}
+        if str(found.id) != ask.document:
+            raise key_reused(ask.key)
+        return {**answer, "document": ask.document, "applied": True}
 
     def cleanup(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes."""
         if not ask.apply:
             tx.change("SET TRANSACTION READ ONLY")
             return {**key_of(ask), "duplicates": duplicates.found(tx, ask), "applied": False}
-        duplicates.lock_surplus(tx, ask)
+        issued = duplicates.lock_copies(tx, ask)
+        if done := self.voided_before(tx, ask):  # after the lock: the first request may have been under way
+            return done
+        surplus_of(ask, issued)
         tx.at("copies_locked")
         return {**self.resolve_duplicate(tx, ask), "applied": True}
 
     def resolve_duplicate(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void one document of several with its number, with a line in the register; the customer is given a new one."""
         tx.change("UPDATE documents SET status = 'void' WHERE id = :id", id=int(ask.document or 0))
-        self.register_void(tx, replace(ask, reason=f"another document has the number {ask.text}"), int(ask.document or 0))
+        self.register_void(tx, ask, int(ask.document or 0))
         return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}
 
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Delete an issued document, for businesses that will not void. Its number is not given again: no counter goes back."""
+        """Delete an issued document, for businesses that will not void.
+
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
+        """
         issued = self.lock_issued(tx, ask)
         # Without a transaction nothing is locked any more, so the DELETE has to find its document.
         if len(issued) != 1 or not tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id):

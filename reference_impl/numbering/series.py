@@ -7,7 +7,7 @@ that outgrows its padding grows: 9999 is followed by 10000, and text order is ne
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +62,7 @@ class Ask:
     """How many documents exist already; with ``counter`` false, without a counter."""
     counter: bool = True
     reason: str | None = None
+    """Why a document is voided."""
     text: str | None = None
     number: int = 0
     document: str | None = None
@@ -123,6 +124,8 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     at = read.moment(arguments)
     wanted = ARGUMENTS[f]
     chosen = f != "cleanup" or "document" in arguments
+    text = read.text(arguments, "text") if "text" in wanted and chosen else None
+    reason = read.text(arguments, "reason") if "reason" in wanted else None
     ask = Ask(
         f=f,
         key=token,
@@ -137,8 +140,8 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         discount_permitted=read.switch(arguments, "discount_permitted", default=True),
         through=read.count(arguments, "through", most=10**5) if f == "seed" else 0,
         counter=read.switch(arguments, "counter", default=True),
-        reason=read.text(arguments, "reason") if "reason" in wanted else None,
-        text=read.text(arguments, "text") if "text" in wanted and chosen else None,
+        reason=f"another document has the number {text}" if f == "cleanup" else reason,
+        text=text,
         number=read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
         document=read.text(arguments, "document") if "document" in wanted and chosen else None,
         apply=read.switch(arguments, "apply", default=False),
@@ -168,6 +171,19 @@ def not_one(text: str | None, issued: int) -> Refused:
     if issued > 1:
         return Refused("number_borne_twice", f"Several documents bear {text!r}. The cleanup decides which one of them keeps it.")
     return Refused("not_issued", f"There is no issued document {text!r}.")
+
+
+def surplus_of(ask: Ask, issued: Sequence[str]) -> None:
+    """Make sure that the document in question is one of those issued with its number, and that another one will keep it.
+
+    Raises:
+        Refused: it is not, or there is no other.
+    """
+    if ask.document not in issued:
+        message = f"There is no issued document {f'{ask.document} with the number {ask.text}'!r}."
+        raise Refused("unknown_document", message, status=404)
+    if len(issued) < 2:
+        raise Refused("not_a_duplicate", f"Document {ask.document} is the only one with the number {ask.text}.")
 
 
 def series_begun(scope: str) -> Refused:

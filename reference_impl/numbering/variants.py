@@ -99,4 +99,4 @@ def _offered(implementation: type[postgres.CounterRow]) -> frozenset[str]:
 for _name, _implementation, _defaults in ON_POSTGRES:
     variant(f"pg.{_name}", operations=_offered(_implementation), settings=POSTGRES, **_defaults)(_implementation)
 for _name, _on_mongo, _defaults in ON_MONGO:
-    variant(f"mongo.{_name}", operations=frozenset({"create", *mongo.JOBS}), settings=MONGO, **_defaults)(_on_mongo)
+    variant(f"mongo.{_name}", operations=_on_mongo.jobs | {"create"}, settings=MONGO, **_defaults)(_on_mongo)

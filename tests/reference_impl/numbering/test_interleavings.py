@@ -30,6 +30,7 @@ RIGHT = (
     "mongo.counter_document",
     "mongo.counter_in_transaction",
     "mongo.optimistic_insert",
+    "mongo.optimistic_insert_on_shards",
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.model import Outcome
+from harness.model import Fault, Outcome
 from harness.stores import Database
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering import duplicates, mongo, postgres
@@ -209,6 +209,76 @@ def test_a_series_whose_first_document_is_being_created_is_not_filled(database: 
         assert done(a, "create", "B", amount=100)["number"] == 2
 
 
+@pytest.mark.parametrize("variant", ["mongo.counter_in_transaction"])
+@pytest.mark.parametrize("introduced", [False, True])
+@pytest.mark.parametrize("first", ["create", "seed"])
+def test_of_a_seed_and_a_first_document_at_once_one_finds_the_other(
+    database: Database, variant: str, introduced: bool, first: str
+) -> None:
+    asked = {"create": {**WHERE, "amount": 100}, "seed": {**WHERE, "through": 3}}
+    second = "seed" if first == "create" else "create"
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        if introduced:
+            done(a, "introduce", "I")
+        a.begins(first, "A", until="before_commit", **asked[first])
+        b.begins(second, "B", **asked[second])
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        found = b.ends()
+        if first == "create":
+            assert found.failure is not None
+            assert found.failure.code == "series_begun"
+        assert done(a, "create", "C", amount=100)["number"] == (2 if first == "create" else 5)
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["mongo.counter_document"])
+@pytest.mark.parametrize("settings", [{}, {"unique_index": True}], ids=["bare", "indexed"])
+def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, settings: dict[str, Any]) -> None:
+    with play(variant, database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("seed", "A", until="before_commit", **WHERE, through=3)
+        b.begins("seed", "B", **WHERE, through=5)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert done(a, "create", "C", amount=100)["number"] == 4
+        assert len(states(stage)) == 4
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", "mongo.optimistic_insert_on_shards"])
+def test_a_seed_that_does_not_come_to_its_end_leaves_nothing(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        died = a.does("seed", "S", fault=Fault(kind="refuse", point="before_commit"), **WHERE, through=3)
+        assert died.outcome is Outcome.INFO
+        assert states(stage) == []
+        done(a, "seed", "T", through=5)
+        assert done(a, "create", "A", amount=100)["number"] == 6
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", "mongo.optimistic_insert"])
+def test_a_series_is_filled_although_its_counter_was_introduced_while_it_was_empty(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "introduce", "I")
+        done(a, "seed", "S", through=3)
+        assert done(a, "create", "A", amount=100)["number"] == 4
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["mongo.counter_document"])
+def test_more_than_fits_into_one_transaction_is_not_taken_over(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        assert refused(a, "seed", "S", through=mongo.MOST_AT_ONCE + 1) == "invalid_request"
+        done(a, "seed", "T", through=mongo.MOST_AT_ONCE)
+        assert done(a, "create", "A", amount=100)["number"] == mongo.MOST_AT_ONCE + 1
+
+
 # Voids
 
 
@@ -239,7 +309,7 @@ def test_one_key_voids_one_document(database: Database, variant: str) -> None:
         assert spoken(stage, "P-KEYMATCH", "P-ONCE", "N-VOID") == set()
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
 def test_one_key_voids_one_document_of_two_at_once(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a, b = stage.actor(), stage.actor()
@@ -367,6 +437,7 @@ def test_a_series_whose_documents_are_all_gone_is_not_filled_with_their_numbers(
         done(a, "create", "A", amount=100)
         done(a, "delete", "D", text="INV-00001")
         assert refused(a, "seed", "S", through=3) == "series_begun"
+        assert refused(a, "seed", "S", through=3, counter=False) == "series_begun"
         assert done(a, "create", "B", amount=100)["number"] == 2
 
 
@@ -392,7 +463,7 @@ def test_a_cleanup_reports_first_and_then_voids_and_never_renumbers(database: Da
         done(a, "cleanup", "V", apply=True, text="INV-00002", document=surplus)
         assert done(a, "cleanup", "again")["duplicates"] == []
         assert refused(a, "cleanup", "W", apply=True, text="INV-00002", document=keep) == "not_a_duplicate"
-        assert refused(a, "cleanup", "X", apply=True, text="INV-00002", document="nonsense") == "unknown_issued document"
+        assert refused(a, "cleanup", "X", apply=True, text="INV-00002", document="nonsense") == "unknown_document"
         assert [text for text, _, _ in states(stage)] == [text for text, _, _ in before]
         assert spoken(stage, "N-IMMUT", "N-DURABLE", "N-COUNTER>=MAX") == set()
 
@@ -424,8 +495,9 @@ def test_a_void_that_is_sent_again_is_told_once_more_however_many_bear_the_numbe
         assert [status for _, status, _ in states(stage)].count("issued") == 2
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row"])
-@pytest.mark.parametrize("f", ["void", "delete"])
+@pytest.mark.parametrize(
+    ("variant", "f"), [("pg.counter_row", "void"), ("pg.counter_row", "delete"), ("mongo.counter_document", "void")]
+)
 def test_a_document_is_voided_or_deleted_once_by_two_at_once(database: Database, variant: str, f: str) -> None:
     more = {"text": "INV-00001", **({"reason": "spoiled"} if f == "void" else {})}
     with play(variant, database) as stage:
@@ -451,6 +523,61 @@ def test_the_key_of_a_void_cleans_up_no_other_document(database: Database, varia
         assert states(stage) == before
 
 
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_cleanup_that_is_sent_again_is_told_once_more_and_its_key_is_good_for_nothing_else(
+    database: Database, variant: str
+) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        keep, surplus = two_with_one_number(a)
+        done(a, "import_document", "third", amount=100, number=2)
+        first = done(a, "cleanup", "C", apply=True, text="INV-00002", document=surplus)
+        before = states(stage)
+        again = done(a, "cleanup", "C", apply=True, text="INV-00002", document=surplus)
+        assert again == {**first, "replayed": True}
+        assert refused(a, "cleanup", "C", apply=True, text="INV-00002", document=keep) == "key_reused"
+        assert refused(a, "cleanup", "C", apply=True, text="INV-00001", document=surplus) == "key_reused"
+        assert refused(a, "cleanup", "C", apply=True, text="INV-00002", document="nonsense") == "key_reused"
+        assert refused(a, "cleanup", "D", apply=True, text="INV-00002", document=surplus) == "unknown_document"
+        assert refused(a, "void", "C", text="INV-00001", reason="spoiled") == "key_reused"
+        assert states(stage) == before
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_a_cleanup_that_is_sent_twice_at_once_is_told_twice(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        _, surplus = two_with_one_number(a)
+        asked = {**WHERE, "apply": True, "text": "INV-00002", "document": surplus}
+        a.begins("cleanup", "C", until="before_commit", **asked)
+        b.begins("cleanup", "C", **asked)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        again = b.ends()
+        assert again.outcome is Outcome.OK, again.failure
+        assert (again.result or {})["replayed"]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_every_job_tells_how_many_tries_it_took(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "seed", "S", through=3)
+        surplus = done(a, "import_document", "I", amount=100, number=3)["document"]
+        for f, more in (
+            ("seed", {"through": 3, "company": "other"}),
+            ("import_document", {"amount": 100, "number": 7}),
+            ("introduce", {}),
+            ("cleanup", {}),
+            ("cleanup", {"apply": True, "text": "INV-00003", "document": surplus}),
+            ("void", {"text": "INV-00001", "reason": "spoiled"}),
+            ("delete", {"text": "INV-00002"}),
+        ):
+            assert done(a, f, f"{f}{len(more)}", **more)["attempts"] == 1
+        assert done(a, "import_document", "I", amount=100, number=3)["attempts"] == 2
+        assert done(a, "void", "void2", text="INV-00001", reason="spoiled")["replayed"]
+
+
 @pytest.mark.parametrize("variant", ["pg.cleanup_renumbers", "mongo.cleanup_renumbers"])
 def test_a_cleanup_that_renumbers_changes_what_a_customer_holds(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
@@ -461,7 +588,7 @@ def test_a_cleanup_that_renumbers_changes_what_a_customer_holds(database: Databa
         assert spoken(stage, "N-IMMUT", "N-UNIQ") == {"N-IMMUT", "N-UNIQ"}
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row"])
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
 def test_two_cleanups_at_once_do_not_void_both_copies(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a, b = stage.actor(), stage.actor()
