@@ -35,7 +35,7 @@ ELSEWHERE = "audit"
 UNTOLD = ("deliver", "migrate", "repair", "verify")
 """Operations that only go on with what others left, under no token: no rule goes by one of which nobody heard the end."""
 
-READS = ("read", "get", "list", "find")
+READS = ("read", "get", "list", "find", "account", "balance", "history")
 """Operations without an effect: whether an unanswered one happened is of no consequence."""
 
 TAKEN = ("scope", "period", "number", "text", "amount")

@@ -377,7 +377,7 @@ class _Audit:
             self.rows[query.table] = tables[query.table].height
         if self._inexact:
             tables["inexact"] = pl.concat(self._inexact)
-        self.books = Books(tables=tables)
+        self.books = Books(tables=tables, given=given)
         seen = dict(tables)
         if self.numbers is not None:
             schema = stored(Books(), self._policy).drop("row").schema

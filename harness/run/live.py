@@ -19,9 +19,10 @@ import numpy as np
 import orjson
 
 from harness.engines.load.measures import percentiles_of
+from harness.invariants import judge
 from harness.invariants.numbering.gaps import budget_sentence, over_budget
 from harness.invariants.registry import REGISTRY
-from harness.model import History, Policy
+from harness.model import FindingClass, History, Policy
 from harness.model.policy import Continuity, GapBudget
 from harness.recording.recorder import now
 from harness.run.activity import NOT_KNOWN, Activity
@@ -264,14 +265,12 @@ class LiveWatch:
         """Run the invariants that hold at any moment over a snapshot of the books."""
         began = time.monotonic()
         books = read_books(database, self._queries)
-        for name in self._ids if books.complete else ():
-            try:
-                found = REGISTRY[name].check(NOTHING_TOLD, books, self._policy)
-            except Exception:  # noqa: BLE001 - the judge says so afterwards, with everything it needs to tell why
-                continue
-            for finding in found:
-                what = finding.message.split(": by a request that was never answered")[0]  # who it was is for the judge to say
-                self.findings.setdefault(name, f"{name}: {what}")
+        for finding in judge(NOTHING_TOLD, books, self._policy, self._ids).findings if books.complete else ():
+            if finding.finding_class is FindingClass.INDETERMINATE:
+                continue  # what cannot be said is said afterwards, with the whole history
+            name = finding.invariant
+            what = finding.message.split(": by a request that was never answered")[0]  # who it was is for the judge to say
+            self.findings.setdefault(name, f"{name}: {what}")
         took = time.monotonic() - began
         self._books_seconds += took
         self._books_due = time.monotonic() + max(REST_SHARE * took, 2.0)

@@ -264,7 +264,7 @@ def _balanced_orders(books: Books, origin: Origin) -> list[Repair]:
     paid = books.table("installments").group_by("order").agg(pl.col("amount").sum().alias("paid"))
     orders = (
         books.table("orders")
-        .filter(pl.col("status") != "cancelled")
+        .filter(pl.col("status").ne_missing("cancelled"))
         .join(paid, left_on="id", right_on="order", how="left")
         .with_columns(pl.col("paid", "refunded", "discount", "advance").fill_null(0))
         .with_columns(right=pl.col("total") - pl.col("advance") - pl.col("discount") - pl.col("paid") + pl.col("refunded"))
