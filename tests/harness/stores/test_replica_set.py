@@ -43,6 +43,20 @@ def direct(nodes: Any, number: int) -> pymongo.MongoClient[Any]:
     return pymongo.MongoClient(f"mongodb://{nodes._nodes[number].address}/?directConnection=true")
 
 
+def follow(nodes: Any, follower: int, source: int) -> None:
+    """Let one secondary fetch from another, once it hears that one: after a fault that may be later than the primary does."""
+    address = nodes._nodes[source].address
+    limit = time.monotonic() + 60
+    with direct(nodes, follower) as client:
+        while True:
+            heard = {m["name"]: m["health"] for m in client.admin.command("replSetGetStatus")["members"]}
+            if heard[address] == 1:
+                break
+            assert time.monotonic() < limit, f"{address} is not heard: {heard}"
+            time.sleep(0.1)  # between two questions to the node
+        client.admin.command("replSetSyncFrom", address)
+
+
 def seen(collection: Any) -> list[str]:
     """Read what is there. A driver asks twice; a machine that stalls brings more elections than that."""
     limit = time.monotonic() + 60
@@ -110,8 +124,7 @@ def test_a_secondary_that_is_held_holds_nobody_else(nodes: Any, collection: Any)
     primary = nodes.primary()
     one, other = (number for number in range(3) if number != primary)
     for follower, source in ((one, other), (other, one)):
-        with direct(nodes, follower) as client:
-            client.admin.command("replSetSyncFrom", nodes._nodes[source].address)
+        follow(nodes, follower, source)
     collection.insert_one({"n": 1})
     nodes.hold_one_secondary()
 
