@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from harness.invariants.effects import APPROVALS, sent
 from harness.invariants.registry import NotChecked, invariant
+from harness.invariants.repeats import told_again
 from harness.invariants.resolution import added, tells_absence
 from harness.invariants.telling import answer, listed, moment, rows, shown, times, violation, whom
 from harness.model import Books, Finding, FindingClass, History, Policy
@@ -34,8 +36,6 @@ CHANGES = (
 """Operations that change something and so must be told of. A number drawn by ``create`` is its own record."""
 
 TOKENS = {"payments": "payment", "refunds": "refund", "installments": "installment"}
-
-APPROVALS = ["approve", "webhook"]
 
 
 @invariant("A-MATCH", tables=["audit"])
@@ -136,23 +136,21 @@ def _unlogged_approvals(history: History, books: Books) -> list[Finding]:
 
 
 def _logged_twice(history: History, books: Books) -> list[Finding]:
-    if not books.gives("audit", "action"):  # one intent may have several actions, and which is told twice is not known
-        return []
-    frame = added("audit", books).filter(pl.col("token") != "")
+    told = added("audit", books).filter(pl.col("token") != "")
     if len(history):  # a token that no client sent may be a reference that rows share
-        frame = frame.join(history.operations, on="token", how="semi", maintain_order="left")
-    twice = frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
-    if twice.is_empty():
+        told = sent(history, told)
+    twice = told_again(told, books)
+    if twice is None:
         return []
-    token, action, count = twice.row(0)
-    involved = frame.filter(pl.col("token") == token, pl.col("action") == action)
+    first = twice.rows.row(0, named=True)
     return [
         violation(
             "A-MATCH",
-            f"the {action} of {involved['subject'][0]} for the intent {token} is told {times(count)} in the audit log",
-            total=twice.height,
-            operations=shown(history, history.operations.filter(pl.col("token") == token)),
-            books={"audit": rows(involved)},
+            f"the {first['action']} of {first['subject']} for the intent {first['token']} is told {times(twice.rows.height)} "
+            "in the audit log",
+            total=twice.total,
+            operations=shown(history, history.operations.filter(pl.col("token") == first["token"])),
+            books={"audit": rows(twice.rows)},
         )
     ]
 

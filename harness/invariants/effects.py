@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from harness.invariants.repeats import most_repeated, told_again
 from harness.invariants.resolution import tells_absence
 from harness.invariants.telling import listed, moment, money, rows, shown, times, violation, whom
 from harness.model import Books, Finding, FindingClass, History
@@ -43,61 +44,55 @@ def effects_once(history: History, books: Books) -> list[Finding]:
 def _rows_twice(history: History, books: Books) -> list[Finding]:
     findings = []
     for table in ROWS:
-        frame = _sent(history, books.table(table))
-        twice = frame.group_by("token").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
-        if twice.is_empty():
+        twice = most_repeated(sent(history, books.table(table)), "token")
+        if twice is None:
             continue
-        token, count = twice.row(0)
-        involved = frame.filter(pl.col("token") == token)
+        token = twice.rows["token"][0]
         operations = history.operations.filter(pl.col("token") == token)
         findings.append(
             violation(
                 "P-ONCE",
-                f"the intent {token} took effect {times(count)}: {_named(table[:-1], involved)}{_sent_by(history, operations)}",
-                total=twice.height,
+                f"the intent {token} took effect {times(twice.rows.height)}: {_named(table[:-1], twice.rows)}"
+                f"{_sent_by(history, operations)}",
+                total=twice.total,
                 operations=shown(history, operations),
-                books={table: rows(involved)},
+                books={table: rows(twice.rows)},
             )
         )
     return findings
 
 
 def _told_twice(history: History, books: Books) -> list[Finding]:
-    if not books.gives("audit", "action"):  # one intent may have several actions, and which is told twice is not known
+    twice = told_again(sent(history, books.table("audit")), books)
+    if twice is None:
         return []
-    frame = _sent(history, books.table("audit"))
-    twice = frame.group_by("token", "action").len().filter(pl.col("len") > 1).sort("len", "token", descending=[True, False])
-    if twice.is_empty():
-        return []
-    token, action, count = twice.row(0)
-    involved = frame.filter(pl.col("token") == token, pl.col("action") == action)
-    operations = history.operations.filter(pl.col("token") == token)
+    first = twice.rows.row(0, named=True)
+    operations = history.operations.filter(pl.col("token") == first["token"])
     return [
         violation(
             "P-ONCE",
-            f"the {action} of {involved['subject'][0]} for the intent {token} was carried out {times(count)}, "
-            f"says the audit log{_sent_by(history, operations)}",
-            total=twice.height,
+            f"the {first['action']} of {first['subject']} for the intent {first['token']} was carried out "
+            f"{times(twice.rows.height)}, says the audit log{_sent_by(history, operations)}",
+            total=twice.total,
             operations=shown(history, operations),
-            books={"audit": rows(involved)},
+            books={"audit": rows(twice.rows)},
         )
     ]
 
 
 def _delivered_twice(books: Books) -> list[Finding]:
-    frame = books.table("deliveries").filter(pl.col("event").is_not_null())
-    twice = frame.group_by("event").len().filter(pl.col("len") > 1).sort("len", "event", descending=[True, False])
-    if twice.is_empty():
+    twice = most_repeated(books.table("deliveries").filter(pl.col("event").is_not_null()), "event")
+    if twice is None:
         return []
-    event, count = twice.row(0)
+    event = twice.rows["event"][0]
     told = books.table("audit").filter(pl.col("id") == event)
     what = f" ({told['action'][0]} of {told['subject'][0]})" if told.height else ""
     return [
         violation(
             "P-ONCE",
-            f"event {event}{what} took effect {times(count)} at its consumer",
-            total=twice.height,
-            books={"deliveries": rows(frame.filter(pl.col("event") == event)), "audit": rows(told)},
+            f"event {event}{what} took effect {times(twice.rows.height)} at its consumer",
+            total=twice.total,
+            books={"deliveries": rows(twice.rows), "audit": rows(told)},
         )
     ]
 
@@ -203,7 +198,7 @@ def _stored_failures(history: History) -> list[Finding]:
     ]
 
 
-def _sent(history: History, table: pl.DataFrame) -> pl.DataFrame:
+def sent(history: History, table: pl.DataFrame) -> pl.DataFrame:
     """Return the rows whose token some client sent."""
     return table.join(history.operations, on="token", how="semi", maintain_order="left")
 

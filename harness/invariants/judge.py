@@ -48,10 +48,12 @@ def judge(
             skipped[invariant.id] = reason
             continue
         try:
-            found = _checked(invariant, resolved, books, policy)
+            found = list(invariant.check(resolved, books, policy))
         except NotChecked as e:
             skipped[invariant.id] = str(e)
             continue
+        except Exception as e:  # noqa: BLE001 - a checker that crashes has not passed
+            found = [_crashed(invariant, e)]
         findings += [_perhaps_older(f) for f in found] if invariant.id in broken_before else found
         checked.append(invariant.id)
     return Judgement(
@@ -81,18 +83,11 @@ def _perhaps_older(finding: Finding) -> Finding:
     return replace(finding, finding_class=FindingClass.INDETERMINATE, message=told)
 
 
-def _checked(invariant: Invariant, history: History, books: Books, policy: Policy) -> list[Finding]:
-    try:
-        return list(invariant.check(history, books, policy))
-    except NotChecked:
-        raise
-    except Exception as e:  # noqa: BLE001 - a checker that crashes has not passed
-        return [
-            Finding(
-                finding_class=FindingClass.INDETERMINATE,
-                invariant=invariant.id,
-                message=f"{invariant.id} could not be checked ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}); "
-                "this is likely a bug in it",
-                evidence={"operations": [], "rows": {}, "traceback": traceback.format_exc()},
-            )
-        ]
+def _crashed(invariant: Invariant, error: Exception) -> Finding:
+    why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return Finding(
+        finding_class=FindingClass.INDETERMINATE,
+        invariant=invariant.id,
+        message=f"{invariant.id} could not be checked ({why}); this is likely a bug in it",
+        evidence={"operations": [], "rows": {}, "traceback": "".join(traceback.format_exception(error))},
+    )

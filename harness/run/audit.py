@@ -18,7 +18,7 @@ import polars as pl
 from harness.config.number_format import read_template
 from harness.config.sections import ServiceConfig
 from harness.invariants import REGISTRY, judge
-from harness.invariants.audit import APPROVALS
+from harness.invariants.effects import APPROVALS
 from harness.invariants.numbering.columns import PLACE, number_name, place_name, stored
 from harness.invariants.numbering.gaps import budget_findings, gapless_findings, names
 from harness.invariants.telling import money, rows, times

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import bson
@@ -458,7 +459,7 @@ class OptimisticInsertOnShards(OptimisticInsert):
             number = max(number, lowest)
             at("number_taken")
             try:
-                answer, tries = self.session.transaction(lambda own: self.claim(ask, number, basis, own), at)  # noqa: B023
+                answer, tries = self.session.transaction(partial(self.claim, ask, number, basis), at)
                 return answer, spent + tries
             except pymongo.errors.DuplicateKeyError as e:
                 spent += getattr(e, "attempts", 1)

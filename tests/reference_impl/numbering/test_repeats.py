@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from harness.model import Operation, Outcome
-from harness.stores import Database, StoreKind, StoreOptions, open_store
+from harness.stores import Database
 from tests.reference_impl.stepping import Actor, Play, play
 
 WHERE = {"company": "acme", "document_type": "invoice", "branch": "Main", "at": "2026-12-31T12:00:00+00:00"}
@@ -121,22 +120,6 @@ def test_a_create_whose_tokens_document_has_just_gone_is_carried_out(
 # Three nodes
 
 
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    store = open_store(StoreKind.MONGO, "embedded,nodes=3", StoreOptions(connections=20))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def database(nodes: Any) -> Iterator[Database]:
-    """A fresh database on three nodes."""
-    found: Database = nodes.create_database()
-    yield found
-    nodes.recover()
-    nodes.drop_database(found)
-
-
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "create": ("mongo.counter_in_transaction", {"amount": 100}),
     "void": ("mongo.counter_document", {"text": "INV-00001", "reason": "spoiled"}),
@@ -145,9 +128,11 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("f", JOBS)
-def test_what_is_sent_again_is_not_acknowledged_before_a_majority_has_it(nodes: Any, database: Database, f: str) -> None:
+def test_what_is_sent_again_is_not_acknowledged_before_a_majority_has_it(
+    nodes: Any, replicated_database: Database, f: str
+) -> None:
     variant, more = JOBS[f]
-    with play(variant, database) as stage:
+    with play(variant, replicated_database) as stage:
         a, b = stage.actor(), stage.actor()
         create(a, "before")
         old = [done(a.does("import_document", f"old{n}", **WHERE, amount=100, number=7))["document"] for n in range(2)]

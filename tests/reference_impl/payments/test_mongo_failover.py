@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pymongo
-import pytest
 
 from harness.model import Outcome
-from harness.stores import Database, StoreKind, StoreOptions, open_store
+from harness.stores import Database
 from tests.reference_impl.stepping import Play, play
 
 RIGHT = "mongo.approve_in_transaction"
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    """Three nodes whose primary can be killed."""
-    store = open_store(StoreKind.MONGO, "embedded,nodes=3", StoreOptions(connections=20))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def database(nodes: Any) -> Iterator[Database]:
-    """A fresh database on all of them."""
-    database: Database = nodes.create_database()
-    yield database
-    nodes.recover()
-    nodes.drop_database(database)
 
 
 def one_waits(stage: Play) -> None:
@@ -84,7 +65,7 @@ def approval_that_only_the_primary_has(nodes: Any, stage: Play, approver: Client
         payments = client.get_default_database().payments
         while (payments.find_one({"_id": "p1"}) or {})["status"] != "paid":
             assert time.monotonic() < limit
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks: nobody can be told of a commit that is not replicated
 
 
 def fail_over(nodes: Any, gone: Client) -> None:
@@ -96,8 +77,10 @@ def fail_over(nodes: Any, gone: Client) -> None:
     assert isinstance(gone.ends(), Exception)
 
 
-def test_an_approval_that_a_failover_takes_back_is_published_once_when_it_is_made_again(nodes: Any, database: Database) -> None:
-    with play(RIGHT, database) as stage:
+def test_an_approval_that_a_failover_takes_back_is_published_once_when_it_is_made_again(
+    nodes: Any, replicated_database: Database
+) -> None:
+    with play(RIGHT, replicated_database) as stage:
         one_waits(stage)
         approver, publisher = Client(stage), Client(stage)
         approval_that_only_the_primary_has(nodes, stage, approver)
@@ -112,8 +95,8 @@ def test_an_approval_that_a_failover_takes_back_is_published_once_when_it_is_mad
         assert sorted(books.table("deliveries")["event"]) == sorted(books.table("audit")["id"])
 
 
-def test_nothing_that_a_failover_takes_back_is_given_as_a_reason(nodes: Any, database: Database) -> None:
-    with play(RIGHT, database) as stage:
+def test_nothing_that_a_failover_takes_back_is_given_as_a_reason(nodes: Any, replicated_database: Database) -> None:
+    with play(RIGHT, replicated_database) as stage:
         one_waits(stage)
         approver, rejecter = Client(stage), Client(stage)
         approval_that_only_the_primary_has(nodes, stage, approver)
