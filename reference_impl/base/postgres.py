@@ -116,7 +116,10 @@ class PostgresSession:
         return self._tries(self._wire, work, at)
 
     def aside(self, work: Callable[[Transaction], Answer], at: Checkpoint = lambda point: None) -> Answer:
-        """Run the work on a second connection, in a transaction that knows nothing of the first."""
+        """Run the work on a second connection, in a transaction that knows nothing of the first.
+
+        A pool must have two for each client: those who hold one and wait for another would wait for each other.
+        """
         if self._second_wire is None:
             self._second, self._second_wire = self._open()
         return self._tries(self._second_wire, work, at)[0]

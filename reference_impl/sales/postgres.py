@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from reference_impl.base import outbox
 from reference_impl.base.business import PostgresBusiness, Settings
@@ -66,6 +66,7 @@ CREATE TABLE sales (
 );
 CREATE INDEX sales_place ON sales (scope, period, number);
 CREATE INDEX sales_of_customer ON sales (customer) WHERE customer IS NOT NULL;
+CREATE INDEX sales_token ON sales (token);
 CREATE TABLE attempts (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     scope   text NOT NULL,
@@ -88,12 +89,17 @@ VALUES (:company, :scope, :period, :number, :text, :item, :quantity, :amount, :c
 """
 GAPS = """
 WITH issued AS (SELECT number FROM sales WHERE scope = :scope AND period = :period),
-     missing AS (SELECT n FROM generate_series(1, (SELECT max(number) FROM issued)) AS n EXCEPT SELECT number FROM issued)
-SELECT (SELECT count(*) FROM issued) AS issued, coalesce((SELECT max(number) FROM issued), 0) AS highest,
+     drawn AS (SELECT value FROM counters WHERE scope = :scope AND period = :period),
+     top AS (SELECT greatest((SELECT max(number) FROM issued), (SELECT value FROM drawn), 0) AS highest),
+     missing AS (SELECT n FROM generate_series(1, (SELECT highest FROM top)) AS n EXCEPT SELECT number FROM issued)
+SELECT (SELECT count(*) FROM issued) AS issued, (SELECT highest FROM top) AS highest,
        (SELECT count(*) FROM missing) AS missing,
        (SELECT array_agg(n ORDER BY n) FROM (SELECT n FROM missing ORDER BY n LIMIT 20) AS first) AS numbers,
-       (SELECT count(*) FROM attempts WHERE scope = :scope AND period = :period) AS failed
+       (SELECT count(*) FROM attempts WHERE scope = :scope AND period = :period AND reason <> :unknown) AS failed
 """
+
+UNKNOWN = "unknown"
+"""Why an attempt failed whose connection was lost: perhaps it did not."""
 
 
 class SaleKeys(Keys):
@@ -210,11 +216,12 @@ class SellInOneTransaction(PostgresBusiness):
     def gaps(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Tell how many numbers of a branch are missing on the day of ``at``, and what to make of it.
 
-        Only settled gaps are seen: the counter's row is locked from the draw to the commit, so a number that can be seen
-        has no lower one still under way.
+        The counter is asked as well: nothing is stored above numbers that were lost at the end of a day. Here only settled
+        gaps are seen, because counter and sale are committed together; where a number is drawn in a transaction of its own,
+        one that is under way is missing until its sale is stored.
         """
         scope, period, _ = rules.series(ask.branch, ask.at)
-        found = tx.row(GAPS, scope=scope, period=period)
+        found = tx.row(GAPS, scope=scope, period=period, unknown=UNKNOWN)
         return {
             "scope": scope,
             "period": period,
@@ -313,23 +320,22 @@ class SellInOneTransaction(PostgresBusiness):
             raise unknown("customer", ask.customer or "")
         return customer
 
-    def log_attempt(self, ask: Ask, error: Exception) -> None:
-        """Log a sale that failed, on another connection: the sale's own transaction is gone.
+    def log_attempt(self, ask: Ask, error: Refused | DBAPIError) -> None:
+        """Log a sale that failed, on another connection: the sale's own transaction is gone, or, with a lost line, perhaps not.
 
         A log that cannot be written does not change what the client is told.
         """
         if self.session.is_cut:
             return
         scope, period, _ = rules.series(ask.branch, ask.at)
-        reason = error.refusal if isinstance(error, Refused) else sqlstate(error) if isinstance(error, DBAPIError) else None
-        with suppress(DBAPIError):
+        with suppress(SQLAlchemyError):  # a pool that has no second connection to lend says so with more than a DBAPIError
             self.session.aside(
                 lambda tx: tx.change(
                     "INSERT INTO attempts (scope, period, token, reason, at) VALUES (:scope, :period, :token, :reason, :at)",
                     scope=scope,
                     period=period,
                     token=ask.key,
-                    reason=reason or type(error).__name__,
+                    reason=error.refusal if isinstance(error, Refused) else sqlstate(error) or UNKNOWN,
                     at=ask.at,
                 )
             )

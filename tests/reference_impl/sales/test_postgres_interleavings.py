@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from harness.config.policy import load_policy
 from harness.invariants import judge
 from harness.model import Fault, Outcome
 from harness.stores import Database
+from reference_impl.base.postgres import dialect_url
 from reference_impl.base.refusal import Refused
+from reference_impl.sales.postgres import SellInOneTransaction
 from tests.reference_impl.payments.test_requests import AMOUNTS, TEXTS
 from tests.reference_impl.stepping import Actor, Play, play
 
@@ -159,6 +164,17 @@ def test_the_gap_monitor_counts_explains_and_judges(postgres_database: Database)
         assert (empty["missing"], empty["judgement"]) == (0, "normal")
 
 
+def test_the_gap_monitor_sees_what_was_lost_at_the_end_of_a_day(postgres_database: Database) -> None:
+    with play("pg.number_before_validation", postgres_database) as stage:
+        a = shop(stage, pieces=50)
+        for n in range(1, 9):
+            a.does("sell", f"t{n}", **sale(price=8_000 if n <= 3 else 1))
+        report = a.does("gaps", "g", branch="Bambang", at=AT).result
+        assert report is not None
+        assert (report["issued"], report["highest"], report["numbers"]) == (3, 8, [4, 5, 6, 7, 8])
+        assert (report["missing"], report["failed_attempts"], report["judgement"]) == (5, 5, "investigate")
+
+
 def test_the_gap_monitor_takes_no_number_of_another_company_at_the_branch_for_missing(postgres_database: Database) -> None:
     with play(RIGHT, postgres_database) as stage:
         a = shop(stage, pieces=5)
@@ -179,6 +195,37 @@ def test_a_refusal_is_told_even_if_the_attempt_cannot_be_logged(postgres_databas
         refused = a.does("sell", "t", **sale(quantity=2))
         assert refused.failure is not None
         assert refused.failure.code == "insufficient_stock"
+
+
+def test_a_refusal_is_told_even_if_the_pool_has_no_second_connection_to_log_it(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        shop(stage)
+    url = dialect_url(postgres_database.url)
+    engine = sa.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    settings = {"isolation": "read_committed", "work_ms": 0}
+    connection = SellInOneTransaction.connect(engine, settings)
+    try:
+        with pytest.raises(Refused, match="Insufficient stock"):
+            connection.call("sell", sale(quantity=2), "t", lambda point: None)
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+def test_a_sale_of_which_nobody_heard_the_end_is_not_counted_as_failed(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        a = shop(stage)
+        b = stage.actor()
+        b.begins("sell", "t", until="before_commit", **sale())
+        line = socket.socket(fileno=os.dup(b.connection.session._drivers()[0].fileno()))
+        line.shutdown(socket.SHUT_RDWR)
+        line.close()
+        assert b.ends().outcome is Outcome.INFO
+        report = a.does("gaps", "g", branch="Bambang", at=AT).result
+        assert report is not None
+        assert report["failed_attempts"] == 0
+        with psycopg.connect(postgres_database.url) as connection:
+            assert connection.execute("SELECT token, reason FROM attempts").fetchall() == [("t", "unknown")]
 
 
 GOOD: dict[str, dict[str, Any]] = {
