@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from reference_impl.base import arguments as read
+from reference_impl.base.days import day_of
 from reference_impl.base.refusal import Refused, invalid
 
 YEARLY = frozenset({"payment"})
@@ -74,7 +75,7 @@ class Ask:
 
 def place_of(company: str, document_type: str, branch: str, at: datetime) -> Place:
     """Return where a document of this type and date is numbered."""
-    day = at.astimezone(UTC)
+    day = day_of(at)
     if document_type in DAILY:
         return Place(
             scope=f"{branch}/{document_type}",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import datetime
 
 from reference_impl.base.arguments import pesos
+from reference_impl.base.days import day_of
 from reference_impl.base.refusal import Refused
 
 DISCOUNT_WITHOUT_PERMISSION = 1000
@@ -25,8 +26,11 @@ def amount_of(*, price: int, quantity: int, discount_bp: int) -> int:
 
 
 def series(branch: str, at: datetime) -> tuple[str, str, str]:
-    """Return scope, period and printed prefix of a branch's numbers on the day of a sale, in one time zone (UTC)."""
-    day = at.astimezone(UTC)
+    """Return scope, period and printed prefix of a branch's numbers on the day of a sale.
+
+    A branch is one shop, and no two companies have one of the same name: that is why the company is not part of the scope.
+    """
+    day = day_of(at)
     return f"{branch}/sale", f"{day:%Y-%m-%d}", f"Inv{branch}{day:%m_%d_%Y}_"
 
 
