@@ -55,14 +55,13 @@ EXISTS (
 """
     """An installment #1 within 0.01 of the advance, as the document's script has it."""
 
-    def remove_advance(self, tx: Transaction, order: str) -> int | None:
+    def remove_advance(self, tx: Transaction, order: str) -> Any:
         """Delete installment #1."""
-        number: int | None = tx.value(
+        return tx.row(
             'DELETE FROM installments WHERE "order" = :order AND number = 1'
-            " AND abs((SELECT advance FROM orders WHERE id = :order) - amount) < 1 RETURNING number",
+            " AND abs((SELECT advance FROM orders WHERE id = :order) - amount) < 1 RETURNING id, number",
             order=order,
         )
-        return number
 
 
 class CountPlusOne(LockOrderThenSum):

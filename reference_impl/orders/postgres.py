@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from reference_impl.base import outbox
 from reference_impl.base.business import PostgresBusiness, Settings
-from reference_impl.base.outbox import record
+from reference_impl.base.outbox import own_token, record
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.orders import rules
@@ -248,27 +248,27 @@ class BalanceFromOneRow(PostgresBusiness):
         """Remove the repeated advance of one order and close the gap in its numbers; a transaction of its own."""
         tx.row("SELECT FROM orders WHERE id = :id FOR UPDATE", id=order)
         tx.at("order_locked")
-        number = self.remove_advance(tx, order)
-        if number is None:
+        removed = self.remove_advance(tx, order)
+        if removed is None:
             return 0
         tx.change(
             'UPDATE installments SET number = number - 1 WHERE "order" = :order AND number > :number',
             order=order,
-            number=number,
+            number=removed.number,
         )
         tx.change("UPDATE orders SET installments = installments - 1 WHERE id = :id", id=order)
-        record(tx, subject=order, action="migrate", amount=0, token=f"migration of {order}", request="")
+        token = own_token(tx, f"migration of {order}, installment {removed.id}")
+        record(tx, subject=order, action="migrate", amount=0, token=token, request="")
         return 1
 
-    def remove_advance(self, tx: Transaction, order: str) -> int | None:
-        """Delete the row that is noted as the advance; return its number."""
-        number: int | None = tx.value(
+    def remove_advance(self, tx: Transaction, order: str) -> Any:
+        """Delete the row that is noted as the advance; return its id and number."""
+        return tx.row(
             'DELETE FROM installments WHERE "order" = :order AND note = :note'
-            " AND amount = (SELECT advance FROM orders WHERE id = :order) RETURNING number",
+            " AND amount = (SELECT advance FROM orders WHERE id = :order) RETURNING id, number",
             order=order,
             note=rules.ADVANCE_NOTE,
         )
-        return number
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Set a stored balance right. Here there is nothing to set: the balance cannot be wrong."""
