@@ -55,11 +55,11 @@ EXISTS (
 """
     """An installment #1 within 0.01 of the advance, as the document's script has it."""
 
-    def remove_advance(self, tx: Transaction, order: str) -> Any:
+    def remove_advance(self, tx: Transaction, order: str) -> list[Any]:
         """Delete installment #1."""
-        return tx.row(
+        return tx.rows(
             'DELETE FROM installments WHERE "order" = :order AND number = 1'
-            " AND abs((SELECT advance FROM orders WHERE id = :order) - amount) < 1 RETURNING id, number",
+            " AND abs((SELECT advance FROM orders WHERE id = :order) - amount) < 1 RETURNING id",
             order=order,
         )
 

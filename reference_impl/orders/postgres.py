@@ -52,7 +52,7 @@ GENERATED = "GENERATED ALWAYS AS (total - advance - discount - paid + refunded) 
 ONE_NUMBER = """
 ALTER TABLE installments ADD CONSTRAINT installments_number UNIQUE ("order", number) DEFERRABLE INITIALLY IMMEDIATE;
 """
-"""Deferrable, so that it is checked when a statement ends: the migration moves a whole row of numbers down by one."""
+"""Deferrable, so that it is checked when a statement ends: the migration moves a whole row of numbers down."""
 
 STATUS = "CASE WHEN status = 'open' AND balance = 0 THEN 'paid' ELSE status END AS status"
 """An order is paid when nothing is due. That is not stored, because a refund would have to take it back."""
@@ -72,6 +72,17 @@ EXISTS (SELECT FROM installments i WHERE i."order" = orders.id AND i.note = :not
 """
 """The document's second query, corrected: an advance is stored twice if a row is noted as the advance, whatever its
 number; an equal first payment is not."""
+
+CLOSE_GAPS = """
+UPDATE installments SET number = placed.position
+FROM (SELECT id, row_number() OVER (ORDER BY number, id) AS position FROM installments WHERE "order" = :order) AS placed
+WHERE installments.id = placed.id AND installments.number <> placed.position
+"""
+COUNT_ANEW = """
+UPDATE orders SET installments = (SELECT count(*) FROM installments WHERE "order" = :order) WHERE id = :order
+"""
+"""What is left of an order's installments keeps its order and is numbered from 1, however many were removed; the next one's
+number follows from their count. Under the order's lock, which every payment needs."""
 
 WRONG_BALANCE = """
 SELECT "order", balance, derived, count(*) OVER () AS total FROM (
@@ -245,27 +256,23 @@ class BalanceFromOneRow(PostgresBusiness):
         return int(tx.value(query, company=ask.company, note=rules.ADVANCE_NOTE))
 
     def clean(self, tx: Transaction, order: str) -> int:
-        """Remove the repeated advance of one order and close the gap in its numbers; a transaction of its own."""
+        """Remove what repeats the advance of one order and close the gaps in its numbers; a transaction of its own."""
         tx.row("SELECT FROM orders WHERE id = :id FOR UPDATE", id=order)
         tx.at("order_locked")
         removed = self.remove_advance(tx, order)
-        if removed is None:
+        if not removed:
             return 0
-        tx.change(
-            'UPDATE installments SET number = number - 1 WHERE "order" = :order AND number > :number',
-            order=order,
-            number=removed.number,
-        )
-        tx.change("UPDATE orders SET installments = installments - 1 WHERE id = :id", id=order)
-        token = own_token(tx, f"migration of {order}, installment {removed.id}")
+        tx.change(CLOSE_GAPS, order=order)
+        tx.change(COUNT_ANEW, order=order)
+        token = own_token(tx, f"migration of {order}, installment {removed[0].id}")
         record(tx, subject=order, action="migrate", amount=0, token=token, request="")
         return 1
 
-    def remove_advance(self, tx: Transaction, order: str) -> Any:
-        """Delete the row that is noted as the advance; return its id and number."""
-        return tx.row(
+    def remove_advance(self, tx: Transaction, order: str) -> list[Any]:
+        """Delete the rows that are noted as the advance, of which there may be several; return them."""
+        return tx.rows(
             'DELETE FROM installments WHERE "order" = :order AND note = :note'
-            " AND amount = (SELECT advance FROM orders WHERE id = :order) RETURNING id, number",
+            " AND amount = (SELECT advance FROM orders WHERE id = :order) RETURNING id",
             order=order,
             note=rules.ADVANCE_NOTE,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from harness.model import Outcome
@@ -204,4 +205,41 @@ def test_a_paid_order_is_cancelled_only_when_it_was_refunded(postgres_database: 
         late = a.does("pay_installment", "late", subject="o", amount=1).failure
         assert late is not None
         assert late.code == "order_cancelled"
+        assert verdict(stage) == set()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, INDEX, INDEX | RR, SERIALIZABLE], ids=["default", "indexed", "indexed-rr", "serializable"]
+)
+@pytest.mark.parametrize("variant", [RIGHT, LOCKING])
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["alone", "while a payment is recorded"])
+def test_an_order_that_repeats_its_advance_several_times_is_numbered_from_one(
+    postgres_database: Database, variant: str, settings: dict[str, Any], meanwhile: bool
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.does("import_order", "old", subject="o", total=2_000_000, advance=500_000, discount=0, twice=True)
+        with psycopg.connect(postgres_database.url) as connection:
+            connection.execute(
+                'INSERT INTO installments ("order", number, amount, note, token)'
+                ' SELECT "order", 2, amount, note, token FROM installments'
+            )
+            connection.execute("UPDATE orders SET installments = 2")
+        numbers = [a.does("pay_installment", f"p{n}", subject="o", amount=amount) for n, amount in enumerate((500_000, 300))]
+        assert [n.result and n.result["installment"] for n in numbers] == [3, 4]
+        if meanwhile:
+            b.begins("migrate", "m", until="order_locked")
+            a.begins("pay_installment", "next", subject="o", amount=200)
+            assert a.waits
+            migrated, paid = b.ends().result, a.ends().result
+        else:
+            migrated = b.does("migrate", "m").result
+            paid = a.does("pay_installment", "next", subject="o", amount=200).result
+        assert migrated is not None
+        assert paid is not None
+        assert (migrated["migrated"], migrated["left"], paid["installment"]) == (1, 0, 3)
+        shown = a.does("order", "look", subject="o").result
+        assert shown is not None
+        assert [(i["number"], i["amount"]) for i in shown["installments"]] == [(1, 500_000), (2, 300), (3, 200)]
+        assert shown["balance"] == 999_500
         assert verdict(stage) == set()
