@@ -4,7 +4,7 @@
   database computes it from the order's own columns, so there is no stored figure that could drift.
 - **Everything meets on the order's row.** A payment, a discount, a refund and a cancellation each change that row by one
   statement whose WHERE clause says what must hold (``balance >= amount``, ``status = 'open'``). Of two at once the second
-  waits and looks again.
+  waits and looks again. A refusal is explained by the row as it stands under a lock (`change_order`).
 - **Numbers come from the row as well.** ``installments + 1`` is taken by the statement that counts the payment.
 
 The migration removes installments in which an old version repeated the advance. It knows them by the note that the old
@@ -172,16 +172,19 @@ class BalanceFromOneRow(PostgresBusiness):
 
     def pay_installment(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Record a payment of the balance, never more than is due."""
-        order = tx.row(
-            "UPDATE orders SET paid = paid + :amount, installments = installments + 1"
-            " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount"
-            " RETURNING installments, balance",
-            id=ask.subject,
-            company=ask.company,
-            amount=ask.amount,
+        order = self.change_order(
+            tx,
+            ask,
+            lambda: tx.row(
+                "UPDATE orders SET paid = paid + :amount, installments = installments + 1"
+                " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount"
+                " RETURNING installments, balance",
+                id=ask.subject,
+                company=ask.company,
+                amount=ask.amount,
+            ),
+            lambda stands: rules.exceeds_balance("Payment", amount=ask.amount, balance=stands.balance),
         )
-        if order is None:
-            raise self.why_not(tx, ask, "Payment")
         tx.at("payment_counted")
         self.insert_installment(tx, ask, number=order.installments, amount=ask.amount)
         self.record(tx, ask, ask.amount)
@@ -189,50 +192,53 @@ class BalanceFromOneRow(PostgresBusiness):
 
     def discount(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take something off what is due."""
-        order = tx.row(
-            "UPDATE orders SET discount = discount + :amount"
-            " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount RETURNING balance",
-            id=ask.subject,
-            company=ask.company,
-            amount=ask.amount,
+        order = self.change_order(
+            tx,
+            ask,
+            lambda: tx.row(
+                "UPDATE orders SET discount = discount + :amount"
+                " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount RETURNING balance",
+                id=ask.subject,
+                company=ask.company,
+                amount=ask.amount,
+            ),
+            lambda stands: rules.exceeds_balance("Discount", amount=ask.amount, balance=stands.balance),
         )
-        if order is None:
-            raise self.why_not(tx, ask, "Discount")
         tx.at("discount_given")
         self.record(tx, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "balance": order.balance}
 
     def refund_order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Give money back, never more than was paid."""
-        order = tx.row(
-            "UPDATE orders SET refunded = refunded + :amount"
-            " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded >= :amount"
-            " RETURNING balance",
-            id=ask.subject,
-            company=ask.company,
-            amount=ask.amount,
+        order = self.change_order(
+            tx,
+            ask,
+            lambda: tx.row(
+                "UPDATE orders SET refunded = refunded + :amount"
+                " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded >= :amount"
+                " RETURNING balance",
+                id=ask.subject,
+                company=ask.company,
+                amount=ask.amount,
+            ),
+            lambda stands: rules.exceeds_paid(amount=ask.amount, kept=stands.kept),
         )
-        if order is None:
-            stands = self.shown(tx, ask)
-            if stands.status == rules.CANCELLED:
-                raise rules.is_cancelled(ask.subject)
-            raise rules.exceeds_paid(amount=ask.amount, kept=stands.kept)
         self.record(tx, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "balance": order.balance}
 
     def cancel_order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Cancel an order of which no money is kept."""
-        cancelled = tx.change(
-            "UPDATE orders SET status = 'cancelled'"
-            " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded = 0",
-            id=ask.subject,
-            company=ask.company,
+        self.change_order(
+            tx,
+            ask,
+            lambda: tx.change(
+                "UPDATE orders SET status = 'cancelled'"
+                " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded = 0",
+                id=ask.subject,
+                company=ask.company,
+            ),
+            lambda stands: rules.refund_first(ask.subject, stands.kept),
         )
-        if cancelled != 1:
-            stands = self.shown(tx, ask)
-            if stands.status == rules.CANCELLED:
-                raise rules.is_cancelled(ask.subject)
-            raise rules.refund_first(ask.subject, stands.kept)
         tx.at("cancelled")
         self.record(tx, ask, 0)
         return {"subject": ask.subject, "amount": 0}
@@ -331,21 +337,28 @@ class BalanceFromOneRow(PostgresBusiness):
             token=ask.key,
         )
 
-    def shown(self, tx: Transaction, ask: Ask) -> Any:
+    def change_order(self, tx: Transaction, ask: Ask, update: Callable[[], Any], why_not: Callable[[Any], Refused]) -> Any:
+        """Return what a conditional update of the order returns; where it finds nothing, refuse.
+
+        What refused it may be gone when the order is read to say why: at READ COMMITTED every statement sees what was
+        committed before it. So the order is locked as it is read, and the update looks once more at what nobody can change
+        any longer. At stricter levels the lock is refused, and the whole transaction starts over.
+        """
+        changed = update()
+        if not changed:
+            stands = self.shown(tx, ask, lock=" FOR UPDATE")
+            changed = update()
+            if not changed:
+                raise rules.is_cancelled(ask.subject) if stands.status == rules.CANCELLED else why_not(stands)
+        return changed
+
+    def shown(self, tx: Transaction, ask: Ask, *, lock: str = "") -> Any:
         """Read an order of this company, to show it or to explain. Never to decide."""
         order = tx.row(
-            "SELECT total, advance, discount, refunded, status, balance, advance + paid - refunded AS kept"
-            " FROM orders WHERE id = :id AND company = :company",
+            f"SELECT status, balance, advance + paid - refunded AS kept FROM orders WHERE id = :id AND company = :company{lock}",
             id=ask.subject,
             company=ask.company,
         )
         if order is None:
             raise unknown("order", ask.subject)
         return order
-
-    def why_not(self, tx: Transaction, ask: Ask, what: str) -> Refused:
-        """Explain a payment or discount that was refused."""
-        order = self.shown(tx, ask)
-        if order.status == rules.CANCELLED:
-            return rules.is_cancelled(ask.subject)
-        return rules.exceeds_balance(what, amount=ask.amount, balance=order.balance)

@@ -143,18 +143,3 @@ class LockOrderThenSum(BalanceFromOneRow):
         due = self.balance_of(order, self.installments(tx, ask, order)[0])
         tx.change("UPDATE orders SET balance = :balance WHERE id = :id", id=ask.subject, balance=due)
         return due
-
-    def shown(self, tx: Transaction, ask: Ask) -> Any:
-        """Read an order with what is kept of it."""
-        order = tx.row(
-            "SELECT o.total, o.advance, o.discount, o.refunded, o.status, o.balance,"
-            " (o.advance - o.refunded + (SELECT coalesce(sum(i.amount), 0) FROM installments i"
-            '  WHERE i."order" = o.id AND i.note IS DISTINCT FROM :note))::bigint AS kept'
-            " FROM orders o WHERE id = :id AND company = :company",
-            id=ask.subject,
-            company=ask.company,
-            note=rules.ADVANCE_NOTE,
-        )
-        if order is None:
-            raise unknown("order", ask.subject)
-        return order

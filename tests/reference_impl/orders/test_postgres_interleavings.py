@@ -208,6 +208,47 @@ def test_a_paid_order_is_cancelled_only_when_it_was_refunded(postgres_database: 
         assert verdict(stage) == set()
 
 
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+@pytest.mark.parametrize(
+    ("advance", "asked", "meanwhile"),
+    [
+        (500_000, ("cancel_order", 0), ("refund_order", 500_000)),
+        (2_000_000, ("pay_installment", 100), ("refund_order", 1_000)),
+        (2_000_000, ("discount", 100), ("refund_order", 1_000)),
+        (0, ("refund_order", 500_000), ("pay_installment", 500_000)),
+    ],
+    ids=["cancellation", "payment", "discount", "refund"],
+)
+def test_what_another_client_makes_possible_is_not_refused_for_it(
+    postgres_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    isolation: str,
+    advance: int,
+    asked: tuple[str, int],
+    meanwhile: tuple[str, int],
+) -> None:
+    """The update finds nothing, then another client commits: what is read to explain the refusal would allow the request."""
+    with play(RIGHT, postgres_database, isolation=isolation) as stage:
+        b = opened(stage, advance)
+        a = stage.actor()
+        run = a.connection.session._wire.run
+        others: list[Any] = []
+
+        def run_and_be_overtaken(sql: str, values: Any) -> Any:
+            found = run(sql, values)
+            if sql.startswith("UPDATE orders") and not found[1] and not others:
+                others.append(b.does(meanwhile[0], "B", subject="o", amount=meanwhile[1]))
+            return found
+
+        monkeypatch.setattr(a.connection.session._wire, "run", run_and_be_overtaken)
+        done = a.does(asked[0], "A", subject="o", **({"amount": asked[1]} if asked[1] else {}))
+        assert [other.outcome for other in others] == [Outcome.OK]
+        assert done.outcome is Outcome.OK, done.failure
+        assert done.result is not None
+        assert done.result["attempts"] == (1 if isolation == "read_committed" else 2)
+        assert verdict(stage) == set()
+
+
 @pytest.mark.parametrize(
     "settings", [{}, INDEX, INDEX | RR, SERIALIZABLE], ids=["default", "indexed", "indexed-rr", "serializable"]
 )
