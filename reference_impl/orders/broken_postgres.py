@@ -25,7 +25,7 @@ class AdvanceStoredTwice(LockOrderThenSum):
         self.insert_order(tx, ask)
         if ask.advance:
             self.insert_installment(tx, ask, number=1, amount=ask.advance)
-        due = self.compute_and_store(tx, ask)
+        _, due = self.compute_and_store(tx, ask)
         self.record(tx, ask, ask.advance)
         return {"subject": ask.subject, "amount": ask.advance, "balance": due}
 
@@ -151,7 +151,7 @@ class CancelByLook(LockOrderThenSum):
 class RepairWithoutInstallments(LockOrderThenSum):
     """The repair sets the balance to total less advance and discount, as if nothing else had been paid.
 
-    The document's one-row repair: right for the one order that it was written for.
+    The document's one-row repair: right for the one order that it was written for, and told nobody.
     """
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_impl.base.outbox import own_token, record
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import unknown
 from reference_impl.orders import rules
@@ -25,7 +26,7 @@ class LockOrderThenSum(BalanceFromOneRow):
     def open_order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Open an order."""
         self.insert_order(tx, ask)
-        due = self.compute_and_store(tx, ask)
+        _, due = self.compute_and_store(tx, ask)
         self.record(tx, ask, ask.advance)
         return {"subject": ask.subject, "amount": ask.advance, "balance": due}
 
@@ -90,8 +91,12 @@ class LockOrderThenSum(BalanceFromOneRow):
         return {"subject": ask.subject, "amount": 0}
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Compute a stored balance anew, under the lock and from all of its parts."""
-        return {"subject": ask.subject, "balance": self.compute_and_store(tx, ask)}
+        """Compute a stored balance anew, under the lock and from all of its parts. What was wrong is told like any change."""
+        before, due = self.compute_and_store(tx, ask)
+        if due != before:
+            token = own_token(tx, f"repair of {ask.subject}")
+            record(tx, subject=ask.subject, action="repair", amount=due - before, token=token, request="")
+        return {"subject": ask.subject, "balance": due}
 
     # Steps ----------------------------------------------------------------------------------------------------------
 
@@ -137,9 +142,9 @@ class LockOrderThenSum(BalanceFromOneRow):
         """Store the balance that was computed."""
         tx.change("UPDATE orders SET balance = :balance WHERE id = :id", id=ask.subject, balance=due + change)
 
-    def compute_and_store(self, tx: Transaction, ask: Ask) -> int:
-        """Lock, sum, store."""
+    def compute_and_store(self, tx: Transaction, ask: Ask) -> tuple[int, int]:
+        """Lock, sum, store; return the balance that stood there and the one that stands there now."""
         order = self.lock_order(tx, ask)
         due = self.balance_of(order, self.installments(tx, ask, order)[0])
         tx.change("UPDATE orders SET balance = :balance WHERE id = :id", id=ask.subject, balance=due)
-        return due
+        return order.balance, due

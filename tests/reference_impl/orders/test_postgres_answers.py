@@ -93,6 +93,23 @@ def test_a_token_that_another_row_of_the_audit_log_has_is_not_taken_for_the_clie
 
 
 @correct
+def test_a_repair_tells_of_what_it_changes(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        open_order(a)
+        answer(a, "pay_installment", "p", subject="o", amount=800_000)
+        wrong = 2 if variant == LOCKING else 0  # the other one's balance cannot be wrong
+        for n in range(3):
+            if n < wrong:
+                by_hand(stage, "UPDATE orders SET balance = balance + 100")
+            assert answer(a, "repair", "r", subject="o")["balance"] == 700_000
+        told = stage.books().table("audit").filter(action="repair")
+        assert told.select("subject", "delivered").rows() == [("o", False)] * wrong
+        assert told["token"].n_unique() == wrong
+        assert not stage.findings("A-MATCH", "O-DRIFT", "P-ONCE")
+
+
+@correct
 def test_verify_tells_how_many_orders_are_wrong_beyond_those_it_names(postgres_database: Database, variant: str) -> None:
     with play(variant, postgres_database) as stage:
         a = stage.actor()
