@@ -123,7 +123,7 @@ CHECKS = {"wrong": WRONG_BALANCE, "cancelled": KEPT_THOUGH_CANCELLED, "noted": N
 class BalanceFromOneRow(PostgresBusiness):
     """Every change of an order is one conditional update of its row, from which the database derives the balance."""
 
-    without_key = frozenset({"verify", "order", "migrate", "repair"})  # these change nothing the second time
+    without_key = frozenset({"verify", "order", "migrate", "repair"})  # they only look, or do what is left to do
     balance: ClassVar[str] = GENERATED
     """How the balance column comes by its value."""
     doubled: ClassVar[str] = DOUBLED
@@ -221,7 +221,7 @@ class BalanceFromOneRow(PostgresBusiness):
                 company=ask.company,
                 amount=ask.amount,
             ),
-            lambda stands: rules.exceeds_paid(amount=ask.amount, kept=stands.kept),
+            lambda stands: rules.exceeds_paid(amount=ask.amount, paid=stands.paid, refunded=stands.refunded),
         )
         self.record(tx, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "balance": order.balance}
@@ -237,7 +237,7 @@ class BalanceFromOneRow(PostgresBusiness):
                 id=ask.subject,
                 company=ask.company,
             ),
-            lambda stands: rules.refund_first(ask.subject, stands.kept),
+            lambda stands: rules.refund_first(ask.subject, stands.paid - stands.refunded),
         )
         tx.at("cancelled")
         self.record(tx, ask, 0)
@@ -355,7 +355,7 @@ class BalanceFromOneRow(PostgresBusiness):
     def shown(self, tx: Transaction, ask: Ask, *, lock: str = "") -> Any:
         """Read an order of this company, to show it or to explain. Never to decide."""
         order = tx.row(
-            f"SELECT status, balance, advance + paid - refunded AS kept FROM orders WHERE id = :id AND company = :company{lock}",
+            f"SELECT status, balance, advance + paid AS paid, refunded FROM orders WHERE id = :id AND company = :company{lock}",
             id=ask.subject,
             company=ask.company,
         )

@@ -68,10 +68,10 @@ class LockOrderThenSum(BalanceFromOneRow):
         """Give money back, never more than was paid."""
         order = self.lock_order(tx, ask)
         paid, _ = self.installments(tx, ask, order)
-        kept = order.advance + paid - order.refunded
+        received = order.advance + paid
         tx.at("balance_known")
-        if ask.amount > kept:
-            raise rules.exceeds_paid(amount=ask.amount, kept=kept)
+        if ask.amount > received - order.refunded:
+            raise rules.exceeds_paid(amount=ask.amount, paid=received, refunded=order.refunded)
         tx.change("UPDATE orders SET refunded = refunded + :amount WHERE id = :id", id=ask.subject, amount=ask.amount)
         due = self.balance_of(order, paid)
         self.store_balance(tx, ask, due, ask.amount)

@@ -199,8 +199,16 @@ def test_a_paid_order_is_cancelled_only_when_it_was_refunded(postgres_database: 
         assert refused.message == "Order o cannot be cancelled: ₱13,000.00 was paid. Refund it first."
         too_much = a.does("refund_order", "r1", subject="o", amount=1_300_001).failure
         assert too_much is not None
-        assert too_much.message == "Refund exceeds what was paid. Amount: ₱13,000.01, paid: ₱13,000.00."
-        assert a.does("refund_order", "r2", subject="o", amount=1_300_000).outcome is Outcome.OK
+        assert too_much.message == (
+            "Refund exceeds what was paid. Amount: ₱13,000.01, paid: ₱13,000.00, already refunded: ₱0.00."
+        )
+        assert a.does("refund_order", "r2", subject="o", amount=600_000).outcome is Outcome.OK
+        more = a.does("refund_order", "r3", subject="o", amount=1_000_000).failure
+        assert more is not None
+        assert more.message == (
+            "Refund exceeds what was paid. Amount: ₱10,000.00, paid: ₱13,000.00, already refunded: ₱6,000.00."
+        )
+        assert a.does("refund_order", "r4", subject="o", amount=700_000).outcome is Outcome.OK
         assert a.does("cancel_order", "c2", subject="o").outcome is Outcome.OK
         late = a.does("pay_installment", "late", subject="o", amount=1).failure
         assert late is not None
