@@ -81,13 +81,20 @@ class PostgresBusiness(ABC):
             else:
                 answer, attempts = self.keys.carry_out(self.session, ask, lambda tx: operation(tx, ask), checkpoint)
         except DBAPIError as e:
-            if violated(e) == "audit_once":  # a webhook is known by its event, not by its key, but the key is another's
+            # A webhook is known by its event, not by its key, but the key is another's.
+            if violated(e) == "audit_once" and self.is_told(ask):
                 raise key_reused(ask.key) from e
             meaning = self.refusals.get(violated(e) or "")
             if meaning is None:
                 raise
             raise meaning(ask) from e
         return {**answer, "attempts": attempts}
+
+    def is_told(self, ask: Any) -> bool:
+        """Tell whether the audit log has this client's own token: a row of another's says nothing of the client's key."""
+        query = "SELECT EXISTS (SELECT FROM audit WHERE token = :token AND action = :action)"
+        told, _ = self.session.run(lambda tx: tx.value(query, token=ask.key, action=ask.f), lambda point: None)
+        return bool(told)
 
     def record(self, tx: Transaction, ask: Any, amount: int) -> None:
         """Tell audit log and outbox of a change, in its own transaction."""

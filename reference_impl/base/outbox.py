@@ -57,6 +57,15 @@ def record(tx: Transaction, *, subject: str, action: str, amount: int, token: st
     tx.change(RECORD, subject=subject, action=action, amount=amount, token=token, request=request)
 
 
+def own_token(tx: Transaction, what: str) -> str:
+    """Return a token for a change that no client's key stands for. It has a number that is drawn once and never again.
+
+    What was changed is not enough: the same may have to be done again, after a restore or by an old version that still runs.
+    """
+    number = tx.value("SELECT nextval(pg_get_serial_sequence('audit', 'id'))")
+    return f"{what}, {number}"
+
+
 class Outbox:
     """Publishes what waits in the outbox."""
 

@@ -25,7 +25,7 @@ class AdvanceStoredTwice(LockOrderThenSum):
         self.insert_order(tx, ask)
         if ask.advance:
             self.insert_installment(tx, ask, number=1, amount=ask.advance)
-        due = self.compute_and_store(tx, ask)
+        _, due = self.compute_and_store(tx, ask)
         self.record(tx, ask, ask.advance)
         return {"subject": ask.subject, "amount": ask.advance, "balance": due}
 
@@ -55,14 +55,13 @@ EXISTS (
 """
     """An installment #1 within 0.01 of the advance, as the document's script has it."""
 
-    def remove_advance(self, tx: Transaction, order: str) -> int | None:
+    def remove_advance(self, tx: Transaction, order: str) -> list[Any]:
         """Delete installment #1."""
-        number: int | None = tx.value(
+        return tx.rows(
             'DELETE FROM installments WHERE "order" = :order AND number = 1'
-            " AND abs((SELECT advance FROM orders WHERE id = :order) - amount) < 1 RETURNING number",
+            " AND abs((SELECT advance FROM orders WHERE id = :order) - amount) < 1 RETURNING id",
             order=order,
         )
-        return number
 
 
 class CountPlusOne(LockOrderThenSum):
@@ -152,7 +151,7 @@ class CancelByLook(LockOrderThenSum):
 class RepairWithoutInstallments(LockOrderThenSum):
     """The repair sets the balance to total less advance and discount, as if nothing else had been paid.
 
-    The document's one-row repair: right for the one order that it was written for.
+    The document's one-row repair: right for the one order that it was written for, and told nobody.
     """
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:

@@ -4,7 +4,7 @@
   database computes it from the order's own columns, so there is no stored figure that could drift.
 - **Everything meets on the order's row.** A payment, a discount, a refund and a cancellation each change that row by one
   statement whose WHERE clause says what must hold (``balance >= amount``, ``status = 'open'``). Of two at once the second
-  waits and looks again.
+  waits and looks again. A refusal is explained by the row as it stands under a lock (`change_order`).
 - **Numbers come from the row as well.** ``installments + 1`` is taken by the statement that counts the payment.
 
 The migration removes installments in which an old version repeated the advance. It knows them by the note that the old
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from reference_impl.base import outbox
 from reference_impl.base.business import PostgresBusiness, Settings
-from reference_impl.base.outbox import record
+from reference_impl.base.outbox import own_token, record
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.orders import rules
@@ -52,7 +52,7 @@ GENERATED = "GENERATED ALWAYS AS (total - advance - discount - paid + refunded) 
 ONE_NUMBER = """
 ALTER TABLE installments ADD CONSTRAINT installments_number UNIQUE ("order", number) DEFERRABLE INITIALLY IMMEDIATE;
 """
-"""Deferrable, so that it is checked when a statement ends: the migration moves a whole row of numbers down by one."""
+"""Deferrable, so that it is checked when a statement ends: the migration moves a whole row of numbers down."""
 
 STATUS = "CASE WHEN status = 'open' AND balance = 0 THEN 'paid' ELSE status END AS status"
 """An order is paid when nothing is due. That is not stored, because a refund would have to take it back."""
@@ -72,6 +72,17 @@ EXISTS (SELECT FROM installments i WHERE i."order" = orders.id AND i.note = :not
 """
 """The document's second query, corrected: an advance is stored twice if a row is noted as the advance, whatever its
 number; an equal first payment is not."""
+
+CLOSE_GAPS = """
+UPDATE installments SET number = placed.position
+FROM (SELECT id, row_number() OVER (ORDER BY number, id) AS position FROM installments WHERE "order" = :order) AS placed
+WHERE installments.id = placed.id AND installments.number <> placed.position
+"""
+COUNT_ANEW = """
+UPDATE orders SET installments = (SELECT count(*) FROM installments WHERE "order" = :order) WHERE id = :order
+"""
+"""What is left of an order's installments keeps its order and is numbered from 1, however many were removed; the next one's
+number follows from their count. Under the order's lock, which every payment needs."""
 
 WRONG_BALANCE = """
 SELECT "order", balance, derived, count(*) OVER () AS total FROM (
@@ -112,7 +123,7 @@ CHECKS = {"wrong": WRONG_BALANCE, "cancelled": KEPT_THOUGH_CANCELLED, "noted": N
 class BalanceFromOneRow(PostgresBusiness):
     """Every change of an order is one conditional update of its row, from which the database derives the balance."""
 
-    without_key = frozenset({"verify", "order", "migrate", "repair"})  # these change nothing the second time
+    without_key = frozenset({"verify", "order", "migrate", "repair"})  # they only look, or do what is left to do
     balance: ClassVar[str] = GENERATED
     """How the balance column comes by its value."""
     doubled: ClassVar[str] = DOUBLED
@@ -161,16 +172,19 @@ class BalanceFromOneRow(PostgresBusiness):
 
     def pay_installment(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Record a payment of the balance, never more than is due."""
-        order = tx.row(
-            "UPDATE orders SET paid = paid + :amount, installments = installments + 1"
-            " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount"
-            " RETURNING installments, balance",
-            id=ask.subject,
-            company=ask.company,
-            amount=ask.amount,
+        order = self.change_order(
+            tx,
+            ask,
+            lambda: tx.row(
+                "UPDATE orders SET paid = paid + :amount, installments = installments + 1"
+                " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount"
+                " RETURNING installments, balance",
+                id=ask.subject,
+                company=ask.company,
+                amount=ask.amount,
+            ),
+            lambda stands: rules.exceeds_balance("Payment", amount=ask.amount, balance=stands.balance),
         )
-        if order is None:
-            raise self.why_not(tx, ask, "Payment")
         tx.at("payment_counted")
         self.insert_installment(tx, ask, number=order.installments, amount=ask.amount)
         self.record(tx, ask, ask.amount)
@@ -178,50 +192,53 @@ class BalanceFromOneRow(PostgresBusiness):
 
     def discount(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take something off what is due."""
-        order = tx.row(
-            "UPDATE orders SET discount = discount + :amount"
-            " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount RETURNING balance",
-            id=ask.subject,
-            company=ask.company,
-            amount=ask.amount,
+        order = self.change_order(
+            tx,
+            ask,
+            lambda: tx.row(
+                "UPDATE orders SET discount = discount + :amount"
+                " WHERE id = :id AND company = :company AND status = 'open' AND balance >= :amount RETURNING balance",
+                id=ask.subject,
+                company=ask.company,
+                amount=ask.amount,
+            ),
+            lambda stands: rules.exceeds_balance("Discount", amount=ask.amount, balance=stands.balance),
         )
-        if order is None:
-            raise self.why_not(tx, ask, "Discount")
         tx.at("discount_given")
         self.record(tx, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "balance": order.balance}
 
     def refund_order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Give money back, never more than was paid."""
-        order = tx.row(
-            "UPDATE orders SET refunded = refunded + :amount"
-            " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded >= :amount"
-            " RETURNING balance",
-            id=ask.subject,
-            company=ask.company,
-            amount=ask.amount,
+        order = self.change_order(
+            tx,
+            ask,
+            lambda: tx.row(
+                "UPDATE orders SET refunded = refunded + :amount"
+                " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded >= :amount"
+                " RETURNING balance",
+                id=ask.subject,
+                company=ask.company,
+                amount=ask.amount,
+            ),
+            lambda stands: rules.exceeds_paid(amount=ask.amount, paid=stands.paid, refunded=stands.refunded),
         )
-        if order is None:
-            stands = self.shown(tx, ask)
-            if stands.status == rules.CANCELLED:
-                raise rules.is_cancelled(ask.subject)
-            raise rules.exceeds_paid(amount=ask.amount, kept=stands.kept)
         self.record(tx, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "balance": order.balance}
 
     def cancel_order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Cancel an order of which no money is kept."""
-        cancelled = tx.change(
-            "UPDATE orders SET status = 'cancelled'"
-            " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded = 0",
-            id=ask.subject,
-            company=ask.company,
+        self.change_order(
+            tx,
+            ask,
+            lambda: tx.change(
+                "UPDATE orders SET status = 'cancelled'"
+                " WHERE id = :id AND company = :company AND status = 'open' AND advance + paid - refunded = 0",
+                id=ask.subject,
+                company=ask.company,
+            ),
+            lambda stands: rules.refund_first(ask.subject, stands.paid - stands.refunded),
         )
-        if cancelled != 1:
-            stands = self.shown(tx, ask)
-            if stands.status == rules.CANCELLED:
-                raise rules.is_cancelled(ask.subject)
-            raise rules.refund_first(ask.subject, stands.kept)
         tx.at("cancelled")
         self.record(tx, ask, 0)
         return {"subject": ask.subject, "amount": 0}
@@ -245,30 +262,26 @@ class BalanceFromOneRow(PostgresBusiness):
         return int(tx.value(query, company=ask.company, note=rules.ADVANCE_NOTE))
 
     def clean(self, tx: Transaction, order: str) -> int:
-        """Remove the repeated advance of one order and close the gap in its numbers; a transaction of its own."""
+        """Remove what repeats the advance of one order and close the gaps in its numbers; a transaction of its own."""
         tx.row("SELECT FROM orders WHERE id = :id FOR UPDATE", id=order)
         tx.at("order_locked")
-        number = self.remove_advance(tx, order)
-        if number is None:
+        removed = self.remove_advance(tx, order)
+        if not removed:
             return 0
-        tx.change(
-            'UPDATE installments SET number = number - 1 WHERE "order" = :order AND number > :number',
-            order=order,
-            number=number,
-        )
-        tx.change("UPDATE orders SET installments = installments - 1 WHERE id = :id", id=order)
-        record(tx, subject=order, action="migrate", amount=0, token=f"migration of {order}", request="")
+        tx.change(CLOSE_GAPS, order=order)
+        tx.change(COUNT_ANEW, order=order)
+        token = own_token(tx, f"migration of {order}, installment {removed[0].id}")
+        record(tx, subject=order, action="migrate", amount=0, token=token, request="")
         return 1
 
-    def remove_advance(self, tx: Transaction, order: str) -> int | None:
-        """Delete the row that is noted as the advance; return its number."""
-        number: int | None = tx.value(
+    def remove_advance(self, tx: Transaction, order: str) -> list[Any]:
+        """Delete the rows that are noted as the advance, of which there may be several; return them."""
+        return tx.rows(
             'DELETE FROM installments WHERE "order" = :order AND note = :note'
-            " AND amount = (SELECT advance FROM orders WHERE id = :order) RETURNING number",
+            " AND amount = (SELECT advance FROM orders WHERE id = :order) RETURNING id",
             order=order,
             note=rules.ADVANCE_NOTE,
         )
-        return number
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Set a stored balance right. Here there is nothing to set: the balance cannot be wrong."""
@@ -324,21 +337,28 @@ class BalanceFromOneRow(PostgresBusiness):
             token=ask.key,
         )
 
-    def shown(self, tx: Transaction, ask: Ask) -> Any:
+    def change_order(self, tx: Transaction, ask: Ask, update: Callable[[], Any], why_not: Callable[[Any], Refused]) -> Any:
+        """Return what a conditional update of the order returns; where it finds nothing, refuse.
+
+        What refused it may be gone when the order is read to say why: at READ COMMITTED every statement sees what was
+        committed before it. So the order is locked as it is read, and the update looks once more at what nobody can change
+        any longer. At stricter levels the lock is refused, and the whole transaction starts over.
+        """
+        changed = update()
+        if not changed:
+            stands = self.shown(tx, ask, lock=" FOR UPDATE")
+            changed = update()
+            if not changed:
+                raise rules.is_cancelled(ask.subject) if stands.status == rules.CANCELLED else why_not(stands)
+        return changed
+
+    def shown(self, tx: Transaction, ask: Ask, *, lock: str = "") -> Any:
         """Read an order of this company, to show it or to explain. Never to decide."""
         order = tx.row(
-            "SELECT total, advance, discount, refunded, status, balance, advance + paid - refunded AS kept"
-            " FROM orders WHERE id = :id AND company = :company",
+            f"SELECT status, balance, advance + paid AS paid, refunded FROM orders WHERE id = :id AND company = :company{lock}",
             id=ask.subject,
             company=ask.company,
         )
         if order is None:
             raise unknown("order", ask.subject)
         return order
-
-    def why_not(self, tx: Transaction, ask: Ask, what: str) -> Refused:
-        """Explain a payment or discount that was refused."""
-        order = self.shown(tx, ask)
-        if order.status == rules.CANCELLED:
-            return rules.is_cancelled(ask.subject)
-        return rules.exceeds_balance(what, amount=ask.amount, balance=order.balance)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_impl.base.outbox import own_token, record
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import unknown
 from reference_impl.orders import rules
@@ -25,7 +26,7 @@ class LockOrderThenSum(BalanceFromOneRow):
     def open_order(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Open an order."""
         self.insert_order(tx, ask)
-        due = self.compute_and_store(tx, ask)
+        _, due = self.compute_and_store(tx, ask)
         self.record(tx, ask, ask.advance)
         return {"subject": ask.subject, "amount": ask.advance, "balance": due}
 
@@ -67,10 +68,10 @@ class LockOrderThenSum(BalanceFromOneRow):
         """Give money back, never more than was paid."""
         order = self.lock_order(tx, ask)
         paid, _ = self.installments(tx, ask, order)
-        kept = order.advance + paid - order.refunded
+        received = order.advance + paid
         tx.at("balance_known")
-        if ask.amount > kept:
-            raise rules.exceeds_paid(amount=ask.amount, kept=kept)
+        if ask.amount > received - order.refunded:
+            raise rules.exceeds_paid(amount=ask.amount, paid=received, refunded=order.refunded)
         tx.change("UPDATE orders SET refunded = refunded + :amount WHERE id = :id", id=ask.subject, amount=ask.amount)
         due = self.balance_of(order, paid)
         self.store_balance(tx, ask, due, ask.amount)
@@ -90,8 +91,12 @@ class LockOrderThenSum(BalanceFromOneRow):
         return {"subject": ask.subject, "amount": 0}
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Compute a stored balance anew, under the lock and from all of its parts."""
-        return {"subject": ask.subject, "balance": self.compute_and_store(tx, ask)}
+        """Compute a stored balance anew, under the lock and from all of its parts. What was wrong is told like any change."""
+        before, due = self.compute_and_store(tx, ask)
+        if due != before:
+            token = own_token(tx, f"repair of {ask.subject}")
+            record(tx, subject=ask.subject, action="repair", amount=due - before, token=token, request="")
+        return {"subject": ask.subject, "balance": due}
 
     # Steps ----------------------------------------------------------------------------------------------------------
 
@@ -137,24 +142,9 @@ class LockOrderThenSum(BalanceFromOneRow):
         """Store the balance that was computed."""
         tx.change("UPDATE orders SET balance = :balance WHERE id = :id", id=ask.subject, balance=due + change)
 
-    def compute_and_store(self, tx: Transaction, ask: Ask) -> int:
-        """Lock, sum, store."""
+    def compute_and_store(self, tx: Transaction, ask: Ask) -> tuple[int, int]:
+        """Lock, sum, store; return the balance that stood there and the one that stands there now."""
         order = self.lock_order(tx, ask)
         due = self.balance_of(order, self.installments(tx, ask, order)[0])
         tx.change("UPDATE orders SET balance = :balance WHERE id = :id", id=ask.subject, balance=due)
-        return due
-
-    def shown(self, tx: Transaction, ask: Ask) -> Any:
-        """Read an order with what is kept of it."""
-        order = tx.row(
-            "SELECT o.total, o.advance, o.discount, o.refunded, o.status, o.balance,"
-            " (o.advance - o.refunded + (SELECT coalesce(sum(i.amount), 0) FROM installments i"
-            '  WHERE i."order" = o.id AND i.note IS DISTINCT FROM :note))::bigint AS kept'
-            " FROM orders o WHERE id = :id AND company = :company",
-            id=ask.subject,
-            company=ask.company,
-            note=rules.ADVANCE_NOTE,
-        )
-        if order is None:
-            raise unknown("order", ask.subject)
-        return order
+        return order.balance, due

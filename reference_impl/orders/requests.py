@@ -49,7 +49,7 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     """Return the request, or refuse it.
 
     Raises:
-        Refused: unknown operation or argument, wrong type, amount out of range, foreign currency, advance above total.
+        Refused: unknown operation or argument, wrong type, amount out of range, foreign currency, more off than the total.
     """
     if f not in OPERATIONS:
         raise Refused("unknown_operation", f"There is no operation {f!r}; there are: {', '.join(OPERATIONS)}.", status=404)
@@ -64,7 +64,7 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     given = {name: read.money({name: 0, **arguments}, name, least=0) for name in ("advance", "discount") if name in names}
     total = read.money(arguments, "total") if "total" in names else 0
     if sum(given.values()) > total and "total" in names:
-        raise rules.advance_exceeds_total(total=total, advance=sum(given.values()))
+        raise rules.exceeds_total(total=total, advance=given["advance"], discount=given.get("discount", 0))
     return Ask(
         f=f,
         key=token,

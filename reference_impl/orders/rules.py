@@ -21,11 +21,12 @@ def exists_already(order: str) -> Refused:
     return Refused("order_exists", f"There is already an order {order!r}.")
 
 
-def advance_exceeds_total(*, total: int, advance: int) -> Refused:
-    """Return the refusal of an advance larger than the order."""
-    return Refused(
-        "exceeds_total", f"Advance exceeds the order's total. Total: {pesos(total)}, advance: {pesos(advance)}.", status=422
-    )
+def exceeds_total(*, total: int, advance: int, discount: int) -> Refused:
+    """Return the refusal of an advance, or of an advance and a discount, larger than the order."""
+    what, figures = "Advance exceeds", f"advance: {pesos(advance)}"
+    if discount:
+        what, figures = "Advance and discount exceed", f"{figures}, discount: {pesos(discount)}"
+    return Refused("exceeds_total", f"{what} the order's total. Total: {pesos(total)}, {figures}.", status=422)
 
 
 def exceeds_balance(what: str, *, amount: int, balance: int) -> Refused:
@@ -48,8 +49,12 @@ def refund_first(order: str, kept: int) -> Refused:
     return Refused("refund_first", f"Order {order} cannot be cancelled: {pesos(kept)} was paid. Refund it first.", kept=kept)
 
 
-def exceeds_paid(*, amount: int, kept: int) -> Refused:
-    """Return the refusal to give back more than was paid."""
+def exceeds_paid(*, amount: int, paid: int, refunded: int) -> Refused:
+    """Return the refusal to give back more than is left of what was paid, the advance included."""
     return Refused(
-        "exceeds_paid", f"Refund exceeds what was paid. Amount: {pesos(amount)}, paid: {pesos(kept)}.", amount=amount, kept=kept
+        "exceeds_paid",
+        f"Refund exceeds what was paid. Amount: {pesos(amount)}, paid: {pesos(paid)}, already refunded: {pesos(refunded)}.",
+        amount=amount,
+        paid=paid,
+        refunded=refunded,
     )

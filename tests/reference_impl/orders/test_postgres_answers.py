@@ -9,6 +9,7 @@ import pytest
 
 from harness.model import Outcome
 from harness.stores import Database
+from reference_impl.orders import postgres as orders
 from reference_impl.orders import rules
 from tests.reference_impl.stepping import Actor, Play, play
 
@@ -55,6 +56,57 @@ def test_a_migration_counts_the_orders_that_still_hold_their_advance_twice(
         import_order(a, "once", twice=False)
         batches = [answer(a, "migrate", f"m{n}", most=2) for n in range(4)]
         assert [(b["migrated"], b["left"]) for b in batches] == [(2, 3), (2, 1), (1, 0), (0, 0)]
+
+
+@correct
+@pytest.mark.parametrize("same_row", [False, True], ids=["by an old server", "by a restore"])
+def test_an_order_that_repeats_its_advance_again_keeps_no_other_from_being_migrated(
+    postgres_database: Database, variant: str, same_row: bool
+) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        import_order(a, "first")
+        by_hand(stage, "CREATE TABLE before AS SELECT * FROM installments")
+        columns = '"order", number, amount, note, token'
+        for again in range(3):
+            import_order(a, f"later {again}")
+            migrated = answer(a, "migrate", "m" if same_row else f"m{again}", most=10)
+            assert (migrated["migrated"], migrated["left"]) == (2, 0)
+            restore = "OVERRIDING SYSTEM VALUE SELECT *" if same_row else f"({columns}) SELECT {columns}"
+            by_hand(stage, f"INSERT INTO installments {restore} FROM before")
+        assert stage.books().table("audit").filter(action="migrate").height == 6
+        assert not stage.findings("A-MATCH")
+
+
+@correct
+def test_a_token_that_another_row_of_the_audit_log_has_is_not_taken_for_the_clients_key(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        import_order(a, "one")
+        import_order(a, "two")
+        monkeypatch.setattr(orders, "own_token", lambda tx, what: "the same for all")
+        failure = a.does("migrate", "m").failure
+        assert failure is not None
+        assert (failure.refusal, failure.code) == (False, "23505")
+
+
+@correct
+def test_a_repair_tells_of_what_it_changes(postgres_database: Database, variant: str) -> None:
+    with play(variant, postgres_database) as stage:
+        a = stage.actor()
+        open_order(a)
+        answer(a, "pay_installment", "p", subject="o", amount=800_000)
+        wrong = 2 if variant == LOCKING else 0  # the other one's balance cannot be wrong
+        for n in range(3):
+            if n < wrong:
+                by_hand(stage, "UPDATE orders SET balance = balance + 100")
+            assert answer(a, "repair", "r", subject="o")["balance"] == 700_000
+        told = stage.books().table("audit").filter(action="repair")
+        assert told.select("subject", "delivered").rows() == [("o", False)] * wrong
+        assert told["token"].n_unique() == wrong
+        assert not stage.findings("A-MATCH", "O-DRIFT", "P-ONCE")
 
 
 @correct

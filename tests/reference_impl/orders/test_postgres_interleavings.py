@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from harness.model import Outcome
@@ -198,10 +199,96 @@ def test_a_paid_order_is_cancelled_only_when_it_was_refunded(postgres_database: 
         assert refused.message == "Order o cannot be cancelled: ₱13,000.00 was paid. Refund it first."
         too_much = a.does("refund_order", "r1", subject="o", amount=1_300_001).failure
         assert too_much is not None
-        assert too_much.message == "Refund exceeds what was paid. Amount: ₱13,000.01, paid: ₱13,000.00."
-        assert a.does("refund_order", "r2", subject="o", amount=1_300_000).outcome is Outcome.OK
+        assert too_much.message == (
+            "Refund exceeds what was paid. Amount: ₱13,000.01, paid: ₱13,000.00, already refunded: ₱0.00."
+        )
+        assert a.does("refund_order", "r2", subject="o", amount=600_000).outcome is Outcome.OK
+        more = a.does("refund_order", "r3", subject="o", amount=1_000_000).failure
+        assert more is not None
+        assert more.message == (
+            "Refund exceeds what was paid. Amount: ₱10,000.00, paid: ₱13,000.00, already refunded: ₱6,000.00."
+        )
+        assert a.does("refund_order", "r4", subject="o", amount=700_000).outcome is Outcome.OK
         assert a.does("cancel_order", "c2", subject="o").outcome is Outcome.OK
         late = a.does("pay_installment", "late", subject="o", amount=1).failure
         assert late is not None
         assert late.code == "order_cancelled"
+        assert verdict(stage) == set()
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+@pytest.mark.parametrize(
+    ("advance", "asked", "meanwhile"),
+    [
+        (500_000, ("cancel_order", 0), ("refund_order", 500_000)),
+        (2_000_000, ("pay_installment", 100), ("refund_order", 1_000)),
+        (2_000_000, ("discount", 100), ("refund_order", 1_000)),
+        (0, ("refund_order", 500_000), ("pay_installment", 500_000)),
+    ],
+    ids=["cancellation", "payment", "discount", "refund"],
+)
+def test_what_another_client_makes_possible_is_not_refused_for_it(
+    postgres_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    isolation: str,
+    advance: int,
+    asked: tuple[str, int],
+    meanwhile: tuple[str, int],
+) -> None:
+    """The update finds nothing, then another client commits: what is read to explain the refusal would allow the request."""
+    with play(RIGHT, postgres_database, isolation=isolation) as stage:
+        b = opened(stage, advance)
+        a = stage.actor()
+        run = a.connection.session._wire.run
+        others: list[Any] = []
+
+        def run_and_be_overtaken(sql: str, values: Any) -> Any:
+            found = run(sql, values)
+            if sql.startswith("UPDATE orders") and not found[1] and not others:
+                others.append(b.does(meanwhile[0], "B", subject="o", amount=meanwhile[1]))
+            return found
+
+        monkeypatch.setattr(a.connection.session._wire, "run", run_and_be_overtaken)
+        done = a.does(asked[0], "A", subject="o", **({"amount": asked[1]} if asked[1] else {}))
+        assert [other.outcome for other in others] == [Outcome.OK]
+        assert done.outcome is Outcome.OK, done.failure
+        assert done.result is not None
+        assert done.result["attempts"] == (1 if isolation == "read_committed" else 2)
+        assert verdict(stage) == set()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, INDEX, INDEX | RR, SERIALIZABLE], ids=["default", "indexed", "indexed-rr", "serializable"]
+)
+@pytest.mark.parametrize("variant", [RIGHT, LOCKING])
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["alone", "while a payment is recorded"])
+def test_an_order_that_repeats_its_advance_several_times_is_numbered_from_one(
+    postgres_database: Database, variant: str, settings: dict[str, Any], meanwhile: bool
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.does("import_order", "old", subject="o", total=2_000_000, advance=500_000, discount=0, twice=True)
+        with psycopg.connect(postgres_database.url) as connection:
+            connection.execute(
+                'INSERT INTO installments ("order", number, amount, note, token)'
+                ' SELECT "order", 2, amount, note, token FROM installments'
+            )
+            connection.execute("UPDATE orders SET installments = 2")
+        numbers = [a.does("pay_installment", f"p{n}", subject="o", amount=amount) for n, amount in enumerate((500_000, 300))]
+        assert [n.result and n.result["installment"] for n in numbers] == [3, 4]
+        if meanwhile:
+            b.begins("migrate", "m", until="order_locked")
+            a.begins("pay_installment", "next", subject="o", amount=200)
+            assert a.waits
+            migrated, paid = b.ends().result, a.ends().result
+        else:
+            migrated = b.does("migrate", "m").result
+            paid = a.does("pay_installment", "next", subject="o", amount=200).result
+        assert migrated is not None
+        assert paid is not None
+        assert (migrated["migrated"], migrated["left"], paid["installment"]) == (1, 0, 3)
+        shown = a.does("order", "look", subject="o").result
+        assert shown is not None
+        assert [(i["number"], i["amount"]) for i in shown["installments"]] == [(1, 500_000), (2, 300), (3, 200)]
+        assert shown["balance"] == 999_500
         assert verdict(stage) == set()

@@ -76,3 +76,25 @@ def test_the_good_requests_are_all_understood() -> None:
     assert set(GOOD) == set(OPERATIONS)
     for f, arguments in GOOD.items():
         assert understand(f, arguments, "t").f == f
+
+
+@pytest.mark.parametrize(
+    ("f", "arguments", "says"),
+    [
+        ("open_order", {"advance": 110_000}, "Advance exceeds the order's total. Total: ₱1,000.00, advance: ₱1,100.00."),
+        (
+            "import_order",
+            {"advance": 50_000, "discount": 60_000},
+            "Advance and discount exceed the order's total. Total: ₱1,000.00, advance: ₱500.00, discount: ₱600.00.",
+        ),
+        (
+            "import_order",
+            {"advance": 110_000, "discount": 0},
+            "Advance exceeds the order's total. Total: ₱1,000.00, advance: ₱1,100.00.",
+        ),
+    ],
+)
+def test_what_exceeds_a_total_is_named(f: str, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        understand(f, {"subject": "o", "total": 100_000, **arguments}, "t")
+    assert str(refused.value) == says
