@@ -12,6 +12,10 @@ A refusal is explained by a second statement, which at READ COMMITTED sees a lat
 row that it reads; and if that row would allow the request after all, the change is tried again, and now nobody can come
 in between. Nobody is refused by a reason that does not hold.
 
+Whoever decides on a payment or refunds it locks the payment, then its term. A submission has no payment to lock yet: it
+reserves the term, then inserts. Should its payment's identity be taken, by one that is being refunded for the same term,
+the two may wait for each other: PostgreSQL ends one of them, and it is run again from its beginning.
+
 Money is in minor units (``bigint``): exact, and as fast as it gets.
 """
 
@@ -155,13 +159,10 @@ class ApproveInOneTransaction(PostgresBusiness):
         """Take a payment off its term, once."""
         payment = self.decide(tx, ask, rules.PAID)
         tx.at("marked_paid")
-        reduced = tx.change(
-            "UPDATE terms SET balance = balance - :amount, pending = pending - :amount WHERE id = :term AND balance >= :amount",
-            term=payment.term,
-            amount=payment.amount,
-        )
-        if reduced != 1:
-            raise rules.exceeds_available(available=0, pending=payment.amount)
+        while not self.take_off(tx, payment):
+            owed = tx.value("SELECT balance FROM terms WHERE id = :term FOR UPDATE", term=payment.term) or 0
+            if owed < payment.amount:
+                raise rules.exceeds_available(available=owed, pending=payment.amount)
         self.record(tx, ask, payment.amount)
         return {"subject": ask.subject, "term": payment.term, "amount": payment.amount, "status": rules.PAID}
 
@@ -281,6 +282,14 @@ class ApproveInOneTransaction(PostgresBusiness):
             company=ask.company,
             status=status,
             reason=ask.reason,
+        )
+
+    def take_off(self, tx: Transaction, payment: Any) -> int:
+        """Take a payment off its term, if the term still owes it."""
+        return tx.change(
+            "UPDATE terms SET balance = balance - :amount, pending = pending - :amount WHERE id = :term AND balance >= :amount",
+            term=payment.term,
+            amount=payment.amount,
         )
 
     def count_refund(self, tx: Transaction, ask: Ask) -> Any:

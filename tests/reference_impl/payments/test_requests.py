@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from harness.model import Outcome
@@ -142,3 +143,15 @@ def test_a_refusal_names_what_awaits_approval_on_the_account(postgres_database: 
         assert refused is not None
         assert refused.code == "exceeds_available_balance"
         assert refused.message.endswith("Available: ₱2,775.45, Pending approval: ₱1,234.56.")
+
+
+def test_an_approval_of_more_than_the_term_owes_is_told_what_it_owes(postgres_database: Database) -> None:
+    with play("pg.approve_in_one_transaction", postgres_database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_554_000)
+        a.does("submit", "s1", subject="p1", term="a/1", amount=30_000)
+        with psycopg.connect(postgres_database.url) as connection:  # nobody but somebody else's program can do that
+            connection.execute("UPDATE terms SET balance = 12345 WHERE id = 'a/1'")
+        refused = a.does("approve", "a1", subject="p1").failure
+        assert refused is not None
+        assert refused.message == "Payment amount exceeds available balance. Available: ₱123.45, Pending approval: ₱300.00."
