@@ -47,6 +47,7 @@ CREATE TABLE terms (
     balance   {money} NOT NULL,
     pending   bigint NOT NULL DEFAULT 0
 );
+CREATE INDEX terms_of_account ON terms (account, position);
 CREATE TABLE payments (
     id        text PRIMARY KEY,
     company   text NOT NULL,
@@ -60,6 +61,7 @@ CREATE TABLE payments (
     submitted timestamptz NOT NULL DEFAULT now(),
     meta      jsonb
 );
+CREATE INDEX payments_of_account ON payments (account, submitted, id);
 CREATE TABLE refunds (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     payment  text NOT NULL REFERENCES payments,
