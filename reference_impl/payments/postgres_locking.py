@@ -19,15 +19,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_impl.base.business import Settings
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import unknown
 from reference_impl.payments import rules
 from reference_impl.payments.postgres import ApproveInOneTransaction
 from reference_impl.payments.requests import Ask
 
+INDEX = "CREATE INDEX refunds_of_payment ON refunds (payment);"
+PENDING = "CREATE INDEX payments_pending ON payments (term) WHERE status = 'awaiting_approval';"
+
 
 class LockTheTerm(ApproveInOneTransaction):
     """Right at READ COMMITTED in one transaction. In autocommit a lock ends with its statement and guards nothing."""
+
+    @classmethod
+    def tables(cls, settings: Settings) -> str:
+        """Return the DDL. Refunds are summed, and the guard asks what is pending: by the unique index, where there is one."""
+        parts = [super().tables(settings), INDEX]
+        if not settings["unique_index"]:
+            parts.append(PENDING)
+        return "\n".join(parts)
 
     def submit(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Record a payment that awaits approval."""

@@ -20,6 +20,7 @@ RR = {"isolation": "repeatable_read"}
 SERIALIZABLE = {"isolation": "serializable"}
 
 Case = tuple[str, dict[str, Any], set[str]]
+Asked = tuple[str, dict[str, Any]]
 
 
 def right_everywhere() -> list[Case]:
@@ -299,3 +300,53 @@ def test_a_client_that_vanishes_half_way_leaves_nothing_behind(postgres_database
         assert lost.outcome is Outcome.INFO
         assert stage.actor().does("approve", "A", subject="p1").outcome is Outcome.OK
         assert stage.books().table("terms")["balance"].sum() == 1_000_000 - 30_000
+
+
+SUBMIT: Asked = ("submit", {"subject": "p1", "term": "a/1", "amount": 30_000})
+APPROVE: Asked = ("approve", {"subject": "p1"})
+OTHER: Asked = ("submit", {"subject": "p2", "term": "a/1", "amount": 10_000})
+
+
+@pytest.mark.parametrize("settings", [{}, RR, SERIALIZABLE], ids=["read_committed", "repeatable_read", "serializable"])
+@pytest.mark.parametrize(
+    ("before", "asked", "meanwhile"),
+    [
+        ([SUBMIT], ("refund", {"subject": "p1", "amount": 100}), APPROVE),
+        ([SUBMIT], OTHER, ("cancel", {"subject": "p1"})),
+        ([], APPROVE, SUBMIT),
+        ([], ("cancel", {"subject": "p1"}), SUBMIT),
+    ],
+    ids=["refund", "submit", "approve", "cancel"],
+)
+def test_nobody_is_refused_by_a_reason_that_does_not_hold(
+    postgres_database: Database, before: list[Asked], asked: Asked, meanwhile: Asked, settings: dict[str, Any]
+) -> None:
+    with play(RIGHT, postgres_database, **settings) as stage:
+        a, b = stage.actor(), stage.actor()
+        account(a)
+        for f, arguments in before:
+            assert a.does(f, f, **arguments).outcome is Outcome.OK
+        b.begins(asked[0], "B", until="found_none", **asked[1])
+        assert b.waits, "its change has found nothing, and it will ask why"
+        assert a.does(meanwhile[0], "A", **meanwhile[1]).outcome is Outcome.OK
+        done = b.ends()
+        if settings and not before:  # B's snapshot is of the moment before: there was no such payment
+            assert done.failure is not None
+            assert done.failure.code == "unknown_payment"
+        else:
+            assert done.outcome is Outcome.OK, done.failure
+        assert not verdict(stage)
+
+
+def test_a_refused_submission_is_told_figures_of_one_moment(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        a, b = stage.actor(), stage.actor()
+        account(a)
+        pending(a)
+        a.begins("cancel", "A", until="before_commit", subject="p1")
+        b.begins("submit", "B", subject="p2", term="a/1", amount=500_000)
+        assert b.waits, "what A has not committed decides what B is told"
+        a.ends()
+        refused = b.ends().failure
+        assert refused is not None
+        assert refused.message.endswith("Available: ₱4,215.00, Pending approval: ₱0.00.")

@@ -355,6 +355,43 @@ def test_a_webhook_for_a_payment_that_is_paid_is_answered_so_that_the_gateway_st
         )
 
 
+@both(
+    ("variant", "settings"),
+    [
+        (RIGHT, {}),
+        (RIGHT, {"isolation": "repeatable_read"}),
+        (RIGHT, {"isolation": "serializable"}),
+        ("pg.lock_the_term", {}),
+        ("mongo.approve_in_transaction", {}),
+    ],
+)
+@both("decision", ["approve", "reject"])
+def test_a_webhook_that_waits_for_a_decision_by_hand_is_answered_by_what_was_decided(
+    request: pytest.FixtureRequest, variant: str, settings: dict[str, Any], decision: str
+) -> None:
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database, **settings) as stage:
+        opening, a, b = stage.actor(), stage.actor(), stage.actor()
+        opening.does("open_account", "open", subject="a", assessment=1_000_000)
+        opening.does("submit", "s1", subject="p1", term="a/1", amount=100)
+        a.begins(decision, "by hand", until="before_commit", subject="p1")
+        b.begins("webhook", "e1", subject="p1", event="e1")
+        assert b.waits, "it has seen a payment that awaits approval, and A has its row"
+        assert a.ends().outcome is Outcome.OK
+        told = b.ends()
+        if decision == "approve":
+            assert told.outcome is Outcome.OK, told.failure
+            assert told.result is not None
+            assert (told.result["status"], told.result["replayed"]) == ("paid", True)
+        else:
+            assert told.failure is not None
+            assert (told.failure.code, told.failure.refusal) == ("not_awaiting_approval", True)
+        again = b.does("webhook", "e1", subject="p1", event="e1")
+        assert again.outcome is told.outcome, "the gateway repeats itself"
+        assert stage.books().table("audit").filter(subject="p1")["action"].to_list() == ["submit", decision]
+        assert not stage.findings("P-CONS", "P-TERM1")
+
+
 @both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])
 def test_the_history_says_why_a_payment_was_rejected(request: pytest.FixtureRequest, variant: str) -> None:
     database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")

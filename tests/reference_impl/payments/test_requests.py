@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from harness.model import Outcome
 from harness.stores import Database
 from harness.targets.classify import classify_error
 from reference_impl.base.arguments import MAX_MONEY, pesos
+from reference_impl.base.libpq import NAME, Wire
 from reference_impl.base.refusal import Refused
 from reference_impl.payments import rules
 from reference_impl.payments.requests import OPERATIONS, understand
@@ -142,3 +144,43 @@ def test_a_refusal_names_what_awaits_approval_on_the_account(postgres_database: 
         assert refused is not None
         assert refused.code == "exceeds_available_balance"
         assert refused.message.endswith("Available: ₱2,775.45, Pending approval: ₱1,234.56.")
+
+
+def test_an_approval_of_more_than_the_term_owes_is_told_what_it_owes(postgres_database: Database) -> None:
+    with play("pg.approve_in_one_transaction", postgres_database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_554_000)
+        a.does("submit", "s1", subject="p1", term="a/1", amount=30_000)
+        with psycopg.connect(postgres_database.url) as connection:  # nobody but somebody else's program can do that
+            connection.execute("UPDATE terms SET balance = 12345 WHERE id = 'a/1'")
+        refused = a.does("approve", "a1", subject="p1").failure
+        assert refused is not None
+        assert refused.message == "Payment amount exceeds available balance. Available: ₱123.45, Pending approval: ₱300.00."
+
+
+@pytest.mark.parametrize("unique_index", [False, True])
+@pytest.mark.parametrize("variant", ["pg.approve_in_one_transaction", "pg.lock_the_term"])
+def test_no_statement_has_to_read_a_whole_table(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch, variant: str, unique_index: bool
+) -> None:
+    asked: dict[str, dict[str, Any]] = {}
+    run = Wire.run
+
+    def listening(wire: Wire, sql: str, values: dict[str, Any]) -> Any:
+        asked.setdefault(sql, values)
+        return run(wire, sql, values)
+
+    monkeypatch.setattr(Wire, "run", listening)
+    with play(variant, postgres_database, unique_index=unique_index) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_554_000)
+        for payment, amount in (("p1", 30_000), ("p2", 100), ("too large", 10_000_000)):
+            a.does("submit", payment, subject=payment, term="a/1", amount=amount)
+            a.does("approve", f"approve {payment}", subject=payment)
+        for f in ("refund", "webhook", "reject", "account", "history", "deliver"):
+            a.does(f, f, **GOOD[f] | ({"subject": "p1"} if f == "refund" else {}))
+    with psycopg.connect(postgres_database.url, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("SET enable_seqscan = off")
+        for sql, values in asked.items():
+            plan = connection.execute("EXPLAIN " + NAME.sub(r"%(\1)s", sql), values).fetchall()
+            assert not [line for (line,) in plan if "Seq Scan" in line], sql
