@@ -137,20 +137,40 @@ def test_health_tells_whether_the_store_answers(numbering: Running) -> None:
     assert numbering.get("health").body["status"] == "ok"
 
 
+def cut(database: Database) -> None:
+    """End every session of a database but this one's own."""
+    with psycopg.connect(database.url, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 def test_a_pool_whose_connections_were_cut_recovers(postgres_store: Store) -> None:
     database = postgres_store.create_database()
     with served("pg.counter_row", database, connections=2) as service:
-        with psycopg.connect(database.url, autocommit=True) as admin:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        cut(database)
         statuses = [service.post("create", INVOICE, key="one-intent").status for _ in range(4)]
         text = service.post("create", INVOICE, key="one-intent").body["text"]
     postgres_store.drop_database(database)
 
     assert set(statuses) <= {200, 503, 504}
     assert (statuses[-1], text) == (200, "INV-00001")
+
+
+def test_what_is_left_of_a_block_serves_the_next_requests_and_is_accounted_for_when_the_line_is_lost(
+    postgres_database: Database,
+) -> None:
+    with served("pg.block_allocation", postgres_database, connections=1) as service:
+        numbers = [service.post("create", INVOICE).body["number"] for _ in range(25)]
+        cut(postgres_database)
+        answers = [service.post("create", INVOICE, key="one-intent") for _ in range(3)]  # the first one meets the cut line
+    with psycopg.connect(postgres_database.url) as connection:
+        unused = [number for (number,) in connection.execute("SELECT number FROM unused_numbers ORDER BY number")]
+
+    assert numbers == list(range(1, 26))
+    assert (answers[-1].status, answers[-1].body["number"]) == (200, 41)
+    assert set(range(1, 61)) - set(unused) == {*numbers, 41}
 
 
 def test_a_service_that_is_started_again_goes_on_where_it_was(postgres_database: Database) -> None:
