@@ -123,7 +123,9 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     branch = read.text(arguments, "branch", default="Main")
     at = read.moment(arguments)
     wanted = ARGUMENTS[f]
-    chosen = f != "cleanup" or "document" in arguments
+    apply = read.switch(arguments, "apply", default=False)
+    chosen = f != "cleanup" or apply or "document" in arguments
+    document = read.text(arguments, "document") if "document" in wanted and chosen else None
     text = read.text(arguments, "text") if "text" in wanted and chosen else None
     reason = read.text(arguments, "reason") if "reason" in wanted else None
     ask = Ask(
@@ -143,8 +145,8 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         reason=f"another document has the number {text}" if f == "cleanup" else reason,
         text=text,
         number=read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
-        document=read.text(arguments, "document") if "document" in wanted and chosen else None,
-        apply=read.switch(arguments, "apply", default=False),
+        document=document,
+        apply=apply,
     )
     return replace(ask, parts=tuple(_part(ask, document_type) for document_type in types)) if f == "post" else ask
 

@@ -65,6 +65,14 @@ def test_every_operation_is_tried_with_bad_input_and_good_input_is_understood() 
         assert understand(f, arguments, "token").f == f
 
 
+@pytest.mark.parametrize("missing", ["document", "text"])
+def test_a_cleanup_that_is_to_apply_needs_number_and_document(missing: str) -> None:
+    asked = {name: value for name, value in GOOD["cleanup"].items() if name != missing}
+    with pytest.raises(Refused, match=f"{missing} is missing"):
+        understand("cleanup", asked, "token")
+    assert understand("cleanup", {**PLACE, "apply": False}, "token").document is None
+
+
 @pytest.mark.parametrize("token", ["", "x" * 300])
 def test_a_request_needs_a_token_of_sensible_length(token: str) -> None:
     with pytest.raises(Refused, match="token"):

@@ -74,6 +74,13 @@ def test_a_document_is_voided_with_its_reason_and_keeps_its_number(numbering: Ru
     assert numbering.post("create", {"company": "voids", "amount": 5}).body["text"] == "INV-00002"
 
 
+def test_a_cleanup_that_names_no_document_is_told_so(numbering: Running) -> None:
+    applied = numbering.post("cleanup", {"company": "acme4", "apply": True})
+
+    assert (applied.status, applied.body["detail"]) == (422, "document is missing.")
+    assert numbering.post("cleanup", {"company": "acme4"}).body["duplicates"] == []
+
+
 def test_a_payment_goes_through_its_life(payments: Running) -> None:
     assert payments.post("open_account", {"subject": "s3", "assessment": 1_554_000}).status == 200
     first = payments.post("submit", PAYMENT)
