@@ -19,6 +19,8 @@ YEARLY = frozenset({"payment"})
 DAILY = frozenset({"sale"})
 PREFIXES = {"invoice": "INV", "bill": "BILL", "credit_note": "CN", "journal_entry": "JE"}
 CUSTOM_TYPE = re.compile(r"[a-z][a-z0-9_]{0,30}")
+OTHERS_PREFIX = {prefix.lower(): name for name, prefix in PREFIXES.items() if prefix.lower() != name}
+LIKE_A_PAYMENT = re.compile(r"pay[0-9]*")
 
 DISCOUNT_WITHOUT_PERMISSION = 1000
 """Basis points of discount that anybody may give: 10 %."""
@@ -89,6 +91,14 @@ def place_of(company: str, document_type: str, branch: str, at: datetime) -> Pla
     return Place(scope=scope, period="", prefix=f"{prefix}-", width=5)
 
 
+def taken_for(document_type: str) -> str | None:
+    """Return the type whose printed numbers a custom type's would repeat or be mistaken for, or None.
+
+    ``inv`` would print INV-00001 beside the invoice of that number, ``pay2026`` PAY2026-00001 beside PAY20260001.
+    """
+    return "payment" if LIKE_A_PAYMENT.fullmatch(document_type) else OTHERS_PREFIX.get(document_type)
+
+
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "create": ("company", "document_type", "branch", "at", "amount", "discount_bp", "discount_permitted", "currency"),
     "post": ("company", "documents", "branch", "at", "amount", "currency"),
@@ -120,6 +130,8 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     for document_type in types:
         if not CUSTOM_TYPE.fullmatch(document_type):
             raise invalid(f"document_type must be a short word in lower case, not {document_type!r}.")
+        if owner := taken_for(document_type):
+            raise invalid(f"document_type cannot be {document_type!r}: its numbers would be printed like those of {owner!r}.")
     branch = read.text(arguments, "branch", default="Main")
     at = read.moment(arguments)
     wanted = ARGUMENTS[f]
