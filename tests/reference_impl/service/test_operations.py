@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+import urllib3
 
 from harness.stores import Database, Store
 from reference_impl.service import SERVICE
@@ -140,8 +143,51 @@ def test_a_problem_is_told_as_the_standard_says(payments: Running) -> None:
     }
 
 
+KIND = "Content-Type"
+JSON = (KIND, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([JSON], 200),
+        ([(KIND, 'Application/JSON ; Charset="UTF-8"')], 200),
+        ([(KIND, "application/json; profile=x"), ("Content-Encoding", "identity")], 200),
+        ([], 415),
+        ([JSON, (KIND, "text/plain")], 415),
+        ([JSON, JSON], 415),
+        ([(KIND, "application/json, text/plain")], 415),
+        ([(KIND, "application/json; charset=utf-16")], 415),
+        ([(KIND, "application/json; charset=utf-8; charset=utf-16")], 415),
+        ([JSON, ("Content-Encoding", "gzip")], 415),
+        ([JSON, ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")], 415),
+    ],
+)
+def test_a_body_is_read_only_if_its_headers_say_plain_json_once(
+    numbering: Running, headers: list[tuple[str, str]], status: int
+) -> None:
+    key = ("Idempotency-Key", secrets.token_hex(8))
+
+    assert numbering.send_headers("create", b'{"company": "kinds", "amount": 1}', [key, *headers]) == status
+
+
+def test_a_client_that_hangs_up_while_it_sends_is_no_fault_of_the_service(
+    postgres_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served("pg.approve_in_one_transaction", postgres_database, connections=1) as service:
+        host, port = service.url.rpartition("/")[2].split(":")
+        for path in ("submit", "accounts/s1"):
+            with socket.create_connection((host, int(port))) as line:
+                line.sendall(f"POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+                assert service.get("health").status == 200  # by then the service reads the body
+        assert service.get("health").status == 200
+
+    assert [record.getMessage() for record in caplog.records if record.name == "racegate.service"] == []
+
+
 def test_health_tells_whether_the_store_answers(numbering: Running) -> None:
     assert numbering.get("health").body["status"] == "ok"
+    assert urllib3.request("HEAD", f"{numbering.url}/health", retries=False).status == 200
 
 
 def cut(database: Database) -> None:

@@ -483,6 +483,13 @@ def test_a_form_that_makes_no_sense_is_refused(
     assert payments(service, account) == []
 
 
+def test_an_amount_that_cannot_be_printed_is_not_shown_again(service: Running, account: str) -> None:
+    answer = form(service, account, amount="1\0")
+
+    assert (answer.status, fields(answer)["amount"], "\0" in answer.body) == (422, "", False)
+    assert payments(service, account) == []
+
+
 def test_another_sites_form_and_a_form_of_another_kind_are_refused(service: Running, account: str) -> None:
     body = urlencode({"key": secrets.token_hex(16), "term": f"{account}/1", "amount": "1"}).encode()
     headers = {"Content-Type": MEDIA_TYPE}
@@ -490,8 +497,10 @@ def test_another_sites_form_and_a_form_of_another_kind_are_refused(service: Runn
     foreign = service.send(f"accounts/{account}", body, {**headers, "Sec-Fetch-Site": "cross-site"})
     other = service.send(f"accounts/{account}", body, {"Content-Type": "application/json"})
     large = service.send(f"accounts/{account}", b"x" * 10_000_000, headers)
+    twice = service.send_headers(f"accounts/{account}", body, [("Content-Type", MEDIA_TYPE), ("Content-Type", "text/plain")])
 
     assert [answer.status for answer in (foreign, other, large)] == [403, 415, 413]
+    assert twice == 415
     assert payments(service, account) == []
 
 
