@@ -25,6 +25,8 @@ MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.,]+([Zz]|[+-][0-9:]+)
 FURTHEST_OFFSET = timedelta(hours=14)
 """No place is further from UTC, and PostgreSQL takes no more than 16 hours."""
 
+_IN_ORDER = json.JSONEncoder(sort_keys=True)  # json.dumps would make one for each request
+
 CURRENCY = "PHP"
 COMPANY = "main"
 """The company that a request belongs to when it names none."""
@@ -126,11 +128,12 @@ def moment(arguments: Mapping[str, Any], name: str = "at") -> datetime:
     return parsed
 
 
-def fingerprint(f: str, arguments: Mapping[str, Any]) -> str:
-    """Return what makes two requests with one key the same request: everything but the clock, said or left to its default."""
-    said = {name: value for name, value in arguments.items() if name != "at" and value is not None}
-    payload = {"company": COMPANY, "currency": CURRENCY, **said}
-    return hashlib.sha256(json.dumps([f, payload], sort_keys=True).encode()).hexdigest()
+def fingerprint(f: str, understood: Mapping[str, Any]) -> str:
+    """Return what makes two requests with one key the same request: all that was understood of it but key and clock.
+
+    A default counts whether it was said or not, because it is among what was understood.
+    """
+    return hashlib.sha256(_IN_ORDER.encode([f, understood]).encode()).hexdigest()
 
 
 def pesos(amount: int) -> str:

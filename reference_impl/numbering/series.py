@@ -140,26 +140,23 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     document = read.text(arguments, "document") if "document" in wanted and chosen else None
     text = read.text(arguments, "text") if "text" in wanted and chosen else None
     reason = read.text(arguments, "reason") if "reason" in wanted else None
-    ask = Ask(
-        f=f,
-        key=token,
-        request=read.fingerprint(f, arguments),
-        at=at,
-        company=company,
-        document_type=types[0],
-        branch=branch,
-        place=place_of(company, types[0], branch, at),
-        amount=read.money(arguments) if "amount" in wanted else 0,
-        discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
-        discount_permitted=read.switch(arguments, "discount_permitted", default=True),
-        through=read.count(arguments, "through", most=10**5) if f == "seed" else 0,
-        counter=read.switch(arguments, "counter", default=True),
-        reason=f"another document has the number {text}" if f == "cleanup" else reason,
-        text=text,
-        number=read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
-        document=document,
-        apply=apply,
-    )
+    understood: dict[str, Any] = {
+        "company": company,
+        "document_type": types[0],
+        "branch": branch,
+        "amount": read.money(arguments) if "amount" in wanted else 0,
+        "discount_bp": read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
+        "discount_permitted": read.switch(arguments, "discount_permitted", default=True),
+        "through": read.count(arguments, "through", most=10**5) if f == "seed" else 0,
+        "counter": read.switch(arguments, "counter", default=True),
+        "reason": f"another document has the number {text}" if f == "cleanup" else reason,
+        "text": text,
+        "number": read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
+        "document": document,
+        "apply": apply,
+    }
+    request = read.fingerprint(f, {**understood, "documents": types})
+    ask = Ask(f=f, key=token, request=request, at=at, place=place_of(company, types[0], branch, at), **understood)
     return replace(ask, parts=tuple(_part(ask, document_type) for document_type in types)) if f == "post" else ask
 
 
