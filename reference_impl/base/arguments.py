@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,8 +19,13 @@ MAX_MONEY = 10**13
 """Largest amount in minor units: a hundred billion pesos. Sums of many still fit 64 bits."""
 
 MAX_TEXT = 200
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.,]+([Zz]|[+-][0-9:]+)?")
+"""What a time looks like (RFC 3339). `datetime.fromisoformat` knows the rest, but takes any character between date and time."""
+
 FURTHEST_OFFSET = timedelta(hours=14)
 """No place is further from UTC, and PostgreSQL takes no more than 16 hours."""
+
+_IN_ORDER = json.JSONEncoder(sort_keys=True)  # json.dumps would make one for each request
 
 CURRENCY = "PHP"
 COMPANY = "main"
@@ -33,14 +39,14 @@ def known(arguments: Mapping[str, Any], names: Iterable[str]) -> None:
 
 
 def text(arguments: Mapping[str, Any], name: str, *, default: str | None = None) -> str:
-    """Return a short, printable, non-empty text."""
+    """Return a short, printable text that is not blank, as it was given."""
     value = arguments.get(name, default)
     if value is None:
         raise invalid(f"{name} is missing.")
     if not isinstance(value, str):
         raise invalid(f"{name} must be a text, not {_kind(value)}.")
-    if not value or len(value) > MAX_TEXT or not value.isprintable():
-        raise invalid(f"{name} must have 1 to {MAX_TEXT} printable characters.")
+    if len(value) > MAX_TEXT or not value.isprintable() or not value.strip():
+        raise invalid(f"{name} must have 1 to {MAX_TEXT} printable characters and not be blank.")
     return value
 
 
@@ -107,9 +113,11 @@ def moment(arguments: Mapping[str, Any], name: str = "at") -> datetime:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise invalid(f"{name} must be a text such as 2026-11-20T10:00:00+08:00.")
     try:
-        parsed = datetime.fromisoformat(value)
+        parsed = datetime.fromisoformat(value.upper()) if MOMENT.fullmatch(value) else None
     except ValueError:
-        raise invalid(f"{name} must be a time such as 2026-11-20T10:00:00+08:00.") from None
+        parsed = None
+    if parsed is None:
+        raise invalid(f"{name} must be a time such as 2026-11-20T10:00:00+08:00.")
     if parsed.tzinfo is None:
         raise invalid(f"{name} needs an offset from UTC, such as +08:00.")
     offset = parsed.utcoffset() or timedelta()
@@ -120,11 +128,12 @@ def moment(arguments: Mapping[str, Any], name: str = "at") -> datetime:
     return parsed
 
 
-def fingerprint(f: str, arguments: Mapping[str, Any]) -> str:
-    """Return what makes two requests with one key the same request: everything but the clock, said or left to its default."""
-    said = {name: value for name, value in arguments.items() if name != "at" and value is not None}
-    payload = {"company": COMPANY, "currency": CURRENCY, **said}
-    return hashlib.sha256(json.dumps([f, payload], sort_keys=True).encode()).hexdigest()
+def fingerprint(f: str, understood: Mapping[str, Any]) -> str:
+    """Return what makes two requests with one key the same request: all that was understood of it but key and clock.
+
+    A default counts whether it was said or not, because it is among what was understood.
+    """
+    return hashlib.sha256(_IN_ORDER.encode([f, understood]).encode()).hexdigest()
 
 
 def pesos(amount: int) -> str:

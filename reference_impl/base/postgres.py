@@ -101,6 +101,8 @@ class PostgresSession:
                 dialect_url(where), poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT"
             )
         self._connection, self._wire = self._open()
+        self.kept: dict[Any, Any] = self._connection.info
+        """What stays with the connection when a pool lends it to the next session, and goes with it when it is lost."""
         self._second: sa.Connection | None = None
         self._second_wire: Wire | None = None
         self._cut = False

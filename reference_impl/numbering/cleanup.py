@@ -6,7 +6,7 @@
 
 A series that begins anew each year or day is searched in one period: that of the date, which is today's unless one is given.
 The tool may run while documents are created. The URL is a PostgreSQL or a MongoDB one, of a database that holds this reference's
-documents. Exit status 1 where duplicates are left in that period, 0 where there are none.
+documents. Exit status: 0 no duplicates are left in that period, 1 some are, 2 wrong call, 3 the database could not be asked.
 """
 
 from __future__ import annotations
@@ -15,24 +15,49 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from pymongo.errors import ConfigurationError, PyMongoError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from reference_impl.base.arguments import moment
 from reference_impl.base.refusal import Refused
+from reference_impl.numbering.series import understand
 from reference_impl.provider import PROVIDER
+
+LEFT, WRONG_CALL, ENVIRONMENT = 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Report duplicates on standard output; with ``--apply`` void all but the first document of each number."""
     asked = _parser().parse_args(arguments)
-    variant = "mongo.counter_document" if asked.url.startswith("mongodb") else "pg.counter_row"
-    connection = PROVIDER.target(variant, {}).connect(_At(asked.url), 0)
     where = {"company": asked.company, "document_type": asked.document_type, "branch": asked.branch}
     try:
-        left = clean_up(connection, where, asked.date, apply=asked.apply)
-    finally:
-        connection.close()
-    return 1 if left else 0
+        understand("cleanup", where, "report")  # before anybody waits for a server
+        connection = _connect(asked.url)
+        try:
+            return LEFT if clean_up(connection, where, asked.date, apply=asked.apply) else 0
+        finally:
+            connection.close()
+    except Refused as e:
+        return _say(str(e), WRONG_CALL)
+    except (SQLAlchemyError, PyMongoError) as e:
+        return _say(f"the database could not be asked: {_reason(e)}", ENVIRONMENT)
+
+
+def _connect(url: str) -> Any:
+    """Open the database. Raises Refused where the URL is none; its text does not repeat the URL, which may hold a password."""
+    variants = {"postgres": "pg.counter_row", "postgresql": "pg.counter_row", "mongodb": "mongo.counter_document"}
+    try:
+        parts = urlsplit(url)
+        variant = variants[parts.scheme.removesuffix("+srv")]
+        if not parts.path.strip("/"):
+            raise ValueError("no database")
+        return PROVIDER.target(variant, {}).connect(_At(url), 0)
+    except (KeyError, ValueError, ArgumentError, ConfigurationError):
+        told = "The URL cannot be read; expected postgresql://user:password@host:port/database or mongodb://host:port/database."
+        raise Refused("invalid_url", told) from None
 
 
 def clean_up(connection: Any, where: dict[str, Any], at: str | None = None, *, apply: bool) -> bool:
@@ -84,20 +109,35 @@ def _nothing(point: str) -> None:
     """Pass a named point."""
 
 
+def _say(message: str, status: int) -> int:
+    print(f"cleanup: {message}", file=sys.stderr)
+    return status
+
+
+def _reason(error: Exception) -> str:
+    """Return the driver's own words in one line, without the settings and the state that MongoDB's adds."""
+    said = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    return said.partition(" (configured timeouts")[0].partition(", full error")[0]
+
+
 def _day(text: str) -> str:
-    """Return noon of a day. Raises ValueError if it is none that documents are dated with."""
-    at = f"{date.fromisoformat(text)}T12:00:00+00:00"
+    """Return noon of a day, if it is one that documents are dated with."""
     try:
+        at = f"{date.fromisoformat(text)}T12:00:00+00:00"
         moment({"at": at})
-    except Refused as e:
-        raise ValueError(str(e)) from e
+    except (ValueError, Refused):
+        raise argparse.ArgumentTypeError(f"expected a day of the years 2000 to 2200 such as 2025-12-31, not {text!r}") from None
     return at
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, as for every other wrong call."""
+        self.exit(_say(f"{message}; see --help", WRONG_CALL))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reference_impl.numbering.cleanup", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = _Parser(prog="python -m reference_impl.numbering.cleanup", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("url", help="postgresql://... or mongodb://...")
     parser.add_argument("--company", required=True)
     parser.add_argument("--document-type", required=True)

@@ -1,9 +1,10 @@
 """Numbers by the block: twenty at a time, for throughput. Unique, and every gap accounted for; not in order.
 
 The counter is what clients of one series wait for. Here each takes twenty numbers from it in a transaction of its own, a
-moment long, and hands them out without asking anybody. What a block has left when its client ends, and what a failed create
-leaves behind, is never issued: the register of blocks says of each such number whose it was. Documents are voided and never
-deleted, or the register would tell of a number that was never used.
+moment long, and hands them out without asking anybody. A block belongs to a connection: where a pool lends that to one request
+after another, each goes on with what the last one left. What is left when the connection ends, and what a failed create leaves
+behind, is never issued: the register of blocks says of each such number whose it was. Documents are voided and never deleted,
+or the register would tell of a number that was never used.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class BlockAllocation(CounterRow):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.left: dict[Place, list[int]] = {}
+        self.left: dict[Place, list[int]] = self.session.kept.setdefault("blocks", {})
 
     @classmethod
     def schema(cls, settings: Settings) -> str:

@@ -20,6 +20,8 @@ YEARLY = frozenset({"payment"})
 DAILY = frozenset({"sale"})
 PREFIXES = {"invoice": "INV", "bill": "BILL", "credit_note": "CN", "journal_entry": "JE"}
 CUSTOM_TYPE = re.compile(r"[a-z][a-z0-9_]{0,30}")
+OTHERS_PREFIX = {prefix.lower(): name for name, prefix in PREFIXES.items() if prefix.lower() != name}
+LIKE_A_PAYMENT = re.compile(r"pay[0-9]*")
 
 DISCOUNT_WITHOUT_PERMISSION = 1000
 """Basis points of discount that anybody may give: 10 %."""
@@ -90,6 +92,14 @@ def place_of(company: str, document_type: str, branch: str, at: datetime) -> Pla
     return Place(scope=scope, period="", prefix=f"{prefix}-", width=5)
 
 
+def taken_for(document_type: str) -> str | None:
+    """Return the type whose printed numbers a custom type's would repeat or be mistaken for, or None.
+
+    ``inv`` would print INV-00001 beside the invoice of that number, ``pay2026`` PAY2026-00001 beside PAY20260001.
+    """
+    return "payment" if LIKE_A_PAYMENT.fullmatch(document_type) else OTHERS_PREFIX.get(document_type)
+
+
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "create": ("company", "document_type", "branch", "at", "amount", "discount_bp", "discount_permitted", "currency"),
     "post": ("company", "documents", "branch", "at", "amount", "currency"),
@@ -121,32 +131,33 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     for document_type in types:
         if not CUSTOM_TYPE.fullmatch(document_type):
             raise invalid(f"document_type must be a short word in lower case, not {document_type!r}.")
+        if owner := taken_for(document_type):
+            raise invalid(f"document_type cannot be {document_type!r}: its numbers would be printed like those of {owner!r}.")
     branch = read.text(arguments, "branch", default="Main")
     at = read.moment(arguments)
     wanted = ARGUMENTS[f]
-    chosen = f != "cleanup" or "document" in arguments
+    apply = read.switch(arguments, "apply", default=False)
+    chosen = f != "cleanup" or apply or "document" in arguments
+    document = read.text(arguments, "document") if "document" in wanted and chosen else None
     text = read.text(arguments, "text") if "text" in wanted and chosen else None
     reason = read.text(arguments, "reason") if "reason" in wanted else None
-    ask = Ask(
-        f=f,
-        key=token,
-        request=read.fingerprint(f, arguments),
-        at=at,
-        company=company,
-        document_type=types[0],
-        branch=branch,
-        place=place_of(company, types[0], branch, at),
-        amount=read.money(arguments) if "amount" in wanted else 0,
-        discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
-        discount_permitted=read.switch(arguments, "discount_permitted", default=True),
-        through=read.count(arguments, "through", most=10**5) if f == "seed" else 0,
-        counter=read.switch(arguments, "counter", default=True),
-        reason=f"another document has the number {text}" if f == "cleanup" else reason,
-        text=text,
-        number=read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
-        document=read.text(arguments, "document") if "document" in wanted and chosen else None,
-        apply=read.switch(arguments, "apply", default=False),
-    )
+    understood: dict[str, Any] = {
+        "company": company,
+        "document_type": types[0],
+        "branch": branch,
+        "amount": read.money(arguments) if "amount" in wanted else 0,
+        "discount_bp": read.count(arguments, "discount_bp", least=0, most=10_000, default=0),
+        "discount_permitted": read.switch(arguments, "discount_permitted", default=True),
+        "through": read.count(arguments, "through", most=10**5) if f == "seed" else 0,
+        "counter": read.switch(arguments, "counter", default=True),
+        "reason": f"another document has the number {text}" if f == "cleanup" else reason,
+        "text": text,
+        "number": read.count(arguments, "number", most=10**12) if "number" in wanted else 0,
+        "document": document,
+        "apply": apply,
+    }
+    request = read.fingerprint(f, {**understood, "documents": types})
+    ask = Ask(f=f, key=token, request=request, at=at, place=place_of(company, types[0], branch, at), **understood)
     return replace(ask, parts=tuple(_part(ask, document_type) for document_type in types)) if f == "post" else ask
 
 

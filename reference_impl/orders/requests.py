@@ -61,19 +61,19 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     amount = read.money(arguments) if "amount" in names else 0
     if "most" in names:
         amount = read.count(arguments, "most", most=1000, default=100)
-    given = {name: read.money({name: 0, **arguments}, name, least=0) for name in ("advance", "discount") if name in names}
+    given: dict[str, Any] = {
+        name: read.money({name: 0, **arguments}, name, least=0) for name in ("advance", "discount") if name in names
+    }
     total = read.money(arguments, "total") if "total" in names else 0
     if sum(given.values()) > total and "total" in names:
         raise rules.exceeds_total(total=total, advance=given["advance"], discount=given.get("discount", 0))
-    return Ask(
-        f=f,
-        key=token,
-        request=read.fingerprint(f, arguments),
-        at=read.moment(arguments),
-        company=read.text(arguments, "company", default=read.COMPANY),
-        subject=read.text(arguments, "subject") if "subject" in names else "",
-        amount=amount,
-        total=total,
-        twice=read.switch(arguments, "twice", default=False) if "twice" in names else False,
+    understood: dict[str, Any] = {
+        "company": read.text(arguments, "company", default=read.COMPANY),
+        "subject": read.text(arguments, "subject") if "subject" in names else "",
+        "amount": amount,
+        "total": total,
+        "twice": read.switch(arguments, "twice", default=False) if "twice" in names else False,
         **given,
-    )
+    }
+    at = read.moment(arguments)
+    return Ask(f=f, key=token, request=read.fingerprint(f, understood), at=at, **understood)

@@ -163,8 +163,13 @@ class ApproveInTransaction(MongoBusiness):
             raise unknown("account", ask.subject)
         terms = work.database.terms.find({"account": ask.subject}, session=work.session)
         names = {t["_id"]: t["name"] for t in terms}
-        newest = work.database.payments.find({"account": ask.subject}, session=work.session)
-        payments = newest.sort([("submitted", -1), ("_id", -1)]).limit(rules.SHOWN)
+        stages: list[dict[str, Any]] = [
+            {"$match": {"account": ask.subject}},
+            {"$set": {"awaits": {"$eq": ["$status", rules.AWAITING]}}},
+            {"$sort": {"awaits": -1, "submitted": -1, "_id": -1}},
+            {"$limit": rules.SHOWN},
+        ]
+        payments = work.database.payments.aggregate(stages, session=work.session)
         told = [{**p, "id": p["_id"], "term_name": names.get(p["term"], "no term")} for p in payments]
         return rules.history(ask.subject, told)
 

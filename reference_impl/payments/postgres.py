@@ -251,8 +251,9 @@ class ApproveInOneTransaction(PostgresBusiness):
             "SELECT p.id, p.term, coalesce(t.name, 'no term') AS term_name, p.amount, p.refunded, p.status, p.reason,"
             " p.submitted"
             " FROM payments p LEFT JOIN terms t ON t.id = p.term"
-            " WHERE p.account = :account ORDER BY p.submitted DESC, p.id DESC LIMIT :most",
+            " WHERE p.account = :account ORDER BY (p.status = :awaiting) DESC, p.submitted DESC, p.id DESC LIMIT :most",
             account=ask.subject,
+            awaiting=rules.AWAITING,
             most=rules.SHOWN,
         )
         return rules.history(ask.subject, [p._mapping for p in payments])

@@ -69,16 +69,14 @@ def understand(f: str, arguments: Mapping[str, Any], token: str, *, term_needed:
         amount = read.money(arguments, "amount" if "amount" in names else "assessment")
     elif "most" in names:
         amount = read.count(arguments, "most", most=1000, default=100)
-    return Ask(
-        f=f,
-        key=token,
-        request=read.fingerprint(f, arguments),
-        at=read.moment(arguments),
-        company=read.text(arguments, "company", default=read.COMPANY),
-        subject=read.text(arguments, "subject") if "subject" in names else "",
-        amount=amount,
-        account=read.text(arguments, "account") if arguments.get("account") is not None else None,
-        term=read.text(arguments, "term") if "term" in names and (term_needed or arguments.get("term")) else None,
-        event=read.text(arguments, "event") if "event" in names else "",
-        reason=read.text(arguments, "reason", default=NO_REASON) if "reason" in names else "",
-    )
+    understood: dict[str, Any] = {
+        "company": read.text(arguments, "company", default=read.COMPANY),
+        "subject": read.text(arguments, "subject") if "subject" in names else "",
+        "amount": amount,
+        "account": read.text(arguments, "account") if arguments.get("account") is not None else None,
+        "term": read.text(arguments, "term") if "term" in names and (term_needed or arguments.get("term")) else None,
+        "event": read.text(arguments, "event") if "event" in names else "",
+        "reason": read.text(arguments, "reason", default=NO_REASON) if "reason" in names else "",
+    }
+    at = read.moment(arguments)
+    return Ask(f=f, key=token, request=read.fingerprint(f, understood), at=at, **understood)

@@ -149,22 +149,26 @@ def overview(account: str, assessment: int, terms: Sequence[Mapping[str, object]
 
 
 SHOWN = 200
-"""How many payments a history shows at most, the newest first."""
+"""How many payments a history shows at most: those that await approval, which the page warns of, before newer ones."""
 
 
 def history(account: str, payments: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Return an account's payments as plain values for the page."""
+    """Return an account's payments as plain values for the page, the newest first."""
     names = ("id", "term", "term_name", "amount", "refunded", "status", "reason")
+    newest_first = sorted(payments, key=lambda p: (_moment(p["submitted"]), str(p["id"])), reverse=True)
     return {
         "subject": account,
-        "payments": [{**{name: p[name] for name in names}, "submitted": _when(p["submitted"])} for p in payments],
+        "payments": [
+            {**{name: p[name] for name in names}, "submitted": f"{_moment(p['submitted']):%Y-%m-%d %H:%M} UTC"}
+            for p in newest_first
+        ],
     }
 
 
-def _when(value: object) -> str:
+def _moment(value: object) -> datetime:
     if not isinstance(value, datetime):
         raise TypeError(f"a moment is expected, not {value!r}")
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return value.astimezone(UTC)
 
 
 def _int(value: object) -> int:

@@ -79,23 +79,21 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
     price = read.money(arguments, "price", least=1) if "price" in names else 0
     if quantity:
         read.money({"price times quantity": price * quantity}, "price times quantity")
-    return Ask(
-        f=f,
-        key=token,
-        request=read.fingerprint(f, arguments),
-        at=read.moment(arguments),
-        company=read.text(arguments, "company", default=read.COMPANY),
-        subject=read.text(arguments, "subject", default=item or None) if "subject" in names else "",
-        branch=_branch(arguments) if "branch" in names else "",
-        item=item,
-        quantity=quantity,
-        price=price,
-        customer=read.text(arguments, "customer") if arguments.get("customer") is not None else None,
-        discount_bp=read.count(arguments, "discount_bp", least=0, most=10_000, default=0) if f == "sell" else 0,
-        discount_permitted=read.switch(arguments, "discount_permitted", default=False),
-        limit=read.money(arguments, "limit", least=0) if "limit" in names else 0,
-        most=read.count(arguments, "most", most=1000, default=100) if "most" in names else 0,
-    )
+    understood: dict[str, Any] = {
+        "company": read.text(arguments, "company", default=read.COMPANY),
+        "subject": read.text(arguments, "subject", default=item or None) if "subject" in names else "",
+        "branch": _branch(arguments) if "branch" in names else "",
+        "item": item,
+        "quantity": quantity,
+        "price": price,
+        "customer": read.text(arguments, "customer") if arguments.get("customer") is not None else None,
+        "discount_bp": read.count(arguments, "discount_bp", least=0, most=10_000, default=0) if f == "sell" else 0,
+        "discount_permitted": read.switch(arguments, "discount_permitted", default=False),
+        "limit": read.money(arguments, "limit", least=0) if "limit" in names else 0,
+        "most": read.count(arguments, "most", most=1000, default=100) if "most" in names else 0,
+    }
+    at = read.moment(arguments)
+    return Ask(f=f, key=token, request=read.fingerprint(f, understood), at=at, **understood)
 
 
 def _branch(arguments: Mapping[str, Any]) -> str:

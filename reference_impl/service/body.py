@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from reference_impl.base.refusal import Refused, invalid
 
@@ -21,6 +21,9 @@ DRAINED = 32 * 1024 * 1024
 DEEPEST = 16
 """Levels of nesting; no argument has more than one."""
 
+PLAIN = ", once, in UTF-8 and without a Content-Encoding"
+"""How a body is to be sent, whatever it is."""
+
 KEY = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,200}$"
 
@@ -29,25 +32,40 @@ async def read_arguments(request: Request) -> dict[str, Any]:
     """Return the JSON object in the body.
 
     Raises:
-        Refused: it is too large (413), not JSON by its header (415) or content (400), gives a name twice (400), or is no
+        Refused: it is too large (413), not JSON by its headers (415) or content (400), gives a name twice (400), or is no
             object (422).
     """
     content = await read_content(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refused("not_json", "Send the arguments as JSON, with Content-Type: application/json.", status=415)
+    if not sent_as(request, "application/json"):
+        raise Refused("not_json", f"Send the arguments as JSON, with Content-Type: application/json{PLAIN}.", status=415)
     return parse(content)
 
 
+def sent_as(request: Request, media_type: str) -> bool:
+    """Tell whether the body is of this type by its headers, and to be read as it comes: in UTF-8, and not compressed.
+
+    A header that is there twice, by itself or as a list, says nothing: who else reads it may take the other one.
+    """
+    kinds, encodings = request.headers.getlist("content-type"), request.headers.getlist("content-encoding")
+    if len(kinds) != 1 or "," in kinds[0] or [e.strip().lower() for e in encodings] not in ([], ["identity"]):
+        return False
+    kind, *parameters = (part.strip().lower() for part in kinds[0].split(";"))
+    charsets = [value for name, _, value in (p.partition("=") for p in parameters) if name.strip() == "charset"]
+    return kind == media_type and all(c.strip().strip('"') in ("utf-8", "utf8") for c in charsets)
+
+
 async def read_content(request: Request) -> bytes:
-    """Return the body, if it is no larger than `LARGEST`."""
+    """Return the body, if it is no larger than `LARGEST` and came to its end."""
     content, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= LARGEST:
-            content += chunk
-        if size > DRAINED:
-            break
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= LARGEST:
+                content += chunk
+            if size > DRAINED:
+                break
+    except ClientDisconnect:  # nobody is there to read this, and nothing is wrong with the service
+        raise Refused("hung_up", "The client hung up before the body's end.", status=400) from None
     if size > LARGEST:
         raise Refused("too_large", f"The body must have at most {LARGEST} bytes.", status=413)
     return bytes(content)

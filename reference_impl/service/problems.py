@@ -9,7 +9,7 @@ status  meaning
 405     this path takes another method
 409     refused: the books do not allow it
 413     the body is too large
-415     the body is not JSON
+415     the body is of another kind, not in UTF-8, or compressed
 422     refused: the request makes no sense whatever the books hold
 500     a bug: the outcome is not known
 503     nothing happened; the same request may be sent again
@@ -53,7 +53,7 @@ MEANINGS: Mapping[int, str] = {
     405: "this path takes another method",
     409: "refused: the books do not allow it",
     413: "the body is too large",
-    415: "the body is not JSON",
+    415: "the body is of another kind, not in UTF-8, or compressed",
     422: "refused: the request makes no sense",
     503: "nothing happened; it may be sent again",
     504: "nobody knows whether it happened; send it again with the same key",

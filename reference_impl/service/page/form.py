@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from reference_impl.base.arguments import MAX_MONEY, MAX_TEXT, pesos
 from reference_impl.base.refusal import Refused
-from reference_impl.service.body import read_content
+from reference_impl.service.body import PLAIN, read_content, sent_as
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
 FIELDS = frozenset({"key", "term", "amount"})
@@ -46,8 +46,8 @@ async def read_form(request: Request) -> Typed:
     """
     from_this_page(request)
     content = await read_content(request)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
-        raise Refused("not_a_form", f"Send the form as {MEDIA_TYPE}.", status=415)
+    if not sent_as(request, MEDIA_TYPE):
+        raise Refused("not_a_form", f"Send the form as {MEDIA_TYPE}{PLAIN}.", status=415)
     try:
         pairs = parse_qsl(content.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=len(FIELDS))
     except ValueError:
@@ -55,7 +55,8 @@ async def read_form(request: Request) -> Typed:
     found = dict(pairs)
     if set(found) != FIELDS or not TOKEN.fullmatch(found["key"]) or any(len(v) > MAX_TEXT for v in found.values()):
         raise _strange()
-    return Typed(key=found["key"], term=found["term"], amount=found["amount"].strip())
+    amount = found["amount"].strip()
+    return Typed(key=found["key"], term=found["term"], amount=amount if amount.isprintable() else "")  # the page shows it again
 
 
 def minor_units(text: str) -> int:

@@ -638,11 +638,44 @@ def test_the_cleanup_tool_searches_the_period_of_the_date_that_it_is_given_and_s
         assert f"acme/payment in {datetime.now(UTC):%Y}: no number is borne twice.\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("url", "changed", "status", "told"),
+    [
+        (None, {"--document-type": "Invoice"}, 2, "document_type must be a short word in lower case, not 'Invoice'."),
+        (None, {"--company": ""}, 2, "company must have 1 to 200 printable characters"),
+        ("mysql://root:hush@127.0.0.1/books", {}, 2, "expected postgresql://"),
+        ("postgresql://root:hush@127.0.0.1:port/books", {}, 2, "expected postgresql://"),
+        ("mongodb://127.0.0.1:1/", {}, 2, "mongodb://host:port/database"),
+        ("books", {}, 2, "expected postgresql://"),
+        ("postgresql://root:hush@127.0.0.1:1/books", {}, 3, "Connection refused"),
+        ("postgresql://root:hush@127.0.0.1:1/books", {"--branch": "\n"}, 2, "branch must have"),
+        ("mongodb://127.0.0.1:1/books", {}, 3, "127.0.0.1:1: [Errno 111] Connection refused\n"),
+    ],
+)
+def test_the_cleanup_tool_says_in_one_line_why_it_could_not_look(
+    url: str | None, changed: dict[str, str], status: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"--company": "acme", "--document-type": "invoice", **changed}
+    assert clean_up([url or "postgresql://nowhere/", *(word for option in options.items() for word in option)]) == status
+    said = capsys.readouterr()
+    assert told in said.err
+    assert (said.out, said.err.count("\n"), "hush" in said.err) == ("", 1, False)
+
+
+def test_the_cleanup_tool_takes_a_database_without_documents_for_the_wrong_one(
+    postgres_database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert clean_up([postgres_database.url, "--company", "acme", "--document-type", "invoice"]) == 3
+    assert capsys.readouterr().err == 'cleanup: the database could not be asked: relation "documents" does not exist\n'
+
+
 @pytest.mark.parametrize("date", ["yesterday", "2025-13-01", "1025-01-01"])
 def test_the_cleanup_tool_refuses_what_is_no_date(date: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         clean_up(["postgresql://nowhere/", "--company", "acme", "--document-type", "payment", "--date", date])
-    assert "--date" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--date: expected a day" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])

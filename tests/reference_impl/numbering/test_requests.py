@@ -65,6 +65,30 @@ def test_every_operation_is_tried_with_bad_input_and_good_input_is_understood() 
         assert understand(f, arguments, "token").f == f
 
 
+@pytest.mark.parametrize(
+    ("document_type", "owner"),
+    [
+        ("inv", "invoice"),
+        ("cn", "credit_note"),
+        ("je", "journal_entry"),
+        ("pay", "payment"),
+        ("pay2026", "payment"),
+    ],
+)
+def test_a_type_whose_numbers_would_be_taken_for_anothers_is_refused(document_type: str, owner: str) -> None:
+    for f, asked in (("create", {"document_type": document_type}), ("post", {"documents": ["invoice", document_type]})):
+        with pytest.raises(Refused, match=f"'{document_type}': its numbers would be printed like those of '{owner}'"):
+            understand(f, {"company": "acme", "amount": 100, **asked}, "token")
+
+
+@pytest.mark.parametrize("missing", ["document", "text"])
+def test_a_cleanup_that_is_to_apply_needs_number_and_document(missing: str) -> None:
+    asked = {name: value for name, value in GOOD["cleanup"].items() if name != missing}
+    with pytest.raises(Refused, match=f"{missing} is missing"):
+        understand("cleanup", asked, "token")
+    assert understand("cleanup", {**PLACE, "apply": False}, "token").document is None
+
+
 @pytest.mark.parametrize("token", ["", "x" * 300])
 def test_a_request_needs_a_token_of_sensible_length(token: str) -> None:
     with pytest.raises(Refused, match="token"):

@@ -8,6 +8,7 @@ import pytest
 
 from harness.model import Fault, Outcome
 from harness.stores import Database
+from reference_impl.payments import rules
 from tests.reference_impl.stepping import Actor, Play, play
 
 RIGHT = "pg.approve_in_one_transaction"
@@ -390,6 +391,24 @@ def test_a_webhook_that_waits_for_a_decision_by_hand_is_answered_by_what_was_dec
         assert again.outcome is told.outcome, "the gateway repeats itself"
         assert stage.books().table("audit").filter(subject="p1")["action"].to_list() == ["submit", decision]
         assert not stage.findings("P-CONS", "P-TERM1")
+
+
+@both("variant", [RIGHT, "mongo.approve_in_transaction"])
+def test_a_history_that_is_cut_off_keeps_what_awaits_approval(
+    request: pytest.FixtureRequest, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "SHOWN", 3)
+    database = request.getfixturevalue("postgres_database" if variant.startswith("pg.") else "mongo_database")
+    with play(variant, database) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_554_000)
+        a.does("submit", "s0", subject="old", term="a/1", amount=100, at="2026-11-20T10:00:00+00:00")
+        for n in range(1, 5):
+            a.does("submit", f"s{n}", subject=f"p{n}", term="a/2", amount=100, at=f"2026-11-20T10:00:{n:02d}+00:00")
+            a.does("cancel", f"c{n}", subject=f"p{n}")
+        told = a.does("history", "h", subject="a").result
+        assert told is not None
+        assert [payment["id"] for payment in told["payments"]] == ["p4", "p3", "old"]
 
 
 @both("variant", [RIGHT, "pg.lock_the_term", "mongo.approve_in_transaction"])

@@ -64,12 +64,6 @@ def test_a_price_times_a_quantity_is_no_more_than_the_largest_amount(f: str) -> 
     assert (refused.value.refusal, refused.value.status) == ("invalid_amount", 422)
 
 
-def test_what_is_left_to_its_default_is_the_same_request_as_what_is_said() -> None:
-    said = {**GOOD["sell"], "company": "main", "currency": "PHP"}
-    assert understand("sell", said, "token").request == understand("sell", GOOD["sell"], "token").request
-    assert understand("sell", {**said, "company": "other"}, "token").request != understand("sell", said, "token").request
-
-
 @pytest.mark.parametrize(
     ("missing", "highest", "judgement"),
     [

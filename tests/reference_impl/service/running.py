@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,17 @@ class Running:
         seen = urllib3.request(method, f"{self.url}/{operation}", body=body, headers=sent, retries=False, timeout=30)
         kind = seen.headers.get("Content-Type", "").partition(";")[0]
         return Answer(status=seen.status, body=json.loads(seen.data) if "json" in kind else seen.data.decode(), kind=kind)
+
+    def send_headers(self, path: str, body: bytes, headers: Sequence[tuple[str, str]]) -> int:
+        """Send headers as they are, also twice; return the status."""
+        connection = http.client.HTTPConnection(self.url.partition("://")[2], timeout=30)
+        connection.putrequest("POST", f"/{path}", skip_accept_encoding=True)
+        for name, value in [("Content-Length", str(len(body))), *headers]:
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        status = connection.getresponse().status
+        connection.close()
+        return status
 
     def get(self, path: str) -> Answer:
         """Ask for a page."""

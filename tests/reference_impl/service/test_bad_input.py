@@ -93,7 +93,7 @@ VALID: dict[str, dict[str, dict[str, Any]]] = {
     "pg.sell_in_one_transaction": SALES,
 }
 NO_COUNT = (-1, -(10**30), 10**30, 10**14, 0.5, 100.5, 1e300, "100", "", None, True, [100], {"amount": 100})
-NO_TEXT = ("", 5, 1.5, True, ["x"], {"x": 1}, "x" * 201, "null\0byte", "line\nbreak", "\ud800")
+NO_TEXT = ("", "   ", 5, 1.5, True, ["x"], {"x": 1}, "x" * 201, "null\0byte", "line\nbreak", "\ud800")
 NO_SWITCH = (0, 1, "true", "", None, [], {})
 NO_LIST = (None, "invoice", 5, [], {}, [5], [None], [["invoice"]], ["Not a Type"], ["invoice", "invoice"], ["invoice"] * 6)
 
@@ -134,6 +134,8 @@ def bad_bodies(operation: str, valid: dict[str, Any]) -> Iterator[tuple[str, byt
         ("at", "1999-01-01T00:00:00Z"),
         ("at", "2026-01-01T00:00:00+20:00"),
         ("at", "2026-01-01T00:00:00+00:00:30"),
+        ("at", "2026-11-20\ud80010:00:00+00:00"),
+        ("at", "2026-11-20😀10:00:00+00:00"),
         ("at", 5),
         ("amuont", 5),
         ("__class__", "x"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+import urllib3
 
 from harness.stores import Database, Store
 from reference_impl.service import SERVICE
@@ -74,6 +77,13 @@ def test_a_document_is_voided_with_its_reason_and_keeps_its_number(numbering: Ru
     assert numbering.post("create", {"company": "voids", "amount": 5}).body["text"] == "INV-00002"
 
 
+def test_a_cleanup_that_names_no_document_is_told_so(numbering: Running) -> None:
+    applied = numbering.post("cleanup", {"company": "acme4", "apply": True})
+
+    assert (applied.status, applied.body["detail"]) == (422, "document is missing.")
+    assert numbering.post("cleanup", {"company": "acme4"}).body["duplicates"] == []
+
+
 def test_a_payment_goes_through_its_life(payments: Running) -> None:
     assert payments.post("open_account", {"subject": "s3", "assessment": 1_554_000}).status == 200
     first = payments.post("submit", PAYMENT)
@@ -133,24 +143,87 @@ def test_a_problem_is_told_as_the_standard_says(payments: Running) -> None:
     }
 
 
+KIND = "Content-Type"
+JSON = (KIND, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([JSON], 200),
+        ([(KIND, 'Application/JSON ; Charset="UTF-8"')], 200),
+        ([(KIND, "application/json; profile=x"), ("Content-Encoding", "identity")], 200),
+        ([], 415),
+        ([JSON, (KIND, "text/plain")], 415),
+        ([JSON, JSON], 415),
+        ([(KIND, "application/json, text/plain")], 415),
+        ([(KIND, "application/json; charset=utf-16")], 415),
+        ([(KIND, "application/json; charset=utf-8; charset=utf-16")], 415),
+        ([JSON, ("Content-Encoding", "gzip")], 415),
+        ([JSON, ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")], 415),
+    ],
+)
+def test_a_body_is_read_only_if_its_headers_say_plain_json_once(
+    numbering: Running, headers: list[tuple[str, str]], status: int
+) -> None:
+    key = ("Idempotency-Key", secrets.token_hex(8))
+
+    assert numbering.send_headers("create", b'{"company": "kinds", "amount": 1}', [key, *headers]) == status
+
+
+def test_a_client_that_hangs_up_while_it_sends_is_no_fault_of_the_service(
+    postgres_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served("pg.approve_in_one_transaction", postgres_database, connections=1) as service:
+        host, port = service.url.rpartition("/")[2].split(":")
+        for path in ("submit", "accounts/s1"):
+            with socket.create_connection((host, int(port))) as line:
+                line.sendall(f"POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+                assert service.get("health").status == 200  # by then the service reads the body
+        assert service.get("health").status == 200
+
+    assert [record.getMessage() for record in caplog.records if record.name == "racegate.service"] == []
+
+
 def test_health_tells_whether_the_store_answers(numbering: Running) -> None:
     assert numbering.get("health").body["status"] == "ok"
+    assert urllib3.request("HEAD", f"{numbering.url}/health", retries=False).status == 200
+
+
+def cut(database: Database) -> None:
+    """End every session of a database but this one's own."""
+    with psycopg.connect(database.url, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def test_a_pool_whose_connections_were_cut_recovers(postgres_store: Store) -> None:
     database = postgres_store.create_database()
     with served("pg.counter_row", database, connections=2) as service:
-        with psycopg.connect(database.url, autocommit=True) as admin:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        cut(database)
         statuses = [service.post("create", INVOICE, key="one-intent").status for _ in range(4)]
         text = service.post("create", INVOICE, key="one-intent").body["text"]
     postgres_store.drop_database(database)
 
     assert set(statuses) <= {200, 503, 504}
     assert (statuses[-1], text) == (200, "INV-00001")
+
+
+def test_what_is_left_of_a_block_serves_the_next_requests_and_is_accounted_for_when_the_line_is_lost(
+    postgres_database: Database,
+) -> None:
+    with served("pg.block_allocation", postgres_database, connections=1) as service:
+        numbers = [service.post("create", INVOICE).body["number"] for _ in range(25)]
+        cut(postgres_database)
+        answers = [service.post("create", INVOICE, key="one-intent") for _ in range(3)]  # the first one meets the cut line
+    with psycopg.connect(postgres_database.url) as connection:
+        unused = [number for (number,) in connection.execute("SELECT number FROM unused_numbers ORDER BY number")]
+
+    assert numbers == list(range(1, 26))
+    assert (answers[-1].status, answers[-1].body["number"]) == (200, 41)
+    assert set(range(1, 61)) - set(unused) == {*numbers, 41}
 
 
 def test_a_service_that_is_started_again_goes_on_where_it_was(postgres_database: Database) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from harness.stores import Store
 from reference_impl.base.refusal import Refused
+from reference_impl.payments import rules
 from reference_impl.payments.postgres import ApproveInOneTransaction
 from reference_impl.service.lines import NoLine
 from reference_impl.service.page.form import MEDIA_TYPE, minor_units
@@ -482,6 +483,13 @@ def test_a_form_that_makes_no_sense_is_refused(
     assert payments(service, account) == []
 
 
+def test_an_amount_that_cannot_be_printed_is_not_shown_again(service: Running, account: str) -> None:
+    answer = form(service, account, amount="1\0")
+
+    assert (answer.status, fields(answer)["amount"], "\0" in answer.body) == (422, "", False)
+    assert payments(service, account) == []
+
+
 def test_another_sites_form_and_a_form_of_another_kind_are_refused(service: Running, account: str) -> None:
     body = urlencode({"key": secrets.token_hex(16), "term": f"{account}/1", "amount": "1"}).encode()
     headers = {"Content-Type": MEDIA_TYPE}
@@ -489,8 +497,10 @@ def test_another_sites_form_and_a_form_of_another_kind_are_refused(service: Runn
     foreign = service.send(f"accounts/{account}", body, {**headers, "Sec-Fetch-Site": "cross-site"})
     other = service.send(f"accounts/{account}", body, {"Content-Type": "application/json"})
     large = service.send(f"accounts/{account}", b"x" * 10_000_000, headers)
+    twice = service.send_headers(f"accounts/{account}", body, [("Content-Type", MEDIA_TYPE), ("Content-Type", "text/plain")])
 
     assert [answer.status for answer in (foreign, other, large)] == [403, 415, 413]
+    assert twice == 415
     assert payments(service, account) == []
 
 
@@ -580,6 +590,21 @@ def test_a_rejected_payment_says_why(status: str, reason: str, said: str) -> Non
     history = {"payments": [{**payment("p", status), "reason": reason}]}
 
     assert [line.status for line in page_of(overview, history, company="main", chosen="").payments] == [said]
+
+
+def test_the_page_warns_of_a_payment_that_awaits_approval_however_many_came_after_it(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "SHOWN", 2)
+    waiting = {"subject": f"{account}-waits", "term": f"{account}/1", "amount": 100}
+    assert service.post("submit", waiting).status == 200
+    for n in range(2):
+        later = {"subject": f"{account}-{n}", "term": f"{account}/2", "amount": 100}
+        assert [service.post("submit", later).status, service.post("cancel", {"subject": later["subject"]}).status] == [200, 200]
+
+    [banner] = re.findall(r'<section class="waiting".*?</section>', service.get(f"accounts/{account}").body, re.DOTALL)
+
+    assert waiting["subject"] in banner
 
 
 def test_an_amount_typed_for_a_term_that_is_paid_is_not_offered_for_the_next(service: Running, account: str) -> None:
