@@ -61,7 +61,9 @@ class OperationSection:
         'answers that mean a refusal whatever their status: dotted path = value, such as success = "false"', factory=dict
     )
     answer: Mapping[str, str] = about(
-        "where the answer holds number, text, scope, period, document or amount: name = dotted path in the JSON", factory=dict
+        "where the answer holds number, text, scope, period, document or amount, or replayed, which is true where nothing was "
+        "done anew: name = dotted path in the JSON",
+        factory=dict,
     )
     constants: Mapping[str, str] = about(
         'what the answer does not hold, made of the arguments: scope = "{company}/invoice"', factory=dict

@@ -3,7 +3,7 @@
 Four ways to break it are looked for, each in the books first:
 
 - a token stands on two rows of one table: the intent took effect twice;
-- a payment was approved for two different intents;
+- a payment was approved for two different intents, none of which was told that it is paid already (``replayed``);
 - a token was acknowledged and stands nowhere: the intent never took effect, and its client believes that it did;
 - an intent was sent again and again, each time after the answer had come, and always got the same retryable error: the
   failure of its first attempt is kept as its answer. Nothing is wrong in the books, so this is a liveness finding.
@@ -17,7 +17,7 @@ import polars as pl
 
 from harness.invariants.repeats import most_repeated, told_again
 from harness.invariants.resolution import tells_absence
-from harness.invariants.telling import listed, moment, money, rows, shown, times, violation, whom
+from harness.invariants.telling import answer, listed, moment, money, rows, shown, times, violation, whom
 from harness.model import Books, Finding, FindingClass, History
 
 ROWS = {"payments": "submit", "refunds": "refund", "installments": "pay_installment"}
@@ -98,7 +98,7 @@ def _delivered_twice(books: Books) -> list[Finding]:
 
 
 def _approved_twice(history: History, books: Books) -> list[Finding]:
-    approved = history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS), pl.col("subject").is_not_null())
+    approved = approvals(history).filter(pl.col("subject").is_not_null())
     twice = (
         approved.group_by("subject")
         .agg(pl.col("token").n_unique().alias("intents"), pl.col("completed").min())
@@ -196,6 +196,12 @@ def _stored_failures(history: History) -> list[Finding]:
             finding_class=FindingClass.LIVENESS,
         )
     ]
+
+
+def approvals(history: History) -> pl.DataFrame:
+    """Return the acknowledged approvals. One that says that it is ``replayed`` found the payment paid, and changed nothing."""
+    acknowledged = history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS))
+    return acknowledged.filter(answer("replayed").ne_missing("true"))
 
 
 def sent(history: History, table: pl.DataFrame) -> pl.DataFrame:

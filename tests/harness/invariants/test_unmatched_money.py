@@ -91,3 +91,13 @@ def test_what_was_stored_before_the_race_may_be_older_than_the_audit_log() -> No
     known = replace(books, earlier={"refunds": frozenset({"old"})})
     assert said("A-MATCH", [], known) == ["refund new of the intent lately is stored and no audit row tells of it"]
     assert said("A-MATCH", [], replace(known, earlier={"refunds": frozenset({"old", "new"})})) == []
+
+
+@pytest.mark.parametrize("rule", ["P-ONCE", "A-MATCH"])
+def test_an_approval_that_found_the_payment_paid_is_no_second_one(rule: str) -> None:
+    by_hand, webhook = done("approve", "a", 1, subject="new"), done("webhook", "w", 2, subject="new")
+    told = [*TOLD, {"id": "3", "action": "approve", "token": "a", "subject": "new"}]
+    books = Books.of(payments=PAID[1:], audit=told)
+    assert len(said(rule, [by_hand, webhook], books)) == 1
+    assert len(said(rule, [by_hand, replace(webhook, result={"replayed": False})], books)) == 1
+    assert said(rule, [by_hand, replace(webhook, result={"replayed": True})], books) == []
