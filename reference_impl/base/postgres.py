@@ -177,8 +177,8 @@ class PostgresSession:
         return [driver for driver in drivers if driver is not None and not driver.closed]
 
     def close(self) -> None:
-        """Close in good order; what a pool lent goes back to it."""
-        for connection in (self._connection, self._second):
+        """Close in good order; what a pool lent goes back to it, and the connection that is always needed as the last."""
+        for connection in (self._second, self._connection):
             if connection is not None:
                 with suppress(DBAPIError):
                     connection.close()

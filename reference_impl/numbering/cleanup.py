@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from pymongo.errors import ConfigurationError, PyMongoError
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from reference_impl.base import days
 from reference_impl.base.arguments import moment
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering.series import understand
@@ -123,7 +124,7 @@ def _reason(error: Exception) -> str:
 def _day(text: str) -> str:
     """Return noon of a day, if it is one that documents are dated with."""
     try:
-        at = f"{date.fromisoformat(text)}T12:00:00+00:00"
+        at = datetime.combine(date.fromisoformat(text), time(12), days.ZONE).isoformat()
         moment({"at": at})
     except (ValueError, Refused):
         raise argparse.ArgumentTypeError(f"expected a day of the years 2000 to 2200 such as 2025-12-31, not {text!r}") from None
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--document-type", required=True)
     parser.add_argument("--branch", default="Main")
     parser.add_argument(
-        "--date", type=_day, metavar="YYYY-MM-DD", help="a day of the period that is searched, by the series' clock (UTC)"
+        "--date", type=_day, metavar="YYYY-MM-DD", help="a day of the period that is searched, by the business's clock"
     )
     parser.add_argument("--apply", action="store_true", help="void the surplus documents")
     return parser

@@ -33,7 +33,7 @@ class Lines:
         variant: what speaks over them.
         settings: all of the variant's settings.
         url: the store, with its database.
-        connections: how many stay open. As many again are opened for variants that need a second one.
+        connections: how many operations are carried out at once. Variants that need a second line for one have as many again.
     """
 
     def __init__(self, variant: Variant, settings: Mapping[str, Any], url: str, connections: int) -> None:
@@ -42,7 +42,13 @@ class Lines:
         self._pool: Any
         if variant.store == "postgres":
             self._pool = sa.create_engine(
-                dialect_url(url), pool_size=connections, max_overflow=connections, pool_timeout=PATIENCE
+                dialect_url(url),
+                pool_size=2 * connections,  # a request may need a second one
+                max_overflow=0,
+                pool_timeout=PATIENCE,
+                # The last one that came back is lent first: what it keeps, such as a block of numbers, is used up before
+                # another one takes more.
+                pool_use_lifo=True,
             )
         else:
             self._pool = open_client(url, connections=2 * connections)

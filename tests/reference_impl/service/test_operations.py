@@ -226,6 +226,11 @@ def test_what_is_left_of_a_block_serves_the_next_requests_and_is_accounted_for_w
     assert set(range(1, 61)) - set(unused) == {*numbers, 41}
 
 
+def test_a_block_is_used_up_before_another_connection_takes_one(postgres_database: Database) -> None:
+    with served("pg.block_allocation", postgres_database, connections=4) as service:
+        assert [service.post("create", INVOICE).body["number"] for _ in range(25)] == list(range(1, 26))
+
+
 def test_a_service_that_is_started_again_goes_on_where_it_was(postgres_database: Database) -> None:
     texts = []
     for _ in range(2):
