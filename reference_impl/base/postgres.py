@@ -91,7 +91,8 @@ class PostgresSession:
 
     def __init__(self, where: Where, boundaries: Boundaries) -> None:
         self._boundaries = boundaries
-        self._begin = f"BEGIN ISOLATION LEVEL {ISOLATIONS[boundaries.isolation]}".encode() if boundaries.transaction else None
+        begin = f"BEGIN ISOLATION LEVEL {ISOLATIONS[boundaries.isolation]}".encode()
+        self._begin = begin if boundaries.transaction else None
         self._pooled = isinstance(where, sa.Engine)
         if isinstance(where, sa.Engine):
             self._engine: sa.Engine = where.execution_options(isolation_level="AUTOCOMMIT")
@@ -100,7 +101,8 @@ class PostgresSession:
             self._engine = sa.create_engine(
                 dialect_url(where), poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT"
             )
-        self._connection, self._wire = self._open()
+        self._connection, self._wire = self._open(self._begin)
+        self._whole = self._wire if boundaries.transaction else self._speak(self._connection, begin)
         self._second: sa.Connection | None = None
         self._second_wire: Wire | None = None
         self._cut = False
@@ -115,23 +117,30 @@ class PostgresSession:
         """
         return self._tries(self._wire, work, at)
 
+    def in_transaction(self, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
+        """Run the work in one transaction, as `run` does, also where each statement commits by itself otherwise."""
+        return self._tries(self._whole, work, at)
+
     def aside(self, work: Callable[[Transaction], Answer], at: Checkpoint = lambda point: None) -> Answer:
         """Run the work on a second connection, in a transaction that knows nothing of the first."""
         if self._second_wire is None:
-            self._second, self._second_wire = self._open()
+            self._second, self._second_wire = self._open(self._begin)
         return self._tries(self._second_wire, work, at)[0]
 
-    def _open(self) -> tuple[sa.Connection, Wire]:
+    def _open(self, begin: bytes | None) -> tuple[sa.Connection, Wire]:
         connection = self._engine.connect()
+        return connection, self._speak(connection, begin)
+
+    def _speak(self, connection: sa.Connection, begin: bytes | None) -> Wire:
         driver: Any = connection.connection.driver_connection
-        return connection, Wire(driver, self._begin, connection.info.setdefault("prepared", Prepared()))
+        return Wire(driver, begin, connection.info.setdefault("prepared", Prepared()))
 
     def _tries(self, wire: Wire, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
         for attempt in range(1, self._boundaries.tries + 1):
             try:
                 return self._once(wire, work, at), attempt
             except DBAPIError as e:
-                final = self._cut or not self._boundaries.transaction or attempt == self._boundaries.tries
+                final = self._cut or not wire.transactional or attempt == self._boundaries.tries
                 if final or sqlstate(e) not in RETRYABLE:
                     e.attempts = attempt  # type: ignore[attr-defined]  # read by whoever records the operation
                     raise

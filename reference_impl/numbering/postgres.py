@@ -199,11 +199,11 @@ class CounterRow:
         return self.session.run(lambda tx: self.draw_and_store(tx, ask), checkpoint)
 
     def carry_out(self, ask: Ask, checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
-        """Do anything else in one transaction; return the answer and the tries that it took."""
+        """Do anything else in one transaction, however a create is done; return the answer and the tries that it took."""
         work = self.jobs().get(ask.f)
         if work is None:
             raise no_operation(ask.f)
-        return self.session.run(lambda tx: work(tx, ask), checkpoint)
+        return self.session.in_transaction(lambda tx: work(tx, ask), checkpoint)
 
     def jobs(self) -> Mapping[str, Job]:
         """Return what can be asked for besides ``create``."""
@@ -268,9 +268,7 @@ class CounterRow:
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
         place = ask.place
-        starts_counter = self.keeps_counter and ask.counter
-        if starts_counter:  # before the look: whoever creates the first document has done so by then, or waits
-            self.start_counter(tx, ask)
+        self.hold(tx, ask)  # before the look: whoever creates the first document has done so by then, or waits
         if self.begun(tx, ask):
             raise series_begun(place.scope)
         tx.change(
@@ -288,7 +286,7 @@ class CounterRow:
             dated=ask.at,
             through=ask.through,
         )
-        if starts_counter:
+        if ask.counter:
             self.start_counter(tx, ask)
         return {**key_of(ask), "through": ask.through}
 
@@ -307,17 +305,25 @@ class CounterRow:
     def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Introduce the counter for documents that exist; a later call moves it up if need be, and never back.
 
-        Any number of instances may do so when they start. The locks keep everybody from adding documents between the look
-        and the start. They are taken in the order in which a create takes them: counters, documents.
+        Any number of instances may do so when they start.
         """
-        if self.keeps_counter:
-            tx.change("LOCK TABLE counters, documents IN SHARE ROW EXCLUSIVE MODE")
+        self.hold(tx, ask)
         self.start_counter(tx, ask)
         return key_of(ask)
 
+    def hold(self, tx: Transaction, ask: Ask) -> None:
+        """Keep everybody from drawing numbers and adding documents until the end, so that a look at them stays true.
+
+        The locks are taken in the order in which a create takes them: counters, documents. And they come first: at a
+        stricter level than READ COMMITTED the first look decides what is seen, and must not be older than the wait.
+        """
+        tables = "counters, documents" if self.keeps_counter else "documents"
+        tx.change(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
         """Start the counter at the highest number that exists. One that started lower is moved up, none is moved back."""
-        tx.change(INTRODUCE, **key_of(ask))
+        if self.keeps_counter:
+            tx.change(INTRODUCE, **key_of(ask))
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""
@@ -390,9 +396,9 @@ class CounterRow:
         No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
         """
         issued = self.lock_issued(tx, ask)
-        # Without a transaction nothing is locked any more, so the DELETE has to find its document.
-        if len(issued) != 1 or not tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id):
+        if len(issued) != 1:
             raise not_one(ask.text, len(issued))
+        tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id)
         return {"scope": ask.place.scope, "period": issued[0].period, "text": ask.text, "number": issued[0].number}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 import pytest
 
 from harness.model import Fault, Outcome
@@ -194,19 +195,83 @@ def test_a_counter_without_a_key_is_introduced_as_well(database: Database, varia
         assert len(stage.books().table("counters")) == 1
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row"])
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_a_series_whose_first_document_is_being_created_is_not_filled(database: Database, variant: str, isolation: str) -> None:
+FILLED = (
+    *[("pg.counter_row", level) for level in ISOLATIONS],
+    *[("pg.increment_then_refresh_in_transaction", level) for level in ISOLATIONS],
+    *[("pg.native_sequence", level) for level in ISOLATIONS],
+    *[("pg.native_sequence_after_check", level) for level in ISOLATIONS],
+    *[("pg.optimistic_savepoint", level) for level in ISOLATIONS],
+    *[("pg.block_allocation", level) for level in ISOLATIONS],
+    ("pg.counter_row_one_statement", "read_committed"),
+    ("pg.advisory_lock_max", "read_committed"),
+    ("pg.serializable_max", "serializable"),
+)
+IN_STEPS = [(variant, level) for variant, level in FILLED if variant != "pg.counter_row_one_statement"]
+"""Those whose create can be stopped on its way."""
+
+
+@pytest.mark.parametrize(("variant", "isolation"), IN_STEPS)
+@pytest.mark.parametrize("counter", [True, False], ids=["counter", "bare"])
+def test_a_series_whose_first_document_is_being_created_is_not_filled(
+    database: Database, variant: str, isolation: str, counter: bool
+) -> None:
     with play(variant, database, isolation=isolation) as stage:
         a, b = stage.actor(), stage.actor()
         a.begins("create", "A", until="before_commit", **WHERE, amount=100)
-        b.begins("seed", "seed", **WHERE, through=3)
+        b.begins("seed", "seed", **WHERE, through=3, counter=counter)
         assert b.waits
         assert a.ends().outcome is Outcome.OK
         failure = b.ends().failure
         assert failure is not None
         assert failure.code == "series_begun"
         assert done(a, "create", "B", amount=100)["number"] == 2
+
+
+@pytest.mark.parametrize(("variant", "isolation"), FILLED)
+@pytest.mark.parametrize("introduced", [False, True], ids=["fresh", "introduced"])
+def test_a_document_that_is_created_while_its_series_is_filled_comes_behind(
+    database: Database, variant: str, isolation: str, introduced: bool
+) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        if introduced and "introduce" in stage.target.operations:
+            done(a, "introduce", "I")
+        a.begins("seed", "seed", until="before_commit", **WHERE, through=3)
+        b.begins("create", "B", **WHERE, amount=100)
+        assert b.waits
+        assert [a.ends().outcome, b.ends().outcome] == [Outcome.OK, Outcome.OK]
+        done(b, "create", "C", amount=100)
+        numbers = stage.books().table("documents").sort("number").filter(pl.col("status") == "issued")["number"].to_list()
+        assert numbers == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("variant", ["pg.native_sequence"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_sequence_that_is_made_while_its_series_is_filled_starts_behind(
+    database: Database, variant: str, isolation: str
+) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("seed", "seed", until="before_commit", **WHERE, through=3, counter=False)
+        b.begins("create", "B", **WHERE, amount=100)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        assert (b.ends().result or {})["number"] == 4
+
+
+@pytest.mark.parametrize(("variant", "isolation"), FILLED)
+@pytest.mark.parametrize("counter", [True, False], ids=["counter", "bare"])
+def test_of_two_who_fill_a_series_at_once_one_is_refused(database: Database, variant: str, isolation: str, counter: bool) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("seed", "S", until="before_commit", **WHERE, through=3, counter=counter)
+        b.begins("seed", "T", **WHERE, through=5, counter=counter)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert len(states(stage)) == 3
 
 
 @pytest.mark.parametrize("variant", ["mongo.counter_in_transaction"])
