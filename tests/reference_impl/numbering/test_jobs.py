@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
+from pymongo import MongoClient
 
 from harness.model import Fault, Outcome
-from harness.stores import Database
+from harness.stores import Database, StoreKind
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering import duplicates, mongo, postgres
 from reference_impl.numbering.cleanup import main as clean_up
@@ -103,6 +107,25 @@ def test_an_event_without_sensible_documents_is_refused(database: Database, vari
 # A counter for documents that exist
 
 
+@contextmanager
+def without_counter(stage: Play, number: int) -> Iterator[None]:
+    """Add a document as a program would that knows of no counter; it is committed at the end."""
+    if stage.database.kind is StoreKind.MONGO:
+        place = {"scope": "acme/invoice", "period": "", "number": number, "text": f"INV-{number:05d}"}
+        MongoClient(stage.database.url).get_default_database().documents.insert_one(
+            {**place, "company": "acme", "status": "issued", "amount": 100, "dated": datetime.fromisoformat(AT)}
+        )
+        yield
+        return
+    with psycopg.connect(stage.database.url) as connection:
+        connection.execute(
+            "INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount)"
+            " VALUES ('acme', 'invoice', 'Main', 'acme/invoice', '', %s, %s, %s, 100)",
+            [number, f"INV-{number:05d}", AT],
+        )
+        yield
+
+
 @pytest.mark.parametrize(
     ("variant", "spoke"),
     [("pg.counter_row", set()), ("mongo.counter_document", set()), ("pg.counter_reset_on_start", {"N-UNIQ"})],
@@ -183,6 +206,18 @@ def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, v
         numbers = stage.books().table("documents").sort("number")["number"].to_list()
         assert numbers == ([1, 2, 7, 8] if first == "create" else [1, 7, 8, 9])
         assert spoken(stage, "N-UNIQ", "N-COUNTER>=MAX", "L-RETRY") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_counter_is_introduced_behind_a_document_that_it_waited_for(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a = stage.actor()
+        with without_counter(stage, 3):
+            a.begins("introduce", "I", **WHERE)
+            assert a.waits
+        assert a.ends().outcome is Outcome.OK
+        assert done(a, "create", "A", amount=100)["number"] == 4
 
 
 @pytest.mark.parametrize("variant", ["pg.select_then_insert_counter"])
