@@ -290,8 +290,7 @@ class CounterDocument:
 
     def issued(self, ask: Ask, session: ClientSession | None = None) -> list[dict[str, Any]]:
         """Return the issued documents with this number: one, or none, or several if it was issued more than once."""
-        key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
-        return list(self.documents.find(key, {"number": 1}, session=session).sort("_id"))
+        return list(self.documents.find(issued_with(ask), {"number": 1}, session=session).sort("_id"))
 
     def mark_void(self, ask: Ask, document: bson.ObjectId, session: ClientSession) -> None:
         """Note in the document that it is void, why, since when, and by whose request."""
@@ -303,7 +302,8 @@ class CounterDocument:
         found = self.documents.find_one({"voided.token": ask.key}, session=session)
         if found is None:
             return None
-        if (found["scope"], found["text"], found["reason"]) != (ask.place.scope, ask.text, ask.reason):
+        asked = (ask.company, ask.place.scope, ask.text, ask.reason)
+        if tuple(found[name] for name in ("company", "scope", "text", "reason")) != asked:
             raise key_reused(ask.key)
         answer = {"scope": found["scope"], "text": found["text"], "status": "void", "replayed": True}
         if ask.f != "cleanup":
@@ -324,8 +324,7 @@ class CounterDocument:
         def work(session: ClientSession) -> dict[str, Any]:
             if done := self.voided_before(ask, session):
                 return done
-            key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
-            self.documents.update_many(key, {"$inc": {"looked": 1}}, session=session)
+            self.documents.update_many(issued_with(ask), {"$inc": {"looked": 1}}, session=session)
             surplus_of(ask, [str(document["_id"]) for document in self.issued(ask, session)])
             at("copies_locked")
             return {**self.resolve_duplicate(ask, session), "applied": True}
@@ -337,7 +336,7 @@ class CounterDocument:
         place = ask.place
         found = self.documents.aggregate(
             [
-                {"$match": {"scope": place.scope, "period": place.period, "status": "issued"}},
+                {"$match": {"company": ask.company, "scope": place.scope, "period": place.period, "status": "issued"}},
                 {"$sort": {"_id": 1}},
                 {"$group": {"_id": "$text", "documents": {"$push": {"$toString": "$_id"}}}},
                 {"$match": {"documents.1": {"$exists": True}}},
@@ -511,6 +510,11 @@ class OptimisticInsertOnShards(OptimisticInsert):
         last = self.database.documents_2.find_one({"scope": ask.place.scope, "period": ask.place.period}, sort=[("number", -1)])
         highest = max(here, last["number"] if last else 0)
         return highest + 1, f"the highest number {highest}"
+
+
+def issued_with(ask: Ask) -> dict[str, Any]:
+    """Return what issued documents are looked up by: their print, in their series, of the company that asks."""
+    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text, "status": "issued"}
 
 
 def number_id(ask: Ask, number: int) -> dict[str, Any]:

@@ -339,10 +339,9 @@ class CounterRow:
     def lock_issued(self, tx: Transaction, ask: Ask) -> list[Any]:
         """Return the issued documents with this number, locked: one, or none, or several if the number was issued twice."""
         return tx.rows(
-            "SELECT id, period, number FROM documents WHERE scope = :scope AND text = :text AND status = 'issued'"
-            " ORDER BY id FOR UPDATE",
-            scope=ask.place.scope,
-            text=ask.text,
+            "SELECT id, period, number FROM documents"
+            " WHERE company = :company AND scope = :scope AND text = :text AND status = 'issued' ORDER BY id FOR UPDATE",
+            **print_of(ask),
         )
 
     def register_void(self, tx: Transaction, ask: Ask, document: int) -> None:
@@ -358,12 +357,14 @@ class CounterRow:
     def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any] | None:
         """Answer a void that was sent again, refuse its key for another one; None if nothing was voided with it."""
         found = tx.row(
-            "SELECT d.id, scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
+            "SELECT d.id, company, scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id"
+            " WHERE v.token = :token",
             token=ask.key,
         )
         if found is None:
             return None
-        if (found.scope, found.text, found.reason) != (ask.place.scope, ask.text, ask.reason):
+        asked = (ask.company, ask.place.scope, ask.text, ask.reason)
+        if (found.company, found.scope, found.text, found.reason) != asked:
             raise key_reused(ask.key)
         answer = {"scope": found.scope, "text": found.text, "status": "void", "replayed": True}
         if ask.f != "cleanup":
@@ -405,6 +406,11 @@ class CounterRow:
 def key_of(ask: Ask) -> dict[str, str]:
     """Return the counter's key."""
     return {"scope": ask.place.scope, "period": ask.place.period}
+
+
+def print_of(ask: Ask) -> dict[str, Any]:
+    """Return what a document is looked up by: its print, in its series, of the company that asks."""
+    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text}
 
 
 def row_of(ask: Ask, number: int, text: str, status: str = "issued") -> dict[str, Any]:

@@ -26,7 +26,11 @@ DISCOUNT_WITHOUT_PERMISSION = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a document's number comes from: ``scope`` and ``period`` are the counter's key, the rest is its print."""
+    """Where a document's number comes from: ``scope`` and ``period`` are the counter's key, the rest is its print.
+
+    A branch that numbers by itself needs no company in its scope: branches' names are unique across companies. That is no reason
+    to trust one: whoever looks for a document by its print looks among those of the company that asks.
+    """
 
     scope: str
     period: str
