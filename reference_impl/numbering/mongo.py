@@ -232,7 +232,10 @@ class CounterDocument:
         return {"scope": place.scope, "period": place.period}, 1
 
     def seed(self, ask: Ask, at: Checkpoint) -> Done:
-        """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
+        """Take over the documents of an empty series, and start the counter where they end, both in one transaction.
+
+        They bear no key, so a request that is sent again is refused: the series has begun.
+        """
         if ask.through > MOST_AT_ONCE:
             raise invalid(f"through must be at most {MOST_AT_ONCE} here: more do not fit into one transaction of MongoDB.")
         place = ask.place
@@ -355,7 +358,8 @@ class CounterDocument:
     def delete(self, ask: Ask, at: Checkpoint) -> Done:
         """Delete an issued document, for businesses that will not void.
 
-        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again. Nothing
+        is left that could tell of the key, so a request that is sent again is refused: there is no such document any more.
         """
         issued = self.issued(ask)
         key = {"_id": issued[0]["_id"], "status": "issued"} if len(issued) == 1 else None

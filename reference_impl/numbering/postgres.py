@@ -250,15 +250,15 @@ class CounterRow:
         return ask.place.text(number)
 
     def recall(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Answer a repeated token with its document; refuse it for another request."""
-        found = tx.row(RECALL, token=ask.key)
-        if found is None:
+        """Answer a repeated token with its document, or with what is left of several; refuse it for another request."""
+        keys = [part.key for part in ask.parts] or [ask.key]
+        left = [row for key in keys if (row := tx.row(RECALL, token=key)) is not None]
+        if not left:  # deleted since it was in the way: nothing is done, and the request may be sent again
             raise unknown("token", ask.key)
-        self.same_request(found.request, ask)
-        answer = {**told(found._mapping, found.id), "replayed": True}
-        if ask.parts:
-            answer["also"] = [tx.row(RECALL, token=part.key).text for part in ask.parts[1:]]
-        return answer
+        first, *others = left
+        self.same_request(first.request, ask)
+        answer = {**told(first._mapping, first.id), "replayed": True}
+        return {**answer, "also": [other.text for other in others]} if ask.parts else answer
 
     def same_request(self, stored: str, ask: Ask) -> None:
         """Refuse another request under a used token."""
@@ -266,7 +266,10 @@ class CounterRow:
             raise key_reused(ask.key)
 
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
+        """Take over the documents of an empty series, and start the counter where they end, both in one transaction.
+
+        They bear no key, so a request that is sent again is refused: the series has begun.
+        """
         place = ask.place
         self.hold(tx, ask)  # before the look: whoever creates the first document has done so by then, or waits
         if self.begun(tx, ask):
@@ -394,7 +397,8 @@ class CounterRow:
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void.
 
-        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again. Nothing
+        is left that could tell of the key, so a request that is sent again is refused: there is no such document any more.
         """
         issued = self.lock_issued(tx, ask)
         if len(issued) != 1:

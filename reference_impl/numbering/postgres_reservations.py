@@ -56,8 +56,9 @@ WITH lapsed AS (
     RETURNING d.id
 )
 INSERT INTO voids (document, reason, token, at)
-SELECT id, 'the reservation lapsed', :token || '/' || id, :at FROM lapsed
+SELECT id, 'the reservation lapsed', :token || ' ' || id, :at FROM lapsed
 """
+"""A void's token is unique; with a space it is none that a client can use."""
 
 
 class ReservedNumber(CounterRow):
@@ -108,13 +109,15 @@ class ReservedNumber(CounterRow):
         """Give a reservation up. Its number is void."""
         found = tx.row(
             "UPDATE documents SET status = 'void'"
-            " WHERE company = :company AND scope = :scope AND text = :text AND status = 'reserved' RETURNING id",
+            " WHERE company = :company AND scope = :scope AND text = :text AND status = 'reserved' RETURNING id, number",
             **print_of(ask),
         )
         if found is None:
+            if done := self.voided_before(tx, ask):
+                return done
             raise not_reserved(ask)
         self.register_void(tx, ask, found.id)
-        return {"scope": ask.place.scope, "text": ask.text, "status": "void"}
+        return {"scope": ask.place.scope, "text": ask.text, "number": found.number, "status": "void"}
 
     def sweep(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void what was reserved and lapsed, for whatever reason nobody came back for it."""

@@ -154,8 +154,11 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
 
 
 def _part(ask: Ask, document_type: str) -> Ask:
-    """Return the request for one document of several. The first bears the request's token, the others one of their own."""
-    key = ask.key if document_type == ask.document_type else f"{ask.key}/{document_type}"
+    """Return the request for one document of several. The first bears the request's token, the others one of their own.
+
+    A space is between, which no client's key has: nobody can use it for anything else.
+    """
+    key = ask.key if document_type == ask.document_type else f"{ask.key} {document_type}"
     place = place_of(ask.company, document_type, ask.branch, ask.at)
     return replace(ask, key=key, document_type=document_type, place=place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -102,6 +103,34 @@ def test_an_event_without_sensible_documents_is_refused(database: Database, vari
         assert operation.failure is not None
         assert operation.failure.code == "invalid_request"
         assert stage.books().table("documents").is_empty()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_an_event_is_told_again_with_those_of_its_documents_that_are_left(database: Database, variant: str) -> None:
+    asked = {**BOTH, "documents": ["invoice", "journal_entry", "receipt"]}
+    with play(variant, database) as stage:
+        a = stage.actor()
+        first = a.does("post", "A", **asked).result or {}
+        done(a, "delete", "D", text="JE-00001", document_type="journal_entry")
+        again = a.does("post", "A", **asked).result or {}
+        assert again == {**first, "also": ["RECEIPT-00001"], "attempts": again["attempts"], "replayed": True}
+        done(a, "delete", "E", text="INV-00001")
+        left = a.does("post", "A", **asked).result or {}
+        assert (left["text"], left["also"], left["replayed"]) == ("RECEIPT-00001", [], True)
+        done(a, "delete", "F", text="RECEIPT-00001", document_type="receipt")
+        anew = a.does("post", "A", **asked).result or {}
+        assert (anew["text"], anew["also"]) == ("INV-00002", ["JE-00002", "RECEIPT-00002"])
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_no_other_key_is_in_the_way_of_an_event(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "Z/journal_entry", amount=100)
+        posted = a.does("post", "Z", **BOTH, documents=["invoice", "journal_entry"])
+        assert posted.outcome is Outcome.OK, posted.failure
+        tokens = stage.books().table("documents")["token"].to_list()
+        assert {token for token in tokens if re.fullmatch("[!-~]+", token)} == {"Z/journal_entry", "Z"}
 
 
 # A counter for documents that exist
@@ -462,6 +491,46 @@ def test_a_reserved_number_is_confirmed_once_or_released_or_lapses(database: Dat
             (texts[3], "void", lapsed),
         ]
         assert spoken(stage, "N-VOID", "N-UNIQ", "N-DURABLE", "N-DOC1") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_a_release_that_is_sent_again_is_told_once_more_and_another_is_refused(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        text, other = [done(a, "reserve", f"r{n}", amount=100)["reserved"] for n in range(2)]
+        first = done(a, "release", "X", text=text, reason="changed her mind")
+        again = done(a, "release", "X", text=text, reason="changed her mind")
+        assert again == {**first, "replayed": True}
+        assert refused(a, "release", "X", text=text, reason="another") == "key_reused"
+        assert refused(a, "release", "X", text=other, reason="changed her mind") == "key_reused"
+        assert refused(a, "release", "Y", text=text, reason="changed her mind") == "not_reserved"
+        assert [status for _, status, _ in states(stage)] == ["void", "reserved"]
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_release_that_is_sent_twice_at_once_is_told_twice(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        asked = {**WHERE, "text": done(a, "reserve", "R", amount=100)["reserved"], "reason": "changed her mind"}
+        a.begins("release", "X", until="before_commit", **asked)
+        b.begins("release", "X", **asked)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        again = b.ends()
+        assert again.outcome is Outcome.OK, again.failure
+        assert (again.result or {})["replayed"]
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_no_other_key_is_in_the_way_of_a_sweep(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        held = done(a, "reserve", "R", amount=100)
+        done(a, "void", f"S/{held['document']}", text="INV-00001", reason="spoiled")
+        assert done(a, "sweep", "S", at=LATER)["voided"] == 1
+        assert done(a, "sweep", "S", at=LATER)["voided"] == 0
 
 
 @pytest.mark.parametrize("variant", ["pg.reserved_number"])
