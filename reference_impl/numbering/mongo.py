@@ -217,19 +217,26 @@ class CounterDocument:
             raise key_reused(ask.key)
 
     def import_document(self, ask: Ask, at: Checkpoint) -> Done:
-        """Take over one document under the number that it was issued with, right or wrong."""
-        return self.store(ask, ask.number, None), 1
+        """Take over one document under the number that it was issued with, right or wrong.
+
+        The counter is moved in the same transaction and never lies below what is stored: it would come to that number some day.
+        """
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            self.start_counter(ask, session)
+            return self.store(ask, ask.number, None, session)
+
+        return self.session.transaction(work, at)
 
     def introduce(self, ask: Ask, at: Checkpoint) -> Done:
         """Introduce the counter for documents that exist. ``$max`` never moves it back, however many instances start."""
-        place = ask.place
-        last = self.documents.find_one({"scope": place.scope, "period": place.period}, sort=[("number", -1)])
-        self.counters.update_one(
-            {"_id": f"{place.scope}/{place.period}"},
-            {"$max": {"value": last["number"] if last else 0}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
-            upsert=True,
-        )
-        return {"scope": place.scope, "period": place.period}, 1
+        self.start_counter(ask)
+        return {"scope": ask.place.scope, "period": ask.place.period}, 1
+
+    def start_counter(self, ask: Ask, session: ClientSession | None = None) -> None:
+        """Start the counter at the highest number that exists or is taken over. It is moved up if need be, and never back."""
+        if self.keeps_counter:
+            self.move_counter(ask, {"$max": {"value": max(highest_number(self, ask, session), ask.number)}}, session)
 
     def seed(self, ask: Ask, at: Checkpoint) -> Done:
         """Take over the documents of an empty series, and start the counter where they end, both in one transaction.
@@ -239,16 +246,15 @@ class CounterDocument:
         if ask.through > MOST_AT_ONCE:
             raise invalid(f"through must be at most {MOST_AT_ONCE} here: more do not fit into one transaction of MongoDB.")
         place = ask.place
-        starts_counter = self.keeps_counter and ask.counter
 
         def work(session: ClientSession) -> dict[str, Any]:
-            if starts_counter:  # before the look: of this and a create that draws, one waits or begins anew
-                self.move_counter(ask, 0, session)
+            if self.keeps_counter:  # before the look: of this and another, or a create that draws, one waits or begins anew
+                self.move_counter(ask, {"$inc": {"value": 0}}, session)
             if self.begun(ask, session):
                 raise series_begun(place.scope)
             self.fill(ask, session)
-            if starts_counter:
-                self.move_counter(ask, ask.through, session)
+            if self.keeps_counter and ask.counter:
+                self.move_counter(ask, {"$inc": {"value": ask.through}}, session)
             return {"scope": place.scope, "period": place.period, "through": ask.through}
 
         return self.session.transaction(work, at)
@@ -267,12 +273,12 @@ class CounterDocument:
             del row["token"]
         self.documents.insert_many(rows, session=session)
 
-    def move_counter(self, ask: Ask, by: int, session: ClientSession) -> None:
-        """Move the counter up; make it if it is not there."""
+    def move_counter(self, ask: Ask, how: Mapping[str, Any], session: ClientSession | None) -> None:
+        """Move the counter; make it if it is not there. One that is at 0 is as good as none."""
         place = ask.place
         self.counters.update_one(
             {"_id": f"{place.scope}/{place.period}"} if self.scope_is_id else {"scope": place.scope, "period": place.period},
-            {"$inc": {"value": by}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
+            {**how, "$setOnInsert": {"scope": place.scope, "period": place.period}},
             upsert=True,
             session=session,
         )

@@ -92,7 +92,7 @@ RECALL = "SELECT id, scope, period, number, text, request FROM documents WHERE t
 
 INTRODUCE = """
 INSERT INTO counters (scope, period, value)
-SELECT :scope, :period, coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period
+SELECT :scope, :period, greatest(max(number), :number) FROM documents WHERE scope = :scope AND period = :period
 ON CONFLICT (scope, period) DO UPDATE SET value = greatest(counters.value, excluded.value)
 """
 
@@ -302,7 +302,12 @@ class CounterRow:
         return bool(tx.value(drawn, **key_of(ask)))
 
     def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over one document under the number that it was issued with, right or wrong."""
+        """Take over one document under the number that it was issued with, right or wrong.
+
+        The counter goes first, as in a create, and never lies below what is stored. One that did would come to that number some
+        day: a duplicate, or under the unique index an end of all creates, as each that fails sets the counter back.
+        """
+        self.start_counter(tx, ask)
         return self.store(tx, ask, ask.number)
 
     def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
@@ -324,9 +329,9 @@ class CounterRow:
         tx.change(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the counter at the highest number that exists. One that started lower is moved up, none is moved back."""
+        """Start the counter at the highest number that exists or is taken over. It is moved up if need be, and never back."""
         if self.keeps_counter:
-            tx.change(INTRODUCE, **key_of(ask))
+            tx.change(INTRODUCE, **key_of(ask), number=ask.number)
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""

@@ -110,7 +110,7 @@ class NativeSequence(CounterRow):
 
     def create_sequence(self, tx: Transaction, ask: Ask) -> int:
         """Create the sequence if it is not there; return the number that has to follow what exists."""
-        following = highest_number(tx, ask) + 1
+        following = max(highest_number(tx, ask), ask.number) + 1
         tx.change(f"CREATE SEQUENCE IF NOT EXISTS {sequence_name(ask)} START WITH {following:d} CACHE {self.cache:d}")
         return following
 
@@ -125,11 +125,16 @@ class NativeSequence(CounterRow):
         super().hold(tx, ask)
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the sequence behind the highest number that exists, or move it up to there; it never goes back."""
+        """Start the sequence behind the highest number that exists or is taken over, or move it up to there, and never back."""
         name = sequence_name(ask)
         following = self.create_sequence(tx, ask)
         if following > tx.value(f"SELECT last_value + is_called::int FROM {name}"):
             tx.change(f"ALTER SEQUENCE {name} RESTART WITH {following:d}")
+
+    def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take over one document under the number that it was issued with, while nobody draws."""
+        self.hold(tx, ask)
+        return super().import_document(tx, ask)
 
     def begun(self, tx: Transaction, ask: Ask) -> bool:
         """Tell whether a number of the series was ever given, also to a document that is gone."""

@@ -141,9 +141,10 @@ def without_counter(stage: Play, number: int) -> Iterator[None]:
     """Add a document as a program would that knows of no counter; it is committed at the end."""
     if stage.database.kind is StoreKind.MONGO:
         place = {"scope": "acme/invoice", "period": "", "number": number, "text": f"INV-{number:05d}"}
-        MongoClient(stage.database.url).get_default_database().documents.insert_one(
-            {**place, "company": "acme", "status": "issued", "amount": 100, "dated": datetime.fromisoformat(AT)}
-        )
+        row = {**place, "company": "acme", "status": "issued", "amount": 100, "dated": datetime.fromisoformat(AT)}
+        client: MongoClient[Any] = MongoClient(stage.database.url)
+        with client:
+            client.get_default_database().documents.insert_one(row)
         yield
         return
     with psycopg.connect(stage.database.url) as connection:
@@ -171,6 +172,7 @@ def test_an_instance_that_starts_late_does_not_set_the_counter_back(database: Da
         assert spoken(stage, "N-UNIQ") == spoke
 
 
+INDEXED = {"unique_index": True}
 ISOLATIONS = ("read_committed", "repeatable_read", "serializable")
 SEQUENCES = ("pg.native_sequence", "pg.native_sequence_after_check", "pg.native_sequence_cached", "pg.serial_on_conflict")
 
@@ -182,7 +184,8 @@ def test_a_counter_is_introduced_behind_the_highest_number_that_exists(database:
     with play(variant, database, **settings) as stage:
         a, b = stage.actor(), stage.actor()
         for number in (3, 41, 7):
-            done(a, "import_document", f"old{number}", amount=100, number=number)
+            with without_counter(stage, number):
+                pass
         done(a, "introduce", "I")
         done(b, "introduce", "J")
         assert done(b, "create", "B", amount=100)["number"] == 42
@@ -209,7 +212,8 @@ def test_a_counter_that_started_too_low_is_moved_up_and_none_is_moved_back(datab
     with play(variant, database) as stage:
         a = stage.actor()
         assert done(a, "create", "A", amount=100)["number"] == 1
-        done(a, "import_document", "old", amount=100, number=7)
+        with without_counter(stage, 7):
+            pass
         done(a, "introduce", "I")
         assert done(a, "create", "B", amount=100)["number"] == 8
         done(a, "delete", "D", text="INV-00008")
@@ -226,7 +230,8 @@ def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, v
     with play(variant, database, isolation=isolation) as stage:
         a, b = stage.actor(), stage.actor()
         done(a, "create", "start", amount=100)
-        done(a, "import_document", "old", amount=100, number=7)
+        with without_counter(stage, 7):
+            pass
         a.begins(first, "A", until="before_commit", **WHERE, **amounts[first])
         b.begins(second, "B", **WHERE, **amounts[second])
         assert b.waits
@@ -363,17 +368,19 @@ def test_of_a_seed_and_a_first_document_at_once_one_finds_the_other(
 
 
 @pytest.mark.parametrize("variant", ["mongo.counter_document"])
-@pytest.mark.parametrize("settings", [{}, {"unique_index": True}], ids=["bare", "indexed"])
-def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{}, INDEXED], ids=["bare", "indexed"])
+@pytest.mark.parametrize("counter", [True, False])
+def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, settings: dict[str, Any], counter: bool) -> None:
     with play(variant, database, **settings) as stage:
         a, b = stage.actor(), stage.actor()
-        a.begins("seed", "A", until="before_commit", **WHERE, through=3)
-        b.begins("seed", "B", **WHERE, through=5)
+        a.begins("seed", "A", until="before_commit", **WHERE, through=3, counter=counter)
+        b.begins("seed", "B", **WHERE, through=5, counter=counter)
         assert b.waits
         assert a.ends().outcome is Outcome.OK
         failure = b.ends().failure
         assert failure is not None
         assert failure.code == "series_begun"
+        done(a, "introduce", "I")
         assert done(a, "create", "C", amount=100)["number"] == 4
         assert len(states(stage)) == 4
 
@@ -597,6 +604,65 @@ def test_what_is_taken_over_does_not_meet_what_is_there(database: Database, vari
         assert refused(a, "import_document", "J", amount=100, number=7) == "number_taken"
         assert refused(a, "seed", "S", through=3) == "series_begun"
         assert [text for text, _, _ in states(stage)] == ["INV-00007"]
+
+
+WITH_COUNTER = (
+    "pg.counter_row",
+    "pg.counter_row_one_statement",
+    "pg.increment_then_refresh_in_transaction",
+    "pg.native_sequence",
+    "pg.reserved_number",
+    "pg.select_then_insert_counter",
+    "mongo.counter_document",
+    "mongo.counter_in_transaction",
+)
+
+
+@pytest.mark.parametrize("variant", WITH_COUNTER)
+@pytest.mark.parametrize("settings", [{}, INDEXED], ids=["bare", "indexed"])
+@pytest.mark.parametrize("introduced", [False, True], ids=["fresh", "introduced"])
+def test_no_counter_lies_below_what_was_taken_over(
+    database: Database, variant: str, settings: dict[str, Any], introduced: bool
+) -> None:
+    with play(variant, database, **settings) as stage:
+        a = stage.actor()
+        if introduced:
+            done(a, "create", "A", amount=100)
+        done(a, "import_document", "old", amount=100, number=2)
+        assert done(a, "create", "B", amount=100)["number"] == 3
+        done(a, "import_document", "older", amount=100, number=1 if not introduced else 4)
+        assert done(a, "create", "C", amount=100)["number"] == (5 if introduced else 4)
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize(
+    ("variant", "isolation"),
+    [(variant, level) for variant in ("pg.counter_row", "pg.native_sequence") for level in ISOLATIONS]
+    + [("mongo.counter_in_transaction", None)],
+)
+@pytest.mark.parametrize("first", ["create", "import_document"])
+def test_no_counter_lies_below_what_was_taken_over_at_the_same_time(
+    database: Database, variant: str, isolation: str | None, first: str
+) -> None:
+    asked: dict[str, dict[str, Any]] = {"create": {"amount": 100}, "import_document": {"amount": 100, "number": 7}}
+    second = "import_document" if first == "create" else "create"
+    with play(variant, database, **({"isolation": isolation} if isolation else {})) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins(first, "A", until="before_commit", **WHERE, **asked[first])
+        b.begins(second, "B", **WHERE, **asked[second])
+        assert b.waits
+        assert [a.ends().outcome, b.ends().outcome] == [Outcome.OK, Outcome.OK]
+        assert done(a, "create", "C", amount=100)["number"] == (8 if first == "create" else 9)
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_no_counter_is_moved_by_what_is_not_taken_over(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        assert refused(a, "import_document", "A", amount=100, number=9) == "key_reused"
+        assert done(a, "create", "B", amount=100)["number"] == 2
 
 
 @pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence", "pg.block_allocation", "mongo.counter_document"])
