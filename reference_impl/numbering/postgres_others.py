@@ -42,6 +42,15 @@ class CounterRowOneStatement(CounterRow):
         )
         return told({**key_of(ask), "number": found.number, "text": found.text}, found.id)
 
+    def hold(self, tx: Transaction, ask: Ask) -> None:
+        """Lock the documents alone. A create locks both tables before it begins, in an order that the server chooses."""
+        tx.change("LOCK TABLE documents IN SHARE ROW EXCLUSIVE MODE")
+
+    def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take over one document under the number that it was issued with. Here the documents go first, then the counter."""
+        self.hold(tx, ask)
+        return super().import_document(tx, ask)
+
 
 class IncrementThenRefreshInTransaction(CounterRow):
     """Increment, then read back, in one transaction: the row lock is held between the two, so it is right."""

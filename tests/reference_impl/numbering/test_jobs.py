@@ -15,6 +15,7 @@ from pymongo import MongoClient
 
 from harness.model import Fault, Outcome
 from harness.stores import Database, StoreKind
+from reference_impl.base.libpq import PREPARE_AT
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering import duplicates, mongo, postgres
 from reference_impl.numbering.cleanup import main as clean_up
@@ -312,6 +313,52 @@ def test_a_document_that_is_created_while_its_series_is_filled_comes_behind(
         done(b, "create", "C", amount=100)
         numbers = stage.books().table("documents").sort("number").filter(pl.col("status") == "issued")["number"].to_list()
         assert numbers == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.counter_row_one_statement"])
+@pytest.mark.parametrize("f", ["seed", "import_document"])
+def test_who_creates_and_who_takes_over_do_not_wait_in_a_circle(database: Database, variant: str, f: str) -> None:
+    taken: dict[str, dict[str, Any]] = {
+        "seed": {"through": 3, "company": "other"},
+        "import_document": {"amount": 1, "number": 99},
+    }
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        for n in range(PREPARE_AT):  # a statement that the server has prepared takes its locks in another order
+            done(a, "create", f"A{n}", amount=100)
+        with psycopg.connect(database.url) as connection:
+            connection.execute("LOCK TABLE counters IN EXCLUSIVE MODE")
+            b.begins(f, "B", **{**WHERE, **taken[f]})
+            a.begins("create", "A", **WHERE, amount=100)
+            assert a.waits
+            assert b.waits
+        assert [a.ends().failure, b.ends().failure] == [None, None]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.counter_row_one_statement", "pg.native_sequence"])
+def test_who_takes_over_one_document_and_who_takes_over_many_do_not_wait_in_a_circle(
+    database: Database, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        really, looks, looked = a.connection.store, b.connection.begun, []
+
+        def store(*asked: Any) -> Any:  # between the counter and the document
+            b.begins("seed", "S", **WHERE, through=3)
+            assert b.waits
+            return really(*asked)
+
+        def begun(*asked: Any) -> Any:  # once more for each try
+            looked.append(asked)
+            return looks(*asked)
+
+        monkeypatch.setattr(a.connection, "store", store)
+        monkeypatch.setattr(b.connection, "begun", begun)
+        assert done(a, "import_document", "I", amount=100, number=7)["attempts"] == 1
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert len(looked) == 1
 
 
 @pytest.mark.parametrize("variant", ["pg.native_sequence"])
