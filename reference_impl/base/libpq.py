@@ -59,6 +59,11 @@ class Wire:
         self._converters = Transformer(connection)
         self._prepared = prepared
 
+    @property
+    def transactional(self) -> bool:
+        """Whether a transaction is begun before the first statement."""
+        return self._begin is not None
+
     def run(self, sql: str, values: Mapping[str, Any]) -> tuple[Sequence[Any], int]:
         """Run a statement with ``:named`` values; return its rows, by column name, and how many it found or changed.
 

@@ -91,7 +91,8 @@ class PostgresSession:
 
     def __init__(self, where: Where, boundaries: Boundaries) -> None:
         self._boundaries = boundaries
-        self._begin = f"BEGIN ISOLATION LEVEL {ISOLATIONS[boundaries.isolation]}".encode() if boundaries.transaction else None
+        begin = f"BEGIN ISOLATION LEVEL {ISOLATIONS[boundaries.isolation]}".encode()
+        self._begin = begin if boundaries.transaction else None
         self._pooled = isinstance(where, sa.Engine)
         if isinstance(where, sa.Engine):
             self._engine: sa.Engine = where.execution_options(isolation_level="AUTOCOMMIT")
@@ -101,6 +102,7 @@ class PostgresSession:
                 dialect_url(where), poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT"
             )
         self._connection, self._wire = self._open()
+        self._whole = self._wire if boundaries.transaction else self._speak(self._connection, begin)
         self.kept: dict[Any, Any] = self._connection.info
         """What stays with the connection when a pool lends it to the next session, and goes with it when it is lost."""
         self._second: sa.Connection | None = None
@@ -117,6 +119,10 @@ class PostgresSession:
         """
         return self._tries(self._wire, work, at)
 
+    def in_transaction(self, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
+        """Run the work in one transaction, as `run` does, also where each statement commits by itself otherwise."""
+        return self._tries(self._whole, work, at)
+
     def aside(self, work: Callable[[Transaction], Answer], at: Checkpoint = lambda point: None) -> Answer:
         """Run the work on a second connection, in a transaction that knows nothing of the first.
 
@@ -128,15 +134,18 @@ class PostgresSession:
 
     def _open(self) -> tuple[sa.Connection, Wire]:
         connection = self._engine.connect()
+        return connection, self._speak(connection, self._begin)
+
+    def _speak(self, connection: sa.Connection, begin: bytes | None) -> Wire:
         driver: Any = connection.connection.driver_connection
-        return connection, Wire(driver, self._begin, connection.info.setdefault("prepared", Prepared()))
+        return Wire(driver, begin, connection.info.setdefault("prepared", Prepared()))
 
     def _tries(self, wire: Wire, work: Callable[[Transaction], Answer], at: Checkpoint) -> tuple[Answer, int]:
         for attempt in range(1, self._boundaries.tries + 1):
             try:
                 return self._once(wire, work, at), attempt
             except DBAPIError as e:
-                final = self._cut or not self._boundaries.transaction or attempt == self._boundaries.tries
+                final = self._cut or not wire.transactional or attempt == self._boundaries.tries
                 if final or sqlstate(e) not in RETRYABLE:
                     e.attempts = attempt  # type: ignore[attr-defined]  # read by whoever records the operation
                     raise

@@ -216,7 +216,7 @@ class SelectThenInsertCounter(CounterRow):
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
         """Update, or insert: without a key there is no conflict."""
-        start = {**key_of(ask), "value": highest_number(tx, ask)}
+        start = {**key_of(ask), "value": max(highest_number(tx, ask), ask.number)}
         moved_up = "UPDATE counters SET value = greatest(value, :value) WHERE scope = :scope AND period = :period"
         if not tx.change(moved_up, **start):
             tx.change("INSERT INTO counters (scope, period, value) VALUES (:scope, :period, :value)", **start)

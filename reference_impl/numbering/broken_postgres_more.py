@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reference_impl.base.postgres import Transaction
-from reference_impl.numbering.postgres import CounterRow, key_of
+from reference_impl.numbering.postgres import CounterRow, key_of, print_of
 from reference_impl.numbering.postgres_blocks import BlockAllocation
 from reference_impl.numbering.postgres_others import highest_number
 from reference_impl.numbering.postgres_reservations import ReservedNumber
@@ -84,9 +84,8 @@ class ConfirmByLook(ReservedNumber):
         """Look, then write."""
         found = tx.row(
             "SELECT d.id, d.scope, d.period, d.number, d.text FROM documents d JOIN reservations r ON r.document = d.id"
-            " WHERE d.scope = :scope AND d.text = :text AND d.status = 'reserved' AND r.expires > :at",
-            scope=ask.place.scope,
-            text=ask.text,
+            " WHERE d.company = :company AND d.scope = :scope AND d.text = :text AND d.status = 'reserved' AND r.expires > :at",
+            **print_of(ask),
             at=ask.at,
         )
         if found is None:

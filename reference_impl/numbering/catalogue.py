@@ -202,6 +202,17 @@ RIGHT = [
     *_right("pg.counter_row_one_statement", scenarios=EVERYWHERE, policy="gapless"),
     *_right("pg.increment_then_refresh_in_transaction", scenarios=EVERYWHERE, isolations=STRICTER),
     *_right("pg.native_sequence", scenarios=(*EVERYWHERE, "counter_introduced"), isolations=STRICTER),
+    *[
+        _case(
+            f"OK-{name}-counter_introduced-{level}",
+            name.replace("-", "."),
+            "pass",
+            scenario="counter_introduced",
+            settings={"isolation": level},
+        )
+        for name in ("pg-counter_row", "pg-native_sequence")
+        for level in STRICTER
+    ],
     *_right("pg.advisory_lock_max", scenarios=WITHOUT_DELETES),
     *_right("pg.serializable_max", scenarios=WITHOUT_DELETES),
     *_right("pg.optimistic_savepoint", scenarios=WITHOUT_DELETES, isolations=STRICTER),

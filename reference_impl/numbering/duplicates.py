@@ -17,14 +17,14 @@ MOST = 1000
 
 FIND = """
 SELECT text, array_agg(id::text ORDER BY id) AS documents FROM documents
-WHERE status = 'issued' AND scope = :scope AND period = :period
+WHERE company = :company AND status = 'issued' AND scope = :scope AND period = :period
 GROUP BY text HAVING count(*) > 1 ORDER BY text LIMIT :most
 """
 
 
 def found(tx: Transaction, ask: Ask) -> list[dict[str, Any]]:
     """Return each number that is borne twice, the document that may keep it, and those that may not."""
-    rows = tx.rows(FIND, scope=ask.place.scope, period=ask.place.period, most=MOST)
+    rows = tx.rows(FIND, company=ask.company, scope=ask.place.scope, period=ask.place.period, most=MOST)
     return [{"text": row.text, "keep": row.documents[0], "surplus": row.documents[1:]} for row in rows]
 
 
@@ -35,7 +35,8 @@ def lock_copies(tx: Transaction, ask: Ask) -> list[str]:
     that the other copy is gone. A look without the lock would leave the number with no document at all.
     """
     rows = tx.rows(
-        "SELECT id, status FROM documents WHERE scope = :scope AND text = :text ORDER BY id FOR UPDATE",
+        "SELECT id, status FROM documents WHERE company = :company AND scope = :scope AND text = :text ORDER BY id FOR UPDATE",
+        company=ask.company,
         scope=ask.place.scope,
         text=ask.text,
     )

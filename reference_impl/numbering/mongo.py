@@ -217,35 +217,44 @@ class CounterDocument:
             raise key_reused(ask.key)
 
     def import_document(self, ask: Ask, at: Checkpoint) -> Done:
-        """Take over one document under the number that it was issued with, right or wrong."""
-        return self.store(ask, ask.number, None), 1
+        """Take over one document under the number that it was issued with, right or wrong.
+
+        The counter is moved in the same transaction and never lies below what is stored: it would come to that number some day.
+        """
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            self.start_counter(ask, session)
+            return self.store(ask, ask.number, None, session)
+
+        return self.session.transaction(work, at)
 
     def introduce(self, ask: Ask, at: Checkpoint) -> Done:
         """Introduce the counter for documents that exist. ``$max`` never moves it back, however many instances start."""
-        place = ask.place
-        last = self.documents.find_one({"scope": place.scope, "period": place.period}, sort=[("number", -1)])
-        self.counters.update_one(
-            {"_id": f"{place.scope}/{place.period}"},
-            {"$max": {"value": last["number"] if last else 0}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
-            upsert=True,
-        )
-        return {"scope": place.scope, "period": place.period}, 1
+        self.start_counter(ask)
+        return {"scope": ask.place.scope, "period": ask.place.period}, 1
+
+    def start_counter(self, ask: Ask, session: ClientSession | None = None) -> None:
+        """Start the counter at the highest number that exists or is taken over. It is moved up if need be, and never back."""
+        if self.keeps_counter:
+            self.move_counter(ask, {"$max": {"value": max(highest_number(self, ask, session), ask.number)}}, session)
 
     def seed(self, ask: Ask, at: Checkpoint) -> Done:
-        """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
+        """Take over the documents of an empty series, and start the counter where they end, both in one transaction.
+
+        They bear no key, so a request that is sent again is refused: the series has begun.
+        """
         if ask.through > MOST_AT_ONCE:
             raise invalid(f"through must be at most {MOST_AT_ONCE} here: more do not fit into one transaction of MongoDB.")
         place = ask.place
-        starts_counter = self.keeps_counter and ask.counter
 
         def work(session: ClientSession) -> dict[str, Any]:
-            if starts_counter:  # before the look: of this and a create that draws, one waits or begins anew
-                self.move_counter(ask, 0, session)
+            if self.keeps_counter:  # before the look: of this and another, or a create that draws, one waits or begins anew
+                self.move_counter(ask, {"$inc": {"value": 0}}, session)
             if self.begun(ask, session):
                 raise series_begun(place.scope)
             self.fill(ask, session)
-            if starts_counter:
-                self.move_counter(ask, ask.through, session)
+            if self.keeps_counter and ask.counter:
+                self.move_counter(ask, {"$inc": {"value": ask.through}}, session)
             return {"scope": place.scope, "period": place.period, "through": ask.through}
 
         return self.session.transaction(work, at)
@@ -264,12 +273,12 @@ class CounterDocument:
             del row["token"]
         self.documents.insert_many(rows, session=session)
 
-    def move_counter(self, ask: Ask, by: int, session: ClientSession) -> None:
-        """Move the counter up; make it if it is not there."""
+    def move_counter(self, ask: Ask, how: Mapping[str, Any], session: ClientSession | None) -> None:
+        """Move the counter; make it if it is not there. One that is at 0 is as good as none."""
         place = ask.place
         self.counters.update_one(
             {"_id": f"{place.scope}/{place.period}"} if self.scope_is_id else {"scope": place.scope, "period": place.period},
-            {"$inc": {"value": by}, "$setOnInsert": {"scope": place.scope, "period": place.period}},
+            {**how, "$setOnInsert": {"scope": place.scope, "period": place.period}},
             upsert=True,
             session=session,
         )
@@ -290,8 +299,7 @@ class CounterDocument:
 
     def issued(self, ask: Ask, session: ClientSession | None = None) -> list[dict[str, Any]]:
         """Return the issued documents with this number: one, or none, or several if it was issued more than once."""
-        key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
-        return list(self.documents.find(key, {"number": 1}, session=session).sort("_id"))
+        return list(self.documents.find(issued_with(ask), {"number": 1}, session=session).sort("_id"))
 
     def mark_void(self, ask: Ask, document: bson.ObjectId, session: ClientSession) -> None:
         """Note in the document that it is void, why, since when, and by whose request."""
@@ -303,7 +311,8 @@ class CounterDocument:
         found = self.documents.find_one({"voided.token": ask.key}, session=session)
         if found is None:
             return None
-        if (found["scope"], found["text"], found["reason"]) != (ask.place.scope, ask.text, ask.reason):
+        asked = (ask.company, ask.place.scope, ask.text, ask.reason)
+        if tuple(found[name] for name in ("company", "scope", "text", "reason")) != asked:
             raise key_reused(ask.key)
         answer = {"scope": found["scope"], "text": found["text"], "status": "void", "replayed": True}
         if ask.f != "cleanup":
@@ -324,8 +333,7 @@ class CounterDocument:
         def work(session: ClientSession) -> dict[str, Any]:
             if done := self.voided_before(ask, session):
                 return done
-            key = {"scope": ask.place.scope, "text": ask.text, "status": "issued"}
-            self.documents.update_many(key, {"$inc": {"looked": 1}}, session=session)
+            self.documents.update_many(issued_with(ask), {"$inc": {"looked": 1}}, session=session)
             surplus_of(ask, [str(document["_id"]) for document in self.issued(ask, session)])
             at("copies_locked")
             return {**self.resolve_duplicate(ask, session), "applied": True}
@@ -337,7 +345,7 @@ class CounterDocument:
         place = ask.place
         found = self.documents.aggregate(
             [
-                {"$match": {"scope": place.scope, "period": place.period, "status": "issued"}},
+                {"$match": {"company": ask.company, "scope": place.scope, "period": place.period, "status": "issued"}},
                 {"$sort": {"_id": 1}},
                 {"$group": {"_id": "$text", "documents": {"$push": {"$toString": "$_id"}}}},
                 {"$match": {"documents.1": {"$exists": True}}},
@@ -356,7 +364,8 @@ class CounterDocument:
     def delete(self, ask: Ask, at: Checkpoint) -> Done:
         """Delete an issued document, for businesses that will not void.
 
-        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again. Nothing
+        is left that could tell of the key, so a request that is sent again is refused: there is no such document any more.
         """
         issued = self.issued(ask)
         key = {"_id": issued[0]["_id"], "status": "issued"} if len(issued) == 1 else None
@@ -511,6 +520,11 @@ class OptimisticInsertOnShards(OptimisticInsert):
         last = self.database.documents_2.find_one({"scope": ask.place.scope, "period": ask.place.period}, sort=[("number", -1)])
         highest = max(here, last["number"] if last else 0)
         return highest + 1, f"the highest number {highest}"
+
+
+def issued_with(ask: Ask) -> dict[str, Any]:
+    """Return what issued documents are looked up by: their print, in their series, of the company that asks."""
+    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text, "status": "issued"}
 
 
 def number_id(ask: Ask, number: int) -> dict[str, Any]:

@@ -92,7 +92,7 @@ RECALL = "SELECT id, scope, period, number, text, request FROM documents WHERE t
 
 INTRODUCE = """
 INSERT INTO counters (scope, period, value)
-SELECT :scope, :period, coalesce(max(number), 0) FROM documents WHERE scope = :scope AND period = :period
+SELECT :scope, :period, greatest(max(number), :number) FROM documents WHERE scope = :scope AND period = :period
 ON CONFLICT (scope, period) DO UPDATE SET value = greatest(counters.value, excluded.value)
 """
 
@@ -199,11 +199,11 @@ class CounterRow:
         return self.session.run(lambda tx: self.draw_and_store(tx, ask), checkpoint)
 
     def carry_out(self, ask: Ask, checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
-        """Do anything else in one transaction; return the answer and the tries that it took."""
+        """Do anything else in one transaction, however a create is done; return the answer and the tries that it took."""
         work = self.jobs().get(ask.f)
         if work is None:
             raise no_operation(ask.f)
-        return self.session.run(lambda tx: work(tx, ask), checkpoint)
+        return self.session.in_transaction(lambda tx: work(tx, ask), checkpoint)
 
     def jobs(self) -> Mapping[str, Job]:
         """Return what can be asked for besides ``create``."""
@@ -250,15 +250,15 @@ class CounterRow:
         return ask.place.text(number)
 
     def recall(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Answer a repeated token with its document; refuse it for another request."""
-        found = tx.row(RECALL, token=ask.key)
-        if found is None:
+        """Answer a repeated token with its document, or with what is left of several; refuse it for another request."""
+        keys = [part.key for part in ask.parts] or [ask.key]
+        left = [row for key in keys if (row := tx.row(RECALL, token=key)) is not None]
+        if not left:  # deleted since it was in the way: nothing is done, and the request may be sent again
             raise unknown("token", ask.key)
-        self.same_request(found.request, ask)
-        answer = {**told(found._mapping, found.id), "replayed": True}
-        if ask.parts:
-            answer["also"] = [tx.row(RECALL, token=part.key).text for part in ask.parts[1:]]
-        return answer
+        first, *others = left
+        self.same_request(first.request, ask)
+        answer = {**told(first._mapping, first.id), "replayed": True}
+        return {**answer, "also": [other.text for other in others]} if ask.parts else answer
 
     def same_request(self, stored: str, ask: Ask) -> None:
         """Refuse another request under a used token."""
@@ -266,11 +266,12 @@ class CounterRow:
             raise key_reused(ask.key)
 
     def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over the documents of an empty series, and start the counter where they end, both in one transaction."""
+        """Take over the documents of an empty series, and start the counter where they end, both in one transaction.
+
+        They bear no key, so a request that is sent again is refused: the series has begun.
+        """
         place = ask.place
-        starts_counter = self.keeps_counter and ask.counter
-        if starts_counter:  # before the look: whoever creates the first document has done so by then, or waits
-            self.start_counter(tx, ask)
+        self.hold(tx, ask)  # before the look: whoever creates the first document has done so by then, or waits
         if self.begun(tx, ask):
             raise series_begun(place.scope)
         tx.change(
@@ -288,7 +289,7 @@ class CounterRow:
             dated=ask.at,
             through=ask.through,
         )
-        if starts_counter:
+        if ask.counter:
             self.start_counter(tx, ask)
         return {**key_of(ask), "through": ask.through}
 
@@ -301,23 +302,36 @@ class CounterRow:
         return bool(tx.value(drawn, **key_of(ask)))
 
     def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over one document under the number that it was issued with, right or wrong."""
+        """Take over one document under the number that it was issued with, right or wrong.
+
+        The counter goes first, as in a create, and never lies below what is stored. One that did would come to that number some
+        day: a duplicate, or under the unique index an end of all creates, as each that fails sets the counter back.
+        """
+        self.start_counter(tx, ask)
         return self.store(tx, ask, ask.number)
 
     def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Introduce the counter for documents that exist; a later call moves it up if need be, and never back.
 
-        Any number of instances may do so when they start. The locks keep everybody from adding documents between the look
-        and the start. They are taken in the order in which a create takes them: counters, documents.
+        Any number of instances may do so when they start.
         """
-        if self.keeps_counter:
-            tx.change("LOCK TABLE counters, documents IN SHARE ROW EXCLUSIVE MODE")
+        self.hold(tx, ask)
         self.start_counter(tx, ask)
         return key_of(ask)
 
+    def hold(self, tx: Transaction, ask: Ask) -> None:
+        """Keep everybody from drawing numbers and adding documents until the end, so that a look at them stays true.
+
+        The locks are taken in the order in which a create takes them: counters, documents. And they come first: at a
+        stricter level than READ COMMITTED the first look decides what is seen, and must not be older than the wait.
+        """
+        tables = "counters, documents" if self.keeps_counter else "documents"
+        tx.change(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the counter at the highest number that exists. One that started lower is moved up, none is moved back."""
-        tx.change(INTRODUCE, **key_of(ask))
+        """Start the counter at the highest number that exists or is taken over. It is moved up if need be, and never back."""
+        if self.keeps_counter:
+            tx.change(INTRODUCE, **key_of(ask), number=ask.number)
 
     def void(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void an issued document, with its reason. Its number stays taken for ever."""
@@ -333,10 +347,9 @@ class CounterRow:
     def lock_issued(self, tx: Transaction, ask: Ask) -> list[Any]:
         """Return the issued documents with this number, locked: one, or none, or several if the number was issued twice."""
         return tx.rows(
-            "SELECT id, period, number FROM documents WHERE scope = :scope AND text = :text AND status = 'issued'"
-            " ORDER BY id FOR UPDATE",
-            scope=ask.place.scope,
-            text=ask.text,
+            "SELECT id, period, number FROM documents"
+            " WHERE company = :company AND scope = :scope AND text = :text AND status = 'issued' ORDER BY id FOR UPDATE",
+            **print_of(ask),
         )
 
     def register_void(self, tx: Transaction, ask: Ask, document: int) -> None:
@@ -352,12 +365,14 @@ class CounterRow:
     def voided_before(self, tx: Transaction, ask: Ask) -> dict[str, Any] | None:
         """Answer a void that was sent again, refuse its key for another one; None if nothing was voided with it."""
         found = tx.row(
-            "SELECT d.id, scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id WHERE v.token = :token",
+            "SELECT d.id, company, scope, text, number, reason FROM documents d JOIN voids v ON v.document = d.id"
+            " WHERE v.token = :token",
             token=ask.key,
         )
         if found is None:
             return None
-        if (found.scope, found.text, found.reason) != (ask.place.scope, ask.text, ask.reason):
+        asked = (ask.company, ask.place.scope, ask.text, ask.reason)
+        if (found.company, found.scope, found.text, found.reason) != asked:
             raise key_reused(ask.key)
         answer = {"scope": found.scope, "text": found.text, "status": "void", "replayed": True}
         if ask.f != "cleanup":
@@ -387,18 +402,24 @@ class CounterRow:
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void.
 
-        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again.
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again. Nothing
+        is left that could tell of the key, so a request that is sent again is refused: there is no such document any more.
         """
         issued = self.lock_issued(tx, ask)
-        # Without a transaction nothing is locked any more, so the DELETE has to find its document.
-        if len(issued) != 1 or not tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id):
+        if len(issued) != 1:
             raise not_one(ask.text, len(issued))
+        tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id)
         return {"scope": ask.place.scope, "period": issued[0].period, "text": ask.text, "number": issued[0].number}
 
 
 def key_of(ask: Ask) -> dict[str, str]:
     """Return the counter's key."""
     return {"scope": ask.place.scope, "period": ask.place.period}
+
+
+def print_of(ask: Ask) -> dict[str, Any]:
+    """Return what a document is looked up by: its print, in its series, of the company that asks."""
+    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text}
 
 
 def row_of(ask: Ask, number: int, text: str, status: str = "issued") -> dict[str, Any]:

@@ -13,7 +13,10 @@ from reference_impl.numbering.series import Ask, validate
 
 
 class CounterRowOneStatement(CounterRow):
-    """Counter and document in a single statement: gapless, with the counter held for one round trip only."""
+    """Counter and document in a single statement: gapless, with the counter held for one round trip only.
+
+    Everything else takes several statements, and is a transaction.
+    """
 
     transaction = False
 
@@ -38,6 +41,15 @@ class CounterRowOneStatement(CounterRow):
             width=place.width,
         )
         return told({**key_of(ask), "number": found.number, "text": found.text}, found.id)
+
+    def hold(self, tx: Transaction, ask: Ask) -> None:
+        """Lock the documents alone. A create locks both tables before it begins, in an order that the server chooses."""
+        tx.change("LOCK TABLE documents IN SHARE ROW EXCLUSIVE MODE")
+
+    def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take over one document under the number that it was issued with. Here the documents go first, then the counter."""
+        self.hold(tx, ask)
+        return super().import_document(tx, ask)
 
 
 class IncrementThenRefreshInTransaction(CounterRow):
@@ -76,47 +88,67 @@ class NativeSequence(CounterRow):
     cache: ClassVar[int] = 1
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
-        """Take the sequence's next value. It stays taken whatever becomes of the document."""
-        name = sequence_name(ask)
-        number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
-        if number is None:
-            self.start_counter(tx, ask)
-            number = tx.value("SELECT nextval(to_regclass(:name))", name=name)
-        return number, None
+        """Take the sequence's next value. It stays taken whatever becomes of the document.
+
+        One that is not there yet is made beside the document's transaction: at a stricter level than READ COMMITTED that
+        transaction may not see the documents behind which the sequence has to start.
+        """
+        number = self.following(tx, ask)
+        return (self.session.aside(lambda own: self.first(own, ask)) if number is None else number), None
+
+    def following(self, tx: Transaction, ask: Ask) -> int | None:
+        """Ask the sequence, None if there is none."""
+        found: int | None = tx.value("SELECT nextval(to_regclass(:name))", name=sequence_name(ask))
+        return found
+
+    def first(self, tx: Transaction, ask: Ask) -> int:
+        """Make the scope's sequence behind the highest number that exists, once, whoever else is about to; ask it."""
+        self.lock_name(tx, ask)
+        self.create_sequence(tx, ask)
+        number = self.following(tx, ask)
+        assert number is not None  # it was made here, or by whoever held the lock before
+        return number
+
+    def lock_name(self, tx: Transaction, ask: Ask) -> None:
+        """Wait for everybody who is about to make the sequence, and then see what they did.
+
+        That takes READ COMMITTED whatever the setting is: this SELECT is the first look, and it is older than its wait.
+        """
+        tx.change("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        tx.row("SELECT pg_advisory_xact_lock(hashtext(:name))", name=sequence_name(ask))
+
+    def create_sequence(self, tx: Transaction, ask: Ask) -> int:
+        """Create the sequence if it is not there; return the number that has to follow what exists."""
+        following = max(highest_number(tx, ask), ask.number) + 1
+        tx.change(f"CREATE SEQUENCE IF NOT EXISTS {sequence_name(ask)} START WITH {following:d} CACHE {self.cache:d}")
+        return following
+
+    def hold(self, tx: Transaction, ask: Ask) -> None:
+        """Keep everybody from drawing numbers and adding documents until the end.
+
+        ``ALTER SEQUENCE`` changes nothing here but keeps everybody from drawing. The locks are taken in the order in which a
+        create takes them: sequence, documents.
+        """
+        self.lock_name(tx, ask)
+        tx.change(f"ALTER SEQUENCE IF EXISTS {sequence_name(ask)} CACHE {self.cache:d}")
+        super().hold(tx, ask)
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
-        """Start the scope's sequence behind the highest number that exists, once, whoever else is about to."""
+        """Start the sequence behind the highest number that exists or is taken over, or move it up to there, and never back."""
         name = sequence_name(ask)
-        tx.row("SELECT pg_advisory_xact_lock(hashtext(:name))", name=name)
-        start = highest_number(tx, ask) + 1
-        tx.change(f"CREATE SEQUENCE IF NOT EXISTS {name} START WITH {start:d} CACHE {self.cache:d}")
-
-    def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Start the sequence behind the highest number that exists, or move it up to there; it never goes back.
-
-        ``ALTER SEQUENCE`` changes nothing here but keeps everybody from drawing until the commit. The locks are taken in the
-        order in which a create takes them: sequence, documents.
-        """
-        self.start_counter(tx, ask)
-        name = sequence_name(ask)
-        tx.change(f"ALTER SEQUENCE {name} CACHE {self.cache:d}")
-        tx.change("LOCK TABLE documents IN SHARE ROW EXCLUSIVE MODE")
-        following = highest_number(tx, ask) + 1
+        following = self.create_sequence(tx, ask)
         if following > tx.value(f"SELECT last_value + is_called::int FROM {name}"):
             tx.change(f"ALTER SEQUENCE {name} RESTART WITH {following:d}")
-        return key_of(ask)
+
+    def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Take over one document under the number that it was issued with, while nobody draws."""
+        self.hold(tx, ask)
+        return super().import_document(tx, ask)
 
     def begun(self, tx: Transaction, ask: Ask) -> bool:
         """Tell whether a number of the series was ever given, also to a document that is gone."""
         drawn = "SELECT EXISTS (SELECT FROM pg_sequences WHERE sequencename = :name AND last_value IS NOT NULL)"
         return super().begun(tx, ask) or bool(tx.value(drawn, name=sequence_name(ask)))
-
-    def seed(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Take over documents, then start the sequence."""
-        answer = super().seed(tx, ask)
-        if ask.counter:
-            self.start_counter(tx, ask)
-        return answer
 
 
 def sequence_name(ask: Ask) -> str:
@@ -142,9 +174,18 @@ class MaxUnderAdvisoryLock(CounterRow):
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Lock the scope, then look for its highest number."""
-        tx.row("SELECT pg_advisory_xact_lock(hashtext(:scope), hashtext(:period))", **key_of(ask))
+        self.lock_scope(tx, ask)
         tx.at("locked")
         return highest_plus_one(tx, ask)
+
+    def lock_scope(self, tx: Transaction, ask: Ask) -> None:
+        """Wait for whoever holds the scope."""
+        tx.row("SELECT pg_advisory_xact_lock(hashtext(:scope), hashtext(:period))", **key_of(ask))
+
+    def hold(self, tx: Transaction, ask: Ask) -> None:
+        """Keep everybody from drawing as well: who has looked already holds the scope. A create takes the scope first, too."""
+        self.lock_scope(tx, ask)
+        super().hold(tx, ask)
 
 
 class MaxSerializable(CounterRow):

@@ -25,6 +25,7 @@ from reference_impl.numbering.postgres import (
     Job,
     Settings,
     key_of,
+    print_of,
     row_of,
     told,
 )
@@ -43,19 +44,21 @@ CREATE TABLE reservations (
 CONFIRM = """
 UPDATE documents d SET status = 'issued', token = :token, request = :request
 FROM reservations r
-WHERE r.document = d.id AND d.scope = :scope AND d.text = :text AND d.status = 'reserved' AND r.expires > :at
+WHERE r.document = d.id AND d.company = :company AND d.scope = :scope AND d.text = :text
+AND d.status = 'reserved' AND r.expires > :at
 RETURNING d.id, d.scope, d.period, d.number, d.text
 """
 SWEEP = """
 WITH lapsed AS (
     UPDATE documents d SET status = 'void'
     FROM reservations r
-    WHERE r.document = d.id AND d.scope = :scope AND d.status = 'reserved' AND r.expires <= :at
+    WHERE r.document = d.id AND d.company = :company AND d.scope = :scope AND d.status = 'reserved' AND r.expires <= :at
     RETURNING d.id
 )
 INSERT INTO voids (document, reason, token, at)
-SELECT id, 'the reservation lapsed', :token || '/' || id, :at FROM lapsed
+SELECT id, 'the reservation lapsed', :token || ' ' || id, :at FROM lapsed
 """
+"""A void's token is unique; with a space it is none that a client can use."""
 
 
 class ReservedNumber(CounterRow):
@@ -100,23 +103,26 @@ class ReservedNumber(CounterRow):
 
     def issue(self, tx: Transaction, ask: Ask) -> Any:
         """Make a standing reservation a document, in one statement; None if there is none."""
-        return tx.row(CONFIRM, scope=ask.place.scope, text=ask.text, at=ask.at, token=ask.key, request=ask.request)
+        return tx.row(CONFIRM, **print_of(ask), at=ask.at, token=ask.key, request=ask.request)
 
     def release(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Give a reservation up. Its number is void."""
         found = tx.row(
-            "UPDATE documents SET status = 'void' WHERE scope = :scope AND text = :text AND status = 'reserved' RETURNING id",
-            scope=ask.place.scope,
-            text=ask.text,
+            "UPDATE documents SET status = 'void'"
+            " WHERE company = :company AND scope = :scope AND text = :text AND status = 'reserved' RETURNING id, number",
+            **print_of(ask),
         )
         if found is None:
+            if done := self.voided_before(tx, ask):
+                return done
             raise not_reserved(ask)
         self.register_void(tx, ask, found.id)
-        return {"scope": ask.place.scope, "text": ask.text, "status": "void"}
+        return {"scope": ask.place.scope, "text": ask.text, "number": found.number, "status": "void"}
 
     def sweep(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Void what was reserved and lapsed, for whatever reason nobody came back for it."""
-        return {**key_of(ask), "voided": tx.change(SWEEP, scope=ask.place.scope, at=ask.at, token=ask.key)}
+        lapsed = {"company": ask.company, "scope": ask.place.scope, "at": ask.at}
+        return {**key_of(ask), "voided": tx.change(SWEEP, **lapsed, token=ask.key)}
 
     def store(self, tx: Transaction, ask: Ask, number: int, basis: str | None = None) -> dict[str, Any]:
         """Insert the document."""

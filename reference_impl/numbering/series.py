@@ -29,7 +29,11 @@ DISCOUNT_WITHOUT_PERMISSION = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a document's number comes from: ``scope`` and ``period`` are the counter's key, the rest is its print."""
+    """Where a document's number comes from: ``scope`` and ``period`` are the counter's key, the rest is its print.
+
+    A branch that numbers by itself needs no company in its scope: branches' names are unique across companies. That is no reason
+    to trust one: whoever looks for a document by its print looks among those of the company that asks.
+    """
 
     scope: str
     period: str
@@ -162,8 +166,11 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
 
 
 def _part(ask: Ask, document_type: str) -> Ask:
-    """Return the request for one document of several. The first bears the request's token, the others one of their own."""
-    key = ask.key if document_type == ask.document_type else f"{ask.key}/{document_type}"
+    """Return the request for one document of several. The first bears the request's token, the others one of their own.
+
+    A space is between, which no client's key has: nobody can use it for anything else.
+    """
+    key = ask.key if document_type == ask.document_type else f"{ask.key} {document_type}"
     place = place_of(ask.company, document_type, ask.branch, ask.at)
     return replace(ask, key=key, document_type=document_type, place=place)
 

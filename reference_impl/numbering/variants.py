@@ -15,7 +15,7 @@ from reference_impl.variants import ISOLATION, UNIQUE_INDEX, WRITE_CONCERN, vari
 
 OPERATIONS = frozenset({"create", "seed", "delete", "import_document"})
 IN_TRANSACTION = OPERATIONS | {"post", "introduce", "void", "cleanup"}
-"""What needs a transaction to be right, and so is not offered without one."""
+"""What is offered wherever a create is a transaction. The others show what a create without one is worth, and little else."""
 RESERVING = IN_TRANSACTION | {"reserve", "confirm", "release", "sweep"}
 
 POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX}

@@ -92,4 +92,9 @@ def test_without_a_transaction_every_statement_stands_alone(postgres_database: D
     with pytest.raises(DBAPIError):
         session.run(broken, nothing)
     assert session.run(lambda tx: tx.value("SELECT count(*) FROM kept"), nothing)[0] == 0
+    with pytest.raises(DBAPIError):
+        session.in_transaction(lambda tx: (tx.change("INSERT INTO kept VALUES (1)"), broken(tx)), nothing)
+    assert session.run(lambda tx: tx.value("SELECT count(*) FROM kept"), nothing)[0] == 0
+    session.in_transaction(lambda tx: tx.change("INSERT INTO kept VALUES (2)"), nothing)
+    assert session.run(lambda tx: tx.value("SELECT count(*) FROM kept"), nothing)[0] == 1
     session.close()

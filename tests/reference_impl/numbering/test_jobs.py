@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
+import psycopg
 import pytest
+from pymongo import MongoClient
 
 from harness.model import Fault, Outcome
-from harness.stores import Database
+from harness.stores import Database, StoreKind
+from reference_impl.base.libpq import PREPARE_AT
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering import duplicates, mongo, postgres
 from reference_impl.numbering.cleanup import main as clean_up
@@ -99,7 +106,55 @@ def test_an_event_without_sensible_documents_is_refused(database: Database, vari
         assert stage.books().table("documents").is_empty()
 
 
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_an_event_is_told_again_with_those_of_its_documents_that_are_left(database: Database, variant: str) -> None:
+    asked = {**BOTH, "documents": ["invoice", "journal_entry", "receipt"]}
+    with play(variant, database) as stage:
+        a = stage.actor()
+        first = a.does("post", "A", **asked).result or {}
+        done(a, "delete", "D", text="JE-00001", document_type="journal_entry")
+        again = a.does("post", "A", **asked).result or {}
+        assert again == {**first, "also": ["RECEIPT-00001"], "attempts": again["attempts"], "replayed": True}
+        done(a, "delete", "E", text="INV-00001")
+        left = a.does("post", "A", **asked).result or {}
+        assert (left["text"], left["also"], left["replayed"]) == ("RECEIPT-00001", [], True)
+        done(a, "delete", "F", text="RECEIPT-00001", document_type="receipt")
+        anew = a.does("post", "A", **asked).result or {}
+        assert (anew["text"], anew["also"]) == ("INV-00002", ["JE-00002", "RECEIPT-00002"])
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row"])
+def test_no_other_key_is_in_the_way_of_an_event(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "Z/journal_entry", amount=100)
+        posted = a.does("post", "Z", **BOTH, documents=["invoice", "journal_entry"])
+        assert posted.outcome is Outcome.OK, posted.failure
+        tokens = stage.books().table("documents")["token"].to_list()
+        assert {token for token in tokens if re.fullmatch("[!-~]+", token)} == {"Z/journal_entry", "Z"}
+
+
 # A counter for documents that exist
+
+
+@contextmanager
+def without_counter(stage: Play, number: int) -> Iterator[None]:
+    """Add a document as a program would that knows of no counter; it is committed at the end."""
+    if stage.database.kind is StoreKind.MONGO:
+        place = {"scope": "acme/invoice", "period": "", "number": number, "text": f"INV-{number:05d}"}
+        row = {**place, "company": "acme", "status": "issued", "amount": 100, "dated": datetime.fromisoformat(AT)}
+        client: MongoClient[Any] = MongoClient(stage.database.url)
+        with client:
+            client.get_default_database().documents.insert_one(row)
+        yield
+        return
+    with psycopg.connect(stage.database.url) as connection:
+        connection.execute(
+            "INSERT INTO documents (company, document_type, branch, scope, period, number, text, dated, amount)"
+            " VALUES ('acme', 'invoice', 'Main', 'acme/invoice', '', %s, %s, %s, 100)",
+            [number, f"INV-{number:05d}", AT],
+        )
+        yield
 
 
 @pytest.mark.parametrize(
@@ -118,6 +173,7 @@ def test_an_instance_that_starts_late_does_not_set_the_counter_back(database: Da
         assert spoken(stage, "N-UNIQ") == spoke
 
 
+INDEXED = {"unique_index": True}
 ISOLATIONS = ("read_committed", "repeatable_read", "serializable")
 SEQUENCES = ("pg.native_sequence", "pg.native_sequence_after_check", "pg.native_sequence_cached", "pg.serial_on_conflict")
 
@@ -129,7 +185,8 @@ def test_a_counter_is_introduced_behind_the_highest_number_that_exists(database:
     with play(variant, database, **settings) as stage:
         a, b = stage.actor(), stage.actor()
         for number in (3, 41, 7):
-            done(a, "import_document", f"old{number}", amount=100, number=number)
+            with without_counter(stage, number):
+                pass
         done(a, "introduce", "I")
         done(b, "introduce", "J")
         assert done(b, "create", "B", amount=100)["number"] == 42
@@ -156,7 +213,8 @@ def test_a_counter_that_started_too_low_is_moved_up_and_none_is_moved_back(datab
     with play(variant, database) as stage:
         a = stage.actor()
         assert done(a, "create", "A", amount=100)["number"] == 1
-        done(a, "import_document", "old", amount=100, number=7)
+        with without_counter(stage, 7):
+            pass
         done(a, "introduce", "I")
         assert done(a, "create", "B", amount=100)["number"] == 8
         done(a, "delete", "D", text="INV-00008")
@@ -173,7 +231,8 @@ def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, v
     with play(variant, database, isolation=isolation) as stage:
         a, b = stage.actor(), stage.actor()
         done(a, "create", "start", amount=100)
-        done(a, "import_document", "old", amount=100, number=7)
+        with without_counter(stage, 7):
+            pass
         a.begins(first, "A", until="before_commit", **WHERE, **amounts[first])
         b.begins(second, "B", **WHERE, **amounts[second])
         assert b.waits
@@ -182,6 +241,18 @@ def test_a_counter_is_moved_up_while_a_document_is_created(database: Database, v
         numbers = stage.books().table("documents").sort("number")["number"].to_list()
         assert numbers == ([1, 2, 7, 8] if first == "create" else [1, 7, 8, 9])
         assert spoken(stage, "N-UNIQ", "N-COUNTER>=MAX", "L-RETRY") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_counter_is_introduced_behind_a_document_that_it_waited_for(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a = stage.actor()
+        with without_counter(stage, 3):
+            a.begins("introduce", "I", **WHERE)
+            assert a.waits
+        assert a.ends().outcome is Outcome.OK
+        assert done(a, "create", "A", amount=100)["number"] == 4
 
 
 @pytest.mark.parametrize("variant", ["pg.select_then_insert_counter"])
@@ -194,19 +265,129 @@ def test_a_counter_without_a_key_is_introduced_as_well(database: Database, varia
         assert len(stage.books().table("counters")) == 1
 
 
-@pytest.mark.parametrize("variant", ["pg.counter_row"])
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_a_series_whose_first_document_is_being_created_is_not_filled(database: Database, variant: str, isolation: str) -> None:
+FILLED = (
+    *[("pg.counter_row", level) for level in ISOLATIONS],
+    *[("pg.increment_then_refresh_in_transaction", level) for level in ISOLATIONS],
+    *[("pg.native_sequence", level) for level in ISOLATIONS],
+    *[("pg.native_sequence_after_check", level) for level in ISOLATIONS],
+    *[("pg.optimistic_savepoint", level) for level in ISOLATIONS],
+    *[("pg.block_allocation", level) for level in ISOLATIONS],
+    ("pg.counter_row_one_statement", "read_committed"),
+    ("pg.advisory_lock_max", "read_committed"),
+    ("pg.serializable_max", "serializable"),
+)
+IN_STEPS = [(variant, level) for variant, level in FILLED if variant != "pg.counter_row_one_statement"]
+"""Those whose create can be stopped on its way."""
+
+
+@pytest.mark.parametrize(("variant", "isolation"), IN_STEPS)
+@pytest.mark.parametrize("counter", [True, False], ids=["counter", "bare"])
+def test_a_series_whose_first_document_is_being_created_is_not_filled(
+    database: Database, variant: str, isolation: str, counter: bool
+) -> None:
     with play(variant, database, isolation=isolation) as stage:
         a, b = stage.actor(), stage.actor()
         a.begins("create", "A", until="before_commit", **WHERE, amount=100)
-        b.begins("seed", "seed", **WHERE, through=3)
+        b.begins("seed", "seed", **WHERE, through=3, counter=counter)
         assert b.waits
         assert a.ends().outcome is Outcome.OK
         failure = b.ends().failure
         assert failure is not None
         assert failure.code == "series_begun"
         assert done(a, "create", "B", amount=100)["number"] == 2
+
+
+@pytest.mark.parametrize(("variant", "isolation"), FILLED)
+@pytest.mark.parametrize("introduced", [False, True], ids=["fresh", "introduced"])
+def test_a_document_that_is_created_while_its_series_is_filled_comes_behind(
+    database: Database, variant: str, isolation: str, introduced: bool
+) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        if introduced and "introduce" in stage.target.operations:
+            done(a, "introduce", "I")
+        a.begins("seed", "seed", until="before_commit", **WHERE, through=3)
+        b.begins("create", "B", **WHERE, amount=100)
+        assert b.waits
+        assert [a.ends().outcome, b.ends().outcome] == [Outcome.OK, Outcome.OK]
+        done(b, "create", "C", amount=100)
+        numbers = stage.books().table("documents").sort("number").filter(pl.col("status") == "issued")["number"].to_list()
+        assert numbers == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.counter_row_one_statement"])
+@pytest.mark.parametrize("f", ["seed", "import_document"])
+def test_who_creates_and_who_takes_over_do_not_wait_in_a_circle(database: Database, variant: str, f: str) -> None:
+    taken: dict[str, dict[str, Any]] = {
+        "seed": {"through": 3, "company": "other"},
+        "import_document": {"amount": 1, "number": 99},
+    }
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        for n in range(PREPARE_AT):  # a statement that the server has prepared takes its locks in another order
+            done(a, "create", f"A{n}", amount=100)
+        with psycopg.connect(database.url) as connection:
+            connection.execute("LOCK TABLE counters IN EXCLUSIVE MODE")
+            b.begins(f, "B", **{**WHERE, **taken[f]})
+            a.begins("create", "A", **WHERE, amount=100)
+            assert a.waits
+            assert b.waits
+        assert [a.ends().failure, b.ends().failure] == [None, None]
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.counter_row_one_statement", "pg.native_sequence"])
+def test_who_takes_over_one_document_and_who_takes_over_many_do_not_wait_in_a_circle(
+    database: Database, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        really, looks, looked = a.connection.store, b.connection.begun, []
+
+        def store(*asked: Any) -> Any:  # between the counter and the document
+            b.begins("seed", "S", **WHERE, through=3)
+            assert b.waits
+            return really(*asked)
+
+        def begun(*asked: Any) -> Any:  # once more for each try
+            looked.append(asked)
+            return looks(*asked)
+
+        monkeypatch.setattr(a.connection, "store", store)
+        monkeypatch.setattr(b.connection, "begun", begun)
+        assert done(a, "import_document", "I", amount=100, number=7)["attempts"] == 1
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert len(looked) == 1
+
+
+@pytest.mark.parametrize("variant", ["pg.native_sequence"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_sequence_that_is_made_while_its_series_is_filled_starts_behind(
+    database: Database, variant: str, isolation: str
+) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("seed", "seed", until="before_commit", **WHERE, through=3, counter=False)
+        b.begins("create", "B", **WHERE, amount=100)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        assert (b.ends().result or {})["number"] == 4
+
+
+@pytest.mark.parametrize(("variant", "isolation"), FILLED)
+@pytest.mark.parametrize("counter", [True, False], ids=["counter", "bare"])
+def test_of_two_who_fill_a_series_at_once_one_is_refused(database: Database, variant: str, isolation: str, counter: bool) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("seed", "S", until="before_commit", **WHERE, through=3, counter=counter)
+        b.begins("seed", "T", **WHERE, through=5, counter=counter)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        failure = b.ends().failure
+        assert failure is not None
+        assert failure.code == "series_begun"
+        assert len(states(stage)) == 3
 
 
 @pytest.mark.parametrize("variant", ["mongo.counter_in_transaction"])
@@ -234,17 +415,19 @@ def test_of_a_seed_and_a_first_document_at_once_one_finds_the_other(
 
 
 @pytest.mark.parametrize("variant", ["mongo.counter_document"])
-@pytest.mark.parametrize("settings", [{}, {"unique_index": True}], ids=["bare", "indexed"])
-def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{}, INDEXED], ids=["bare", "indexed"])
+@pytest.mark.parametrize("counter", [True, False])
+def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, settings: dict[str, Any], counter: bool) -> None:
     with play(variant, database, **settings) as stage:
         a, b = stage.actor(), stage.actor()
-        a.begins("seed", "A", until="before_commit", **WHERE, through=3)
-        b.begins("seed", "B", **WHERE, through=5)
+        a.begins("seed", "A", until="before_commit", **WHERE, through=3, counter=counter)
+        b.begins("seed", "B", **WHERE, through=5, counter=counter)
         assert b.waits
         assert a.ends().outcome is Outcome.OK
         failure = b.ends().failure
         assert failure is not None
         assert failure.code == "series_begun"
+        done(a, "introduce", "I")
         assert done(a, "create", "C", amount=100)["number"] == 4
         assert len(states(stage)) == 4
 
@@ -365,6 +548,46 @@ def test_a_reserved_number_is_confirmed_once_or_released_or_lapses(database: Dat
 
 
 @pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_a_release_that_is_sent_again_is_told_once_more_and_another_is_refused(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        text, other = [done(a, "reserve", f"r{n}", amount=100)["reserved"] for n in range(2)]
+        first = done(a, "release", "X", text=text, reason="changed her mind")
+        again = done(a, "release", "X", text=text, reason="changed her mind")
+        assert again == {**first, "replayed": True}
+        assert refused(a, "release", "X", text=text, reason="another") == "key_reused"
+        assert refused(a, "release", "X", text=other, reason="changed her mind") == "key_reused"
+        assert refused(a, "release", "Y", text=text, reason="changed her mind") == "not_reserved"
+        assert [status for _, status, _ in states(stage)] == ["void", "reserved"]
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_release_that_is_sent_twice_at_once_is_told_twice(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        asked = {**WHERE, "text": done(a, "reserve", "R", amount=100)["reserved"], "reason": "changed her mind"}
+        a.begins("release", "X", until="before_commit", **asked)
+        b.begins("release", "X", **asked)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        again = b.ends()
+        assert again.outcome is Outcome.OK, again.failure
+        assert (again.result or {})["replayed"]
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
+def test_no_other_key_is_in_the_way_of_a_sweep(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        held = done(a, "reserve", "R", amount=100)
+        done(a, "void", f"S/{held['document']}", text="INV-00001", reason="spoiled")
+        assert done(a, "sweep", "S", at=LATER)["voided"] == 1
+        assert done(a, "sweep", "S", at=LATER)["voided"] == 0
+
+
+@pytest.mark.parametrize("variant", ["pg.reserved_number"])
 def test_a_key_is_good_for_a_document_or_for_a_reservation(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a = stage.actor()
@@ -428,6 +651,65 @@ def test_what_is_taken_over_does_not_meet_what_is_there(database: Database, vari
         assert refused(a, "import_document", "J", amount=100, number=7) == "number_taken"
         assert refused(a, "seed", "S", through=3) == "series_begun"
         assert [text for text, _, _ in states(stage)] == ["INV-00007"]
+
+
+WITH_COUNTER = (
+    "pg.counter_row",
+    "pg.counter_row_one_statement",
+    "pg.increment_then_refresh_in_transaction",
+    "pg.native_sequence",
+    "pg.reserved_number",
+    "pg.select_then_insert_counter",
+    "mongo.counter_document",
+    "mongo.counter_in_transaction",
+)
+
+
+@pytest.mark.parametrize("variant", WITH_COUNTER)
+@pytest.mark.parametrize("settings", [{}, INDEXED], ids=["bare", "indexed"])
+@pytest.mark.parametrize("introduced", [False, True], ids=["fresh", "introduced"])
+def test_no_counter_lies_below_what_was_taken_over(
+    database: Database, variant: str, settings: dict[str, Any], introduced: bool
+) -> None:
+    with play(variant, database, **settings) as stage:
+        a = stage.actor()
+        if introduced:
+            done(a, "create", "A", amount=100)
+        done(a, "import_document", "old", amount=100, number=2)
+        assert done(a, "create", "B", amount=100)["number"] == 3
+        done(a, "import_document", "older", amount=100, number=1 if not introduced else 4)
+        assert done(a, "create", "C", amount=100)["number"] == (5 if introduced else 4)
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize(
+    ("variant", "isolation"),
+    [(variant, level) for variant in ("pg.counter_row", "pg.native_sequence") for level in ISOLATIONS]
+    + [("mongo.counter_in_transaction", None)],
+)
+@pytest.mark.parametrize("first", ["create", "import_document"])
+def test_no_counter_lies_below_what_was_taken_over_at_the_same_time(
+    database: Database, variant: str, isolation: str | None, first: str
+) -> None:
+    asked: dict[str, dict[str, Any]] = {"create": {"amount": 100}, "import_document": {"amount": 100, "number": 7}}
+    second = "import_document" if first == "create" else "create"
+    with play(variant, database, **({"isolation": isolation} if isolation else {})) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins(first, "A", until="before_commit", **WHERE, **asked[first])
+        b.begins(second, "B", **WHERE, **asked[second])
+        assert b.waits
+        assert [a.ends().outcome, b.ends().outcome] == [Outcome.OK, Outcome.OK]
+        assert done(a, "create", "C", amount=100)["number"] == (8 if first == "create" else 9)
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
+def test_no_counter_is_moved_by_what_is_not_taken_over(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        done(a, "create", "A", amount=100)
+        assert refused(a, "import_document", "A", amount=100, number=9) == "key_reused"
+        assert done(a, "create", "B", amount=100)["number"] == 2
 
 
 @pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence", "pg.block_allocation", "mongo.counter_document"])

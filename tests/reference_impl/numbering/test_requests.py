@@ -96,23 +96,35 @@ def test_a_request_needs_a_token_of_sensible_length(token: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["pg.reserved_number", "mongo.counter_document"])
-def test_another_companys_documents_are_not_there(request: pytest.FixtureRequest, variant: str) -> None:
+@pytest.mark.parametrize("document_type", ["invoice", "sale"])
+def test_what_belongs_to_another_company_is_not_there(request: pytest.FixtureRequest, variant: str, document_type: str) -> None:
     fixture = "postgres_database" if variant.startswith("pg.") else "mongo_database"
     database: Database = request.getfixturevalue(fixture)
+    where = {**PLACE, "document_type": document_type}
     with play(variant, database) as stage:
         a = stage.actor()
-        made = a.does("create", "A", **PLACE, amount=100).result or {}
-        a.does("import_document", "B", **PLACE, amount=100, number=1)
+        alone = (a.does("create", "A", **where, amount=100).result or {})["text"]
+        twice = [a.does("import_document", token, **where, amount=100, number=7).result or {} for token in "BC"]
+        reserves = "reserve" in stage.target.operations
+        held = (a.does("reserve", "R", **where, amount=100).result or {})["reserved"] if reserves else alone
+        spoiled = (a.does("create", "D", **where, amount=100).result or {})["text"]
+        a.does("void", "V", **where, text=spoiled, reason="spoiled")
         before = stage.books().table("documents").sort("id").rows()
-        theirs = {**PLACE, "company": "other", "text": made["text"]}
-        for f, more in (
-            ("void", {"reason": "spoiled"}),
-            ("delete", {}),
-            ("cleanup", {"apply": True, "document": made["document"]}),
-            ("confirm", {}),
-            ("release", {"reason": "spoiled"}),
+        theirs = {**where, "company": "other"}
+        for f, token, more in (
+            ("void", "x-void", {"text": alone, "reason": "spoiled"}),
+            ("void", "V", {"text": spoiled, "reason": "spoiled"}),
+            ("delete", "x-delete", {"text": alone}),
+            ("cleanup", "x-cleanup", {"apply": True, "text": twice[0]["text"], "document": twice[1]["document"]}),
+            ("confirm", "x-confirm", {"text": held}),
+            ("release", "x-release", {"text": held, "reason": "spoiled"}),
         ):
-            failure = a.does(f, f"x-{f}", **theirs, **more).failure
-            assert failure is not None
-            assert failure.refusal
+            failure = a.does(f, token, **theirs, **more).failure
+            assert failure is not None, f
+            assert failure.refusal, f
+        report = a.does("cleanup", "report", **theirs).result or {}
+        assert report["duplicates"] == []
+        if reserves:
+            swept = a.does("sweep", "S", **{**theirs, "at": "2026-12-31T23:00:00+00:00"}).result or {}
+            assert swept["voided"] == 0
         assert stage.books().table("documents").sort("id").rows() == before
