@@ -7,7 +7,9 @@ docstring gives the shortest interleaving: A and B are two clients.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -24,13 +26,17 @@ from reference_impl.numbering.mongo import (
     Settings,
     highest_number,
 )
-from reference_impl.numbering.series import Ask
+from reference_impl.numbering.series import Ask, place_of, validate
 
 CLOCK = "the clock"
+MANILA = timedelta(hours=8)
 
 
 class CountPlusOne(CounterDocument):
-    """Count the documents and add one (N01). A counts 3; B counts 3; both insert 4."""
+    """Count the documents and add one (N01). A counts 3; B counts 3; both insert 4.
+
+    It takes no race where documents are deleted (N02): of 1 to 5 the second goes; A counts 4, and inserts 5 again.
+    """
 
     keeps_counter = False
 
@@ -125,7 +131,7 @@ class CheckNextRetryFallback(CounterDocument):
 class NumberFromTheClock(CounterDocument):
     """Print the last six digits of the clock, as that fix does when all else failed (N09).
 
-    A and B fall back in the same millisecond: both insert 542069. And every quarter of an hour the digits begin again.
+    A and B fall back in the same millisecond: both insert 542069. And the digits begin again every 1,000 seconds.
     """
 
     keeps_counter = False
@@ -156,7 +162,10 @@ class CounterWithoutScopeAsId(CounterDocument):
 
 
 class CounterInTransactionWithoutRetry(CounterInTransaction):
-    """The right transaction, run once (N45): whoever meets another gets WriteConflict, and so does the client."""
+    """The right transaction, run once (N45).
+
+    A increments the counter; before A commits B increments it, is told WriteConflict at once, and so is its client.
+    """
 
     def __init__(self, session: Any, settings: Settings) -> None:
         super().__init__(session, settings)
@@ -164,7 +173,10 @@ class CounterInTransactionWithoutRetry(CounterInTransaction):
 
 
 class CountInTransaction(CounterInTransaction):
-    """Count and insert in one transaction (N01, P27): a snapshot does not stop a second insert, so it does not help."""
+    """Look for the highest number and insert, in one transaction (N01, P27): a snapshot does not stop a second insert.
+
+    A and B read 6 in their snapshots; both insert 7; both commit.
+    """
 
     keeps_counter = False
 
@@ -175,7 +187,100 @@ class CountInTransaction(CounterInTransaction):
 
 
 class UnacknowledgedInsert(CountPlusOne):
-    """Count and insert without waiting for an answer (N35): a duplicate is dropped by the index, and nobody is told."""
+    """Count and insert without waiting for an answer (N35): a duplicate is dropped by the index, and nobody is told.
+
+    A and B count 6; A's insert of 7 is stored; B's is not; both customers hold 7.
+    """
+
+
+class RetryInsertOnly(CounterInTransaction):
+    """max + 1, and a transaction in which nothing but the insert is tried again, with the next number (N23).
+
+    A and B read 6; A inserts 7; B's insert fails, which has ended B's transaction: its next insert is told NoSuchTransaction.
+    """
+
+    keeps_counter = False
+
+    def __init__(self, session: Any, settings: Settings) -> None:
+        super().__init__(session, settings)
+        session.patience = 0.0
+
+    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
+        """Take the highest number plus one; insert, and insert again."""
+        highest = highest_number(self, ask)
+        at("number_taken")
+        validate(ask)
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            try:
+                return self.store(ask, highest + 1, f"the highest number {highest}", session)
+            except pymongo.errors.DuplicateKeyError:
+                return self.store(ask, highest + 2, f"the highest number {highest}", session)
+
+        return self.session.transaction(work, at)
+
+
+class PeriodFromTheClock(CounterDocument):
+    """The right counter for the document's period, and the year in print from the server's clock (N31).
+
+    In January A enters a payment of last December: it draws that year's 17, and prints this year's 17, which B has.
+    """
+
+    def document(self, ask: Ask, number: int) -> dict[str, Any]:
+        """Print this year, whatever the document's date."""
+        document = super().document(ask, number)
+        return {**document, "text": document["text"].replace(f"{ask.at:%Y}", time.strftime("%Y"), 1)}
+
+
+class TwoTimeZones(CounterDocument):
+    """The right counter, its period from the day in Manila and the print from the day in UTC (N32).
+
+    At 16:00 UTC the counter of the next day begins, and its numbers go to documents of this one.
+    """
+
+    def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
+        """Count where the server stands."""
+        local = place_of(ask.company, ask.document_type, ask.branch, ask.at + MANILA)
+        return super().create(replace(ask, place=replace(ask.place, period=local.period)), at)
+
+
+class StripedCounter(CounterDocument):
+    """One counter for odd and one for even numbers, so that clients conflict less (N33).
+
+    A, A and A draw 1, 3 and 5; B draws 2: lower than what was issued before it, and 4 is missing as long as nobody draws it.
+    """
+
+    keeps_counter = False
+    stripes = 2
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Draw from the stripe that the document's amount falls into."""
+        stripe = ask.amount % self.stripes
+        own = replace(ask, place=replace(ask.place, scope=f"{ask.place.scope}#{stripe}"))
+        value, _ = super().draw(own, session)
+        return (value - 1) * self.stripes + stripe + 1, None
+
+
+class CounterStartsAtZero(CounterDocument):
+    """The right counter, introduced at zero although documents exist (N42).
+
+    Forty documents exist; A introduces the counter; B creates one and is given 1, which a customer holds already.
+    """
+
+    def move_counter(self, ask: Ask, how: Mapping[str, Any], session: ClientSession | None) -> None:
+        """Leave the counter to its first use."""
+
+
+class TwoAllocators(CounterDocument):
+    """The right counter, asked by the controller and again by the hook before saving (N44): a number burnt per document.
+
+    A's controller draws 1, its hook draws 2 and stores that; B stores 4.
+    """
+
+    def draw(self, ask: Ask, session: ClientSession | None = None) -> Drawn:
+        """Draw in the controller, and once more in the hook."""
+        super().draw(ask, session)
+        return super().draw(ask, session)
 
 
 class TokenIgnored(CounterDocument):

@@ -177,7 +177,10 @@ class NativeSequenceCached(NativeSequence):
 
 
 class SerializableWithoutRetry(MaxSerializable):
-    """max + 1 at SERIALIZABLE, and nobody runs the transaction again: right data, and errors under any contention (N22)."""
+    """max + 1 at SERIALIZABLE, and nobody runs the transaction again: right data, and errors under any contention (N22).
+
+    A and B read 6; A commits 7; B is told 40001, and so is its client.
+    """
 
     tries = 1
 
@@ -193,7 +196,7 @@ class CounterRowWithoutRetry(CounterRow):
 
 
 class SelectThenInsertCounter(CounterRow):
-    """Look for the counter, make it if it is not there, with no key on the table (N18).
+    """Look for the counter, make it if it is not there, with no key on the table (N18, and N21 where each period has its own).
 
     A finds none; B finds none; A inserts one; B inserts another: two counters, and both say 1 for ever.
     """
@@ -223,16 +226,16 @@ class SelectThenInsertCounter(CounterRow):
 
 
 class SwallowedError(CounterRow):
-    """Count and add one under a unique index, and catch the error (N25).
+    """Take the highest number plus one under a unique index, and swallow the error (N25).
 
-    B's insert fails; the error is logged; COMMIT of the failed transaction says nothing (the server rolls back, the driver
-    raises nothing); B's client is told a number that is stored for A.
+    A and B read 6; A inserts 7; B's insert fails, and B carries on: COMMIT of the failed transaction says nothing (the server
+    rolls back, the driver raises nothing), and B's client is told a number that is stored for A.
     """
 
     keeps_counter = False
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
-        """Count."""
+        """Take the highest, plus one."""
         return highest_plus_one(tx, ask)
 
     def store(self, tx: Transaction, ask: Ask, number: int, basis: str | None = None) -> dict[str, Any]:
@@ -264,7 +267,10 @@ class RetryInsertOnly(CounterRow):
 
 
 class CounterStartsAtZero(CounterRow):
-    """The right counter, introduced at zero although documents exist (N42). The first old number is issued again."""
+    """The right counter, introduced at zero although documents exist (N42).
+
+    Forty documents exist; A introduces the counter; B creates one and is given 1, which a customer holds already.
+    """
 
     def start_counter(self, tx: Transaction, ask: Ask) -> None:
         """Leave the counter to its first use."""
@@ -334,7 +340,10 @@ class PayloadNotCompared(CounterRow):
 
 
 class PeriodFromTheClock(CounterRow):
-    """The right counter for the document's period, and the year in print from the server's clock (N31)."""
+    """The right counter for the document's period, and the year in print from the server's clock (N31).
+
+    In January A enters a payment of last December: it draws that year's 17, and prints this year's 17, which B has.
+    """
 
     def print(self, ask: Ask, number: int) -> str:
         """Print this year, whatever the document's date."""
@@ -356,27 +365,25 @@ class TwoTimeZones(CounterRow):
 class StripedCounter(CounterRow):
     """One counter for odd and one for even numbers, so that clients wait less (N33).
 
-    The idle stripe falls behind: gaps for as long as it does, and numbers out of order.
+    A, A and A draw 1, 3 and 5; B draws 2: lower than what was issued before it, and 4 is missing as long as nobody draws it.
     """
 
+    keeps_counter = False
     stripes = 2
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Draw from the stripe that the document's amount falls into."""
         stripe = ask.amount % self.stripes
-        value = tx.value(
-            "INSERT INTO counters (scope, period, value) VALUES (:scope, :period, 1)"
-            " ON CONFLICT (scope, period) DO UPDATE SET value = counters.value + 1 RETURNING value",
-            scope=f"{ask.place.scope}#{stripe}",
-            period=ask.place.period,
-        )
+        own = replace(ask, place=replace(ask.place, scope=f"{ask.place.scope}#{stripe}"))
+        value, _ = super().draw(tx, own)
         return (value - 1) * self.stripes + stripe + 1, None
-
-    keeps_counter = False
 
 
 class TwoAllocators(CounterRow):
-    """The right counter, asked by the controller and again by the hook before saving (N44): a number burnt per document."""
+    """The right counter, asked by the controller and again by the hook before saving (N44): a number burnt per document.
+
+    A's controller draws 1, its hook draws 2 and stores that; B stores 4.
+    """
 
     def draw(self, tx: Transaction, ask: Ask) -> Drawn:
         """Draw in the controller, and once more in the hook."""

@@ -68,7 +68,10 @@ class CleanupRenumbers(CounterRow):
 
 
 class VoidWithoutRegister(CounterRow):
-    """The right counter, and a void that sets the status and says nowhere why."""
+    """The right counter, and a void that sets the status and says nowhere why (N47).
+
+    A voids 7; the auditor asks about 7; nobody knows.
+    """
 
     def register_void(self, tx: Transaction, ask: Ask, document: int) -> None:
         """Leave it at that."""

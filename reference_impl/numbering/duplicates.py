@@ -16,7 +16,7 @@ MOST = 1000
 """Numbers that one report names."""
 
 FIND = """
-SELECT text, array_agg(id::text ORDER BY id) AS documents FROM documents
+SELECT text, array_agg(id::text ORDER BY dated, id) AS documents FROM documents
 WHERE company = :company AND status = 'issued' AND scope = :scope AND period = :period
 GROUP BY text HAVING count(*) > 1 ORDER BY text LIMIT :most
 """

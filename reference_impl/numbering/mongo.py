@@ -4,10 +4,10 @@
   in an ordinary field sixteen first documents make two counters.
 - **``find_one_and_update`` returns what it wrote.** To increment and then read is to read somebody else's number.
 - **``w: majority``.** What only the primary has is gone when the primary is, and the number is issued again.
-- **A duplicate key says which index it hit.** Only a conflict on the number may draw another; one on the client's token means
-  that the document exists, or did a moment ago: it may be gone with a primary that was alone in having it.
-- **A repeated request waits like the first.** It is answered from a transaction, read-only or not: the commit waits until a
-  majority has what was read. A plain read tells of a write that its own client is still waiting for.
+- **A duplicate key says which index it hit.** Only a conflict on the number may draw another. One on the client's token means
+  that the document exists: it is looked up, and if a failover has just taken it back, the create is tried again.
+- **A repeated request waits like the first.** The document is looked up inside a transaction, whose commit waits until a majority
+  of the nodes has what was read. A plain read may tell of a write that no majority has yet, and that a failover takes back.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class CounterDocument:
         place = ask.place
 
         def work(session: ClientSession) -> dict[str, Any]:
-            if self.keeps_counter:  # before the look: of this and another, or a create that draws, one waits or begins anew
+            if self.keeps_counter:  # first of all: another seed or a create then conflicts with this, and one begins anew
                 self.move_counter(ask, {"$inc": {"value": 0}}, session)
             if self.begun(ask, session):
                 raise series_begun(place.scope)
@@ -357,7 +357,10 @@ class CounterDocument:
         return {"scope": place.scope, "period": place.period, "duplicates": duplicates, "applied": False}
 
     def resolve_duplicate(self, ask: Ask, session: ClientSession) -> dict[str, Any]:
-        """Void one document of several with its number, with its reason; the customer is given a new one."""
+        """Void one document of several with its number, with its reason.
+
+        Its customer needs another document: an ordinary create, by whoever cleans up.
+        """
         self.mark_void(ask, bson.ObjectId(ask.document), session)
         return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}
 

@@ -3,7 +3,8 @@
 Its three habits:
 
 - **One statement draws the number.** ``INSERT .. ON CONFLICT DO UPDATE .. RETURNING`` makes the counter if it is not there,
-  increments it and tells the result, all under the row's lock. Nobody can read the same value.
+  increments it and tells the result, all under the row's lock. Nobody can read the same value. (It is made at 1: where
+  documents exist already, `introduce` it first.)
 - **The counter belongs to the document's transaction.** A create that fails gives its number back, because the counter's
   row rolls back with the document: no gap. (A sequence does not: see `NativeSequence`.)
 - **The client's token is unique in the documents.** The same intent sent again runs into it and is told what happened the
@@ -44,6 +45,7 @@ from reference_impl.numbering.series import (
     validate,
 )
 
+# Ids only identify: sessions take them fifty at a time, which spares them waiting for each other, and out of order.
 SCHEMA = """
 CREATE TABLE documents (
     id             bigint GENERATED ALWAYS AS IDENTITY (CACHE 50) PRIMARY KEY,
@@ -218,7 +220,11 @@ class CounterRow:
         }
 
     def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Draw the number, check what the business checks, store the document."""
+        """Draw the number, check what the business checks, store the document.
+
+        Here the check may come last, as a number that was drawn for nothing rolls back. It costs others their time, though: what
+        takes long belongs before the draw.
+        """
         number, basis = self.draw(tx, ask)
         tx.at("number_taken")
         validate(ask)
@@ -394,7 +400,10 @@ class CounterRow:
         return {**self.resolve_duplicate(tx, ask), "applied": True}
 
     def resolve_duplicate(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Void one document of several with its number, with a line in the register; the customer is given a new one."""
+        """Void one document of several with its number, with a line in the register.
+
+        Its customer needs another document: an ordinary create, by whoever cleans up.
+        """
         tx.change("UPDATE documents SET status = 'void' WHERE id = :id", id=int(ask.document or 0))
         self.register_void(tx, ask, int(ask.document or 0))
         return {"scope": ask.place.scope, "text": ask.text, "document": ask.document, "status": "void"}

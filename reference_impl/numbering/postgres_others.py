@@ -82,7 +82,10 @@ class IncrementThenRefreshInTransaction(CounterRow):
 
 
 class NativeSequence(CounterRow):
-    """A native sequence: unique and the fastest, but a number drawn is never given back, so failures leave gaps."""
+    """A native sequence: unique and the fastest, but a number drawn is never given back, so failures leave gaps.
+
+    Where the policy is gapless that is the bug (N26): A draws 1 and rolls back; B draws 2.
+    """
 
     keeps_counter = False
     cache: ClassVar[int] = 1
@@ -168,7 +171,11 @@ class NativeSequenceAfterCheck(NativeSequence):
 
 
 class MaxUnderAdvisoryLock(CounterRow):
-    """An advisory lock, then max + 1: right at READ COMMITTED, where the read sees what the lock's last holder committed."""
+    """An advisory lock, then max + 1: right at READ COMMITTED, where the read sees what the lock's last holder committed.
+
+    Not at REPEATABLE READ (N15): B waits for the lock in the statement that takes B's snapshot; A stores 7 and commits; B holds
+    the lock, looks into its snapshot, and stores 7 again.
+    """
 
     keeps_counter = False
 

@@ -80,7 +80,13 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
     ("counter_in_transaction_without_retry", wrong_mongo.CounterInTransactionWithoutRetry, {}),
     ("count_in_transaction", wrong_mongo.CountInTransaction, {}),
     ("unacknowledged_insert", wrong_mongo.UnacknowledgedInsert, {"unique_index": True, "write_concern": "0"}),
+    ("retry_insert_only", wrong_mongo.RetryInsertOnly, {"unique_index": True}),
+    ("counter_starts_at_zero", wrong_mongo.CounterStartsAtZero, {}),
     ("token_ignored", wrong_mongo.TokenIgnored, {}),
+    ("period_from_the_clock", wrong_mongo.PeriodFromTheClock, {}),
+    ("two_time_zones", wrong_mongo.TwoTimeZones, {}),
+    ("striped_counter", wrong_mongo.StripedCounter, {}),
+    ("two_allocators", wrong_mongo.TwoAllocators, {}),
     ("optimistic_insert_on_shards", mongo.OptimisticInsertOnShards, {"unique_index": True}),
     ("unique_on_each_shard", wrong_mongo.UniqueOnEachShard, {"unique_index": True}),
     ("index_without_scope", wrong_mongo.IndexWithoutScope, {}),
@@ -91,6 +97,8 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
 def _offered(implementation: type[postgres.CounterRow]) -> frozenset[str]:
     if issubclass(implementation, blocks.BlockAllocation):  # a deleted document's number would look unused
         return IN_TRANSACTION - {"delete"}
+    if issubclass(implementation, others.OptimisticSavepoint):  # each document of an event would need tries of its own
+        return IN_TRANSACTION - {"post"}
     if issubclass(implementation, reservations.ReservedNumber):
         return RESERVING
     return IN_TRANSACTION if implementation.transaction else OPERATIONS

@@ -1,7 +1,8 @@
 """Orders on PostgreSQL, done right: `BalanceFromOneRow`.
 
 - **One source of truth.** The advance stands in the order and nowhere else. The balance is a generated column: the
-  database computes it from the order's own columns, so there is no stored figure that could drift.
+  database computes it from the order's own columns. Two of these, ``paid`` and ``installments``, sum up and count the
+  installments; each changes in the transaction that adds one, and `verify` compares them.
 - **Everything meets on the order's row.** A payment, a discount, a refund and a cancellation each change that row by one
   statement whose WHERE clause says what must hold (``balance >= amount``, ``status = 'open'``). Of two at once the second
   waits and looks again. A refusal is explained by the row as it stands under a lock (`change_order`).
@@ -284,7 +285,7 @@ class BalanceFromOneRow(PostgresBusiness):
         )
 
     def repair(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Set a stored balance right. Here there is nothing to set: the balance cannot be wrong."""
+        """Set a stored balance right. Here there is nothing to set: the database computes it anew with every change."""
         return {"subject": ask.subject, "balance": self.shown(tx, ask).balance}
 
     def verify(self, tx: Transaction, ask: Ask) -> dict[str, Any]:

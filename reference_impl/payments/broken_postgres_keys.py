@@ -158,7 +158,10 @@ class StoredFailureError(Exception):
 
 
 class RefundsWithKeyInsertedLast(ApproveInOneTransaction):
-    """Payments with `KeyInsertedLast`. With ``unique_index`` the second insert fails, and its effect with it."""
+    """The key is looked up, and inserted when all is done (P17): payments with `KeyInsertedLast`.
+
+    With ``unique_index`` the second insert fails, and its effect with it.
+    """
 
     keys = KeyInsertedLast()
     token_once = False
@@ -171,7 +174,7 @@ class RefundsWithKeyInsertedLast(ApproveInOneTransaction):
 
 
 class RefundsWithoutFingerprint(ApproveInOneTransaction):
-    """Payments with `KeyWithoutFingerprint`."""
+    """A used key answers whatever is asked with it (P18): payments with `KeyWithoutFingerprint`."""
 
     keys = KeyWithoutFingerprint()
 
@@ -190,7 +193,7 @@ class RefundsForgottenWithKey(ApproveInOneTransaction):
 
 
 class RefundsWithKeyTakenOver(ApproveInOneTransaction):
-    """Payments with `KeyLockTakenOver`."""
+    """A key's lock lapses while its work goes on, and whoever asks does it again (P20): payments with `KeyLockTakenOver`."""
 
     keys = KeyLockTakenOver()
 
@@ -201,13 +204,13 @@ class RefundsWithKeyTakenOver(ApproveInOneTransaction):
 
 
 class RefundsWithKeyCommittedFirst(ApproveInOneTransaction):
-    """Payments with `KeyCommittedFirst`."""
+    """The key says "done" before anything is (P21): payments with `KeyCommittedFirst`."""
 
     keys = KeyCommittedFirst()
 
 
 class RefundsWithStoredFailures(ApproveInOneTransaction):
-    """Payments with `KeyStoresAnyFailure`, and no retry of their own."""
+    """A failure that a retry would mend is kept as the answer (P22): payments with `KeyStoresAnyFailure`, each tried once."""
 
     keys = KeyStoresAnyFailure()
 

@@ -72,7 +72,7 @@ class ForgetfulConsumer(Outbox):
 
 
 class ConsumerWithoutDedup(ApproveInOneTransaction):
-    """Payments whose outbox feeds a `ForgetfulConsumer`."""
+    """An event that is published again is done again (A03): payments whose outbox feeds a `ForgetfulConsumer`."""
 
     outbox = ForgetfulConsumer()
 
@@ -113,7 +113,7 @@ class CursorOutbox(Outbox):
 
 
 class PollByCursor(ApproveInOneTransaction):
-    """Payments whose outbox is a `CursorOutbox`."""
+    """The publisher goes on after the last event that it saw, and misses those that committed late (A02): `CursorOutbox`."""
 
     outbox = CursorOutbox()
 

@@ -222,7 +222,7 @@ class ApproveInOneTransaction(PostgresBusiness):
         if first and self.payment(tx, ask).status != rules.PAID:
             try:
                 return self.approve(tx, ask)
-            except Refused as e:  # it comes before anything was written: the event stays claimed
+            except Refused as e:  # told before the approval changed anything: this transaction may go on, and keeps the event
                 if e.figures.get("payment_status") != rules.PAID:
                     raise
         if tx.value("SELECT payment FROM webhook_events WHERE event = :event", event=ask.event) != ask.subject:

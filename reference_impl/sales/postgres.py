@@ -156,7 +156,7 @@ class SellInOneTransaction(PostgresBusiness):
         return understand(f, arguments, token)
 
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Carry out one operation, and log the attempt if it was a sale that failed."""
+        """Carry out one operation, and log a sale that failed, unless its request makes no sense at all (422)."""
         try:
             return super().call(f, arguments, token, checkpoint)
         except (Refused, DBAPIError) as e:
@@ -201,17 +201,11 @@ class SellInOneTransaction(PostgresBusiness):
         scope, period, prefix = rules.series(ask.branch, ask.at)
         number = self.draw(tx, scope, period)
         tx.at("number_taken")
-        self.store(tx, ask, number=number, amount=amount)
+        place = {"scope": scope, "period": period, "number": number, "text": f"{prefix}{number:04d}"}
+        self.store(tx, ask, place, amount)
         tx.at("document_stored")
         self.record(tx, ask, amount)
-        return {
-            "subject": ask.subject,
-            "amount": amount,
-            "scope": scope,
-            "period": period,
-            "number": number,
-            "text": f"{prefix}{number:04d}",
-        }
+        return {"subject": ask.subject, "amount": amount, **place}
 
     def gaps(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Tell how many numbers of a branch are missing on the day of ``at``, and what to make of it.
@@ -282,16 +276,12 @@ class SellInOneTransaction(PostgresBusiness):
         """Draw the next number of the branch's day."""
         return int(tx.value(TAKE, scope=scope, period=period))
 
-    def store(self, tx: Transaction, ask: Ask, *, number: int, amount: int) -> None:
-        """Store the sale."""
-        scope, period, prefix = rules.series(ask.branch, ask.at)
+    def store(self, tx: Transaction, ask: Ask, place: Mapping[str, Any], amount: int) -> None:
+        """Store the sale under its number."""
         tx.change(
             STORE,
+            **place,
             company=ask.company,
-            scope=scope,
-            period=period,
-            number=number,
-            text=f"{prefix}{number:04d}",
             item=ask.item,
             quantity=ask.quantity,
             amount=amount,
