@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.model import Call, Outcome, Program, Seat, Setting
-from scenarios.numbering import NUMBERING_INVARIANTS, place, when
+from scenarios.numbering import NUMBERING_INVARIANTS, place, told, when
 from scenarios.races import Race, is_second
 
 BESIDE_DUPLICATES = tuple(i for i in NUMBERING_INVARIANTS if i not in ("N-UNIQ", "N-VOID"))
@@ -35,8 +35,8 @@ def create_and_void(seat: Seat) -> Program:
     intent = 0
     while True:
         made = yield _call("create", seat, intent, amount=_amount(seat))
-        if made.outcome is Outcome.OK and made.result is not None and seat.random.random() < seat.settings["void"]:
-            asked = {"text": made.result["text"], "reason": "spoiled in the printer"}
+        if made.outcome is Outcome.OK and seat.random.random() < seat.settings["void"]:
+            asked = {"text": told(made, "text"), "reason": "spoiled in the printer"}
             yield _call("void", seat, f"v{intent}", **asked)
             if seat.random.random() < 0.5:
                 yield _call("void", seat, f"v{intent}", **asked)
@@ -85,13 +85,13 @@ def reserve_and_confirm(seat: Seat) -> Program:
     for intent in range(asked["reservations"]):
         held = yield _call("reserve", seat, f"r{intent}", amount=_amount(seat), goes_on=True)
         drawn = seat.random.random()
-        if held.outcome is not Outcome.OK or held.result is None or drawn < asked["forget"]:
+        if held.outcome is not Outcome.OK or drawn < asked["forget"]:
             pass
         elif drawn < asked["forget"] + asked["release"]:
-            text = held.result["reserved"]
+            text = told(held, "reserved")
             yield _call("release", seat, f"x{intent}", text=text, reason="the customer changed her mind", goes_on=True)
         else:
-            yield _call("confirm", seat, f"c{intent}", text=held.result["reserved"], goes_on=True)
+            yield _call("confirm", seat, f"c{intent}", text=told(held, "reserved"), goes_on=True)
         if intent % asked["sweep_every"] == seat.client % asked["sweep_every"]:
             yield _call("sweep", seat, f"s{intent}", later=LATER, goes_on=True)
     yield _call("sweep", seat, "last", later=LATER, goes_on=True)
@@ -111,7 +111,7 @@ def create_and_clean_up(seat: Seat) -> Program:
     """Create; the first two clients clean up, each from a report of its own, and then create as well."""
     if seat.client < 2:
         report = yield _call("cleanup", seat, "report", goes_on=True)
-        surplus = report.result["duplicates"] if report.result is not None else []
+        surplus = told(report, "duplicates") if report.outcome is Outcome.OK else []
         for n, entry in enumerate(surplus):
             for document in entry["surplus"]:
                 yield _call("cleanup", seat, f"void{n}", apply=True, text=entry["text"], document=document, goes_on=True)

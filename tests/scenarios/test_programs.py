@@ -14,6 +14,7 @@ from harness.invariants import REGISTRY
 from harness.model import Call, Operation, Outcome, Scenario, Seat
 from harness.run.knobs import defaults
 from harness.run.registry import providers, scenarios
+from scenarios.numbering import NotToldError
 
 FAMILIES = ("payments", "audit", "orders", "sales")
 ALL = [s for s in scenarios().values() if s.family in FAMILIES]
@@ -91,3 +92,17 @@ def test_a_scenario_names_invariants_that_exist_and_targets_that_offer_it(scenar
 def test_openings_use_each_token_once(scenario: Scenario) -> None:
     tokens = [c.token for c in scenario.opening(defaults(scenario.settings))]
     assert len(tokens) == len(set(tokens))
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("creates_with_deletes", "create holds no text"),
+        ("creates_with_voids", "create holds no text"),
+        ("reserved_numbers", "reserve holds no reserved"),
+        ("cleanup_against_creates", "cleanup holds no duplicates"),
+    ],
+)
+def test_an_answer_without_what_comes_next_says_where_it_can_be_named(name: str, part: str) -> None:
+    with pytest.raises(NotToldError, match=rf"the answer of {part}.*\[operations\..*\.answer\]"):
+        played(scenarios()[name], 0, calls=60)
