@@ -191,7 +191,8 @@ def _renumbered(audited: Audited, origin: Origin) -> list[Repair]:
     else:
         index = f"CREATE UNIQUE INDEX CONCURRENTLY ON {_quoted(origin.name)} ({', '.join(map(_quoted, columns))});"
     why = (
-        "numbers were issued twice: the later documents get the next free ones (tell their customers), and an index forbids more"
+        "numbers were issued twice: the later documents get the next free ones, and an index forbids more. A number that a "
+        "customer holds must not change: void such a document instead, and issue another"
     )
     if not columns:
         return [Repair(invariant="N-UNIQ", why=why, commands=(*told, *_capped(commands, origin.mongo)))]
