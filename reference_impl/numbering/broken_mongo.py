@@ -164,7 +164,10 @@ class CounterInTransactionWithoutRetry(CounterInTransaction):
 
 
 class CountInTransaction(CounterInTransaction):
-    """Count and insert in one transaction (N01, P27): a snapshot does not stop a second insert, so it does not help."""
+    """Look and insert in one transaction (N01, P27): a snapshot does not stop a second insert, so it does not help.
+
+    A reads 3 in its snapshot; B reads 3 in its own; both insert 4; both commit.
+    """
 
     keeps_counter = False
 

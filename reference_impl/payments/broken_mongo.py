@@ -36,7 +36,7 @@ class GuardThenInsert(ApproveInTransaction):
             raise rules.already_awaiting()
         work.at("guard_passed")
         if ask.amount > term["balance"]:
-            raise rules.exceeds_available(available=term["balance"], pending=0)
+            raise rules.exceeds_available(available=term["balance"], pending=self.awaiting(work, term["account"]))
         return term
 
     def pending_exists(self, work: Work, ask: Ask, term: Mapping[str, Any]) -> bool:
@@ -50,11 +50,15 @@ class GuardThenInsert(ApproveInTransaction):
         """Take a payment off its term, if the term still owes it."""
         owes = {"_id": payment["term"], "balance": {"$gte": payment["amount"]}}
         if work.change("terms", owes, {"$inc": {"balance": -payment["amount"]}}) is None:
-            raise rules.exceeds_available(available=0, pending=payment["amount"])
+            raise self.owes_less(work, payment)
 
 
 class GuardByJsonNumber(GuardThenInsert):
-    """The guard compares a number with the text that was stored (P04). No race is needed."""
+    """The guard compares a number with the text that was stored (P04). No race is needed.
+
+    A submits for term 2, and ``{"selected_term_id": "2"}`` is stored; B submits for it too: the guard asks for ``2``, finds
+    nothing, and two payments await approval.
+    """
 
     def pending_exists(self, work: Work, ask: Ask, term: Mapping[str, Any]) -> bool:
         """Ask for a number."""

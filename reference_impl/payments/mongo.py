@@ -7,7 +7,7 @@ The same three habits as on PostgreSQL, and one that MongoDB asks for:
 - **Fight over one document.** What awaits approval is kept on the term (``pending``). MongoDB's transactions are snapshots:
   two of them may each count no pending payment and each insert one. Two that write the same term cannot.
 - **One transaction, run again from its beginning** on a write conflict (112), which comes at once instead of waiting.
-- **Nothing is caught inside the transaction.** A duplicate key has aborted it.
+- **No store error is caught inside the transaction.** A duplicate key has aborted it.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class ApproveInTransaction(MongoBusiness):
             {"$inc": {"balance": -amount, "pending": -amount}},
         )
         if reduced is None:
-            raise rules.exceeds_available(available=0, pending=amount)
+            raise self.owes_less(work, payment)
 
     def add_back(self, work: Work, term: str, amount: int) -> None:
         """Put a refund back on its term."""
@@ -238,9 +238,17 @@ class ApproveInTransaction(MongoBusiness):
         if term is None:
             return unknown("term", ask.term or "")
         if term["pending"] == 0 and ask.amount > term["balance"]:
-            awaiting = work.total("payments", {"account": term["account"], "status": rules.AWAITING}, "amount")
-            return rules.exceeds_available(available=term["balance"], pending=awaiting)
+            return rules.exceeds_available(available=term["balance"], pending=self.awaiting(work, term["account"]))
         return rules.already_awaiting()
+
+    def owes_less(self, work: Work, payment: Mapping[str, Any]) -> Refused:
+        """Explain a refused approval: what the term owes, and what awaited approval."""
+        term = work.find("terms", {"_id": payment["term"]})
+        return rules.exceeds_available(available=term["balance"] if term else 0, pending=payment["amount"])
+
+    def awaiting(self, work: Work, account: str) -> int:
+        """Sum what awaits approval on an account."""
+        return work.total("payments", {"account": account, "status": rules.AWAITING}, "amount")
 
     def new_payment(self, ask: Ask, term: Mapping[str, Any]) -> dict[str, Any]:
         """Return a payment that awaits approval."""

@@ -177,6 +177,20 @@ def test_a_used_token_with_another_amount_is_refused(
         assert verdict(stage) == spoke
 
 
+@pytest.mark.parametrize("variant", [RIGHT, "mongo.guard_then_insert"])
+def test_a_refusal_names_what_the_term_owes_and_what_awaits_approval(mongo_database: Database, variant: str) -> None:
+    with play(variant, mongo_database) as stage:
+        a = account(stage, "p1")
+        large = a.does("submit", "large", subject="p2", term="a/2", amount=300_000).failure
+        assert large is not None
+        assert large.message.endswith("Available: ₱1,786.00, Pending approval: ₱300.00.")
+        with pymongo.MongoClient[Any](mongo_database.url) as client:  # nobody but somebody else's program can do that
+            client.get_default_database().terms.update_one({"_id": "a/1"}, {"$set": {"balance": 12345}})
+        refused = a.does("approve", "a1", subject="p1").failure
+        assert refused is not None
+        assert refused.message.endswith("Available: ₱123.45, Pending approval: ₱300.00.")
+
+
 def test_a_client_that_vanishes_half_way_leaves_nothing_behind(mongo_database: Database) -> None:
     with play(RIGHT, mongo_database) as stage:
         account(stage, "p1")
