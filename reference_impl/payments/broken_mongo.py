@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from reference_impl.base.mongo_business import Work
+from pymongo.database import Database
+
+from reference_impl.base.mongo_business import Books, Settings, Work
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.payments import rules
 from reference_impl.payments.mongo import ApproveInTransaction
@@ -85,6 +87,26 @@ class ApproveWithoutRecheck(GuardThenInsert):
         work.change("terms", {"_id": payment["term"]}, {"$inc": {"balance": -payment["amount"]}})
 
 
+class ValidatesAccountBalance(ApproveInTransaction):
+    """The amount is compared with what all terms owe together (P25). No race is needed.
+
+    A submits 5,000 for a term that owes 3,000 of 10,000: accepted.
+    """
+
+    def reserve(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Compare with the effective balance of the account, clamped at zero as the page does."""
+        term = work.find("terms", self.term_query(ask))
+        if term is None:
+            raise unknown("term", ask.term or "")
+        awaiting = self.awaiting(work, term["account"])
+        available = max(0, work.total("terms", {"account": term["account"]}, "balance") - awaiting)
+        if ask.amount > available:
+            raise rules.exceeds_available(available=available, pending=awaiting)
+        if work.change("terms", {"_id": term["_id"], "pending": 0}, {"$set": {"pending": ask.amount}}) is None:
+            raise rules.already_awaiting()
+        return term
+
+
 class ReplaceDocument(ApproveInTransaction):
     """The term is read, changed in the application and replaced (P09): what ``save()`` of an object mapper does.
 
@@ -127,6 +149,37 @@ class BlindStatus(ApproveInTransaction):
         return payment
 
 
+class ResolutionDocument(ApproveInTransaction):
+    """A payment is decided by inserting a document that says how (P15): right with a unique index, and nothing without it.
+
+    A looks: undecided; B looks: undecided; A inserts "paid"; B inserts "cancelled". In a transaction the second gets a write
+    conflict on the payment that both copy it to, and the retry is right.
+    """
+
+    collections = (*ApproveInTransaction.collections, "resolutions")
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
+        **ApproveInTransaction.refusals,
+        "payment": lambda ask: rules.not_awaiting(ask.subject, "decided"),
+    }
+
+    @classmethod
+    def indexes(cls, database: Database[Any], settings: Settings) -> None:
+        """Make the indexes; with ``unique_index`` a payment has one resolution at most."""
+        super().indexes(database, settings)
+        database.resolutions.create_index("payment", unique=settings["unique_index"])
+
+    def decide(self, work: Work, ask: Ask, status: str) -> dict[str, Any]:
+        """Look for a resolution, insert one, and copy it to the payment for whoever reads that."""
+        payment = self.payment(work, ask)
+        decided = work.find("resolutions", {"payment": ask.subject})
+        work.at("status_read")
+        if decided is not None:
+            raise rules.not_awaiting(ask.subject, decided["status"])
+        work.insert("resolutions", {"payment": ask.subject, "status": status})
+        work.change("payments", {"_id": ask.subject}, {"$set": {"status": status, "reason": ask.reason}})
+        return payment
+
+
 class WebhookWithoutDedup(ApproveInTransaction):
     """The handler believes that an event arrives once (P16): delivered again, it takes the money again."""
 
@@ -164,3 +217,36 @@ class FingerprintIgnored(ApproveInTransaction):
 
     def same_request(self, stored: str, ask: Any) -> None:
         """Take every request under a token for the same one."""
+
+
+class FloatBalance(ApproveInTransaction):
+    """Balances are floating-point pesos, as every number of JavaScript is (P23). No race is needed.
+
+    A pays 0.01 of 6,550.11: the balance is not what the books say.
+    """
+
+    def kept(self, amount: int) -> float:
+        """Keep pesos."""
+        return amount / 100
+
+    def owed(self, term: Mapping[str, Any]) -> int:
+        """Round, as ``toFixed(2)`` does."""
+        return round(float(term["balance"]) * 100)
+
+    @classmethod
+    def books(cls, settings: Settings) -> Books:
+        """Return the books in minor units, unrounded."""
+        collection, stages = super().books(settings)["terms"]
+        pesos = {"$set": {"balance": {"$multiply": ["$balance", 100]}}}
+        return {**super().books(settings), "terms": (collection, [pesos, *stages])}
+
+
+class RoundedSplit(ApproveInTransaction):
+    """Each term is its percentage of the assessment, rounded (P24). No race is needed.
+
+    A opens an account of 15,540.00; its terms make 15,539.99.
+    """
+
+    def split(self, assessment: int) -> list[int]:
+        """Round each part by itself."""
+        return [round(assessment * share / 10_000) for _, share in rules.TERMS]

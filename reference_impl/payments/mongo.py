@@ -31,7 +31,7 @@ _REFUND = {"_id": 0, "id": {"$toString": "$_id"}, "payment": 1, "amount": 1, "to
 class ApproveInTransaction(MongoBusiness):
     """Every change says what it needs in its filter, and all changes of an operation are one transaction."""
 
-    collections = ("accounts", "terms", "payments", "refunds", "events")
+    collections: ClassVar[tuple[str, ...]] = ("accounts", "terms", "payments", "refunds", "events")
     without_key = frozenset({"webhook", "account", "history", "deliver"})
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
         "_id": lambda ask: rules.exists_already("account" if ask.f == "open_account" else "payment", ask.subject),
@@ -66,15 +66,19 @@ class ApproveInTransaction(MongoBusiness):
 
     def open_account(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Open an account with its five terms; their amounts sum to the assessment exactly."""
-        amounts = rules.split(ask.amount, [share for _, share in rules.TERMS])
+        amounts = self.split(ask.amount)
         terms = rules.opening_terms(ask.subject, amounts)
         work.insert("accounts", {"_id": ask.subject, "company": ask.company, "assessment": ask.amount})
-        for term in terms:
+        for term, amount in zip(terms, amounts, strict=True):
             stored = {**term, "_id": term["id"], "company": ask.company, "pending": 0, "assessment": ask.amount}
             del stored["id"]
-            work.insert("terms", stored)
+            work.insert("terms", {**stored, "balance": self.kept(amount)})
         self.record(work, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "terms": terms}
+
+    def split(self, assessment: int) -> list[int]:
+        """Split an assessment into the five terms."""
+        return rules.split(assessment, [share for _, share in rules.TERMS])
 
     def submit(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Record a payment that awaits approval, if its term owes that much and nothing else awaits approval for it."""
@@ -155,7 +159,7 @@ class ApproveInTransaction(MongoBusiness):
         if account is None:
             raise unknown("account", ask.subject)
         terms = work.database.terms.find({"account": ask.subject}, session=work.session).sort("position", 1)
-        return rules.overview(ask.subject, account["assessment"], [{**t, "id": t["_id"]} for t in terms])
+        return rules.overview(ask.subject, account["assessment"], [{**t, "id": t["_id"], "balance": self.owed(t)} for t in terms])
 
     def history(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Show an account's payments, the newest first, whatever became of them."""
@@ -183,7 +187,7 @@ class ApproveInTransaction(MongoBusiness):
         """Reserve the term for this payment, if nothing awaits approval for it and it owes that much."""
         term = work.change(
             "terms",
-            {**self.term_query(ask), "pending": 0, "balance": {"$gte": ask.amount}},
+            {**self.term_query(ask), "pending": 0, "balance": {"$gte": self.kept(ask.amount)}},
             {"$set": {"pending": ask.amount}},
         )
         if term is None:
@@ -210,15 +214,23 @@ class ApproveInTransaction(MongoBusiness):
         amount = payment["amount"]
         reduced = work.change(
             "terms",
-            {"_id": payment["term"], "balance": {"$gte": amount}},
-            {"$inc": {"balance": -amount, "pending": -amount}},
+            {"_id": payment["term"], "balance": {"$gte": self.kept(amount)}},
+            {"$inc": {"balance": -self.kept(amount), "pending": -amount}},
         )
         if reduced is None:
             raise self.owes_less(work, payment)
 
     def add_back(self, work: Work, term: str, amount: int) -> None:
         """Put a refund back on its term."""
-        work.change("terms", {"_id": term}, {"$inc": {"balance": amount}})
+        work.change("terms", {"_id": term}, {"$inc": {"balance": self.kept(amount)}})
+
+    def kept(self, amount: int) -> float:
+        """Return an amount as a balance keeps it: in minor units."""
+        return amount
+
+    def owed(self, term: Mapping[str, Any]) -> int:
+        """Return what a term owes, in minor units."""
+        return int(term["balance"])
 
     def payment(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Read a payment of this company, for an explanation. Never to decide."""
@@ -237,14 +249,14 @@ class ApproveInTransaction(MongoBusiness):
         term = work.find("terms", self.term_query(ask))
         if term is None:
             return unknown("term", ask.term or "")
-        if term["pending"] == 0 and ask.amount > term["balance"]:
-            return rules.exceeds_available(available=term["balance"], pending=self.awaiting(work, term["account"]))
+        if term["pending"] == 0 and ask.amount > self.owed(term):
+            return rules.exceeds_available(available=self.owed(term), pending=self.awaiting(work, term["account"]))
         return rules.already_awaiting()
 
     def owes_less(self, work: Work, payment: Mapping[str, Any]) -> Refused:
         """Explain a refused approval: what the term owes, and what awaited approval."""
         term = work.find("terms", {"_id": payment["term"]})
-        return rules.exceeds_available(available=term["balance"] if term else 0, pending=payment["amount"])
+        return rules.exceeds_available(available=self.owed(term) if term else 0, pending=payment["amount"])
 
     def awaiting(self, work: Work, account: str) -> int:
         """Sum what awaits approval on an account."""

@@ -60,11 +60,15 @@ ON_MONGO: tuple[tuple[str, type[ApproveInTransaction], dict[str, Any]], ...] = (
     ("guard_then_insert", wrong_mongo.GuardThenInsert, {}),
     ("guard_by_json_number", wrong_mongo.GuardByJsonNumber, {}),
     ("approve_without_recheck", wrong_mongo.ApproveWithoutRecheck, {}),
+    ("validates_account_balance", wrong_mongo.ValidatesAccountBalance, {}),
     ("replace_document", wrong_mongo.ReplaceDocument, {"transaction": False}),
     ("blind_status", wrong_mongo.BlindStatus, {"transaction": False}),
+    ("resolution_document", wrong_mongo.ResolutionDocument, {"transaction": False}),
     ("webhook_without_dedup", wrong_mongo.WebhookWithoutDedup, {}),
     ("token_looked_up_first", wrong_mongo.TokenLookedUpFirst, {}),
     ("fingerprint_ignored", wrong_mongo.FingerprintIgnored, {}),
+    ("float_balance", wrong_mongo.FloatBalance, {}),
+    ("rounded_split", wrong_mongo.RoundedSplit, {}),
 )
 
 for _name, _implementation, _defaults in ON_POSTGRES:
