@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from reference_impl.cases import LEVELS, RC, RR, SERIALIZABLE, Case, CaseFile, at_stricter_levels, case, stage
 
@@ -66,6 +67,7 @@ CUTTING = ("key_reuse", "audit_and_outbox_delivery")
 """Scenarios that cut clients off. MongoDB keeps a cut-off transaction for seconds, so few are cut there."""
 
 FEW = {"vanish": 0.01}
+TOLD: dict[str, Any] = {"area": "audit", "scenario_settings": FEW}
 
 MONGO_BROKEN = [
     _case("P01-mongo", "mongo.blind_status", "double_approval", "fail", "P-ONCE", "P-CONS"),
@@ -88,9 +90,19 @@ MONGO_BROKEN = [
     _case("P16-mongo", "mongo.webhook_without_dedup", "redelivered_webhook", "fail", "P-ONCE"),
     _case("P17-mongo", "mongo.token_looked_up_first", "key_reuse", "fail", "P-ONCE", scenario_settings=FEW),
     _case("P18-mongo", "mongo.fingerprint_ignored", "key_reuse", "fail", "P-KEYMATCH", scenario_settings=FEW),
+    _case("P19-mongo", "mongo.forgotten_with_key", "key_expiry", "fail", "P-ONCE"),
+    _case("P20-mongo", "mongo.key_taken_over", "key_expiry", "fail", "P-ONCE"),
+    _case("P21-mongo", "mongo.key_committed_first", "key_reuse", "fail", "P-ONCE", ops=3000, scenario_settings=FEW),
+    _case("P22-mongo", "mongo.key_stores_any_failure", "key_reuse", "fail", "P-ONCE", scenario_settings=FEW),
     _case("P23-mongo", "mongo.float_balance", "accounts_and_small_payments", "fail", "P-EXACT", clients=1),
     _case("P24-mongo", "mongo.rounded_split", "accounts_and_small_payments", "fail", "P-SPLIT", clients=1),
     _case("P25-mongo", "mongo.validates_account_balance", "overpayment_across_terms", "fail", "P-NOOVER"),
+    _case(
+        "P26-mongo", "mongo.side_effect_first", "audit_and_outbox_delivery", "fail", "P-ONCE", "A-MATCH", scenario_settings=FEW
+    ),
+    _case("A01-mongo", "mongo.audit_afterwards", "audit_and_outbox_delivery", "fail", "A-MATCH", ops=4000, **TOLD),
+    _case("A01-mongo-before", "mongo.audit_without_session", "audit_and_outbox_delivery", "fail", "A-MATCH", **TOLD),
+    _case("A03-mongo", "mongo.consumer_without_dedup", "audit_and_outbox_delivery", "fail", "P-ONCE", **TOLD),
 ]
 
 EVERYWHERE = (

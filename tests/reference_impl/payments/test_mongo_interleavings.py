@@ -266,7 +266,7 @@ def test_a_client_that_vanishes_half_way_leaves_nothing_behind(mongo_database: D
 def test_a_publisher_that_dies_before_it_marks_delivers_once(mongo_database: Database) -> None:
     with play(RIGHT, mongo_database) as stage:
         account(stage, "p1")
-        stage.actor().does("deliver", "d1", Fault(kind="refuse", point="published"))
+        stage.actor().does("deliver", "d1", Fault(kind="kill", point="published"))
         done = stage.actor().does("deliver", "d2").result
         assert done is not None
         assert done["left"] == 0
