@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import pymongo
 import pymongo.errors
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
@@ -221,16 +222,20 @@ class MongoBusiness(ABC):
         what was published. The consumer keeps each event's identity and does it once, so two publishers may take the same
         events.
         """
-        audit, deliveries = work.database.audit, work.database.deliveries
+        audit = work.database.audit
         certain = audit.with_options(read_concern=ReadConcern("majority"))
         waiting = list(certain.find({"delivered": False}, {"event": 1}).limit(most))
         work.at("events_read")
         for event in waiting:
-            deliveries.update_one({"event": event["event"]}, {"$setOnInsert": {"event": event["event"]}}, upsert=True)
+            self.consume(work.database.deliveries, event["event"])
         work.at("published")
         if waiting:
             audit.update_many({"_id": {"$in": [event["_id"] for event in waiting]}}, {"$set": {"delivered": True}})
         return {"delivered": len(waiting), "left": certain.count_documents({"delivered": False})}
+
+    def consume(self, deliveries: Collection[Any], event: str) -> None:
+        """The consumer's side: keep each event's identity with its effect, and do it once."""
+        deliveries.update_one({"event": event}, {"$setOnInsert": {"event": event}}, upsert=True)
 
     def vanish(self) -> None:
         """Cut the connection without a goodbye."""

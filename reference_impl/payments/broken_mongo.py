@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from reference_impl.base.mongo_business import Work
+from pymongo.database import Database
+
+from reference_impl.base.mongo_business import Settings, Work
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.payments import rules
 from reference_impl.payments.mongo import ApproveInTransaction
@@ -36,7 +38,7 @@ class GuardThenInsert(ApproveInTransaction):
             raise rules.already_awaiting()
         work.at("guard_passed")
         if ask.amount > term["balance"]:
-            raise rules.exceeds_available(available=term["balance"], pending=0)
+            raise rules.exceeds_available(available=term["balance"], pending=self.awaiting(work, term["account"]))
         return term
 
     def pending_exists(self, work: Work, ask: Ask, term: Mapping[str, Any]) -> bool:
@@ -50,11 +52,15 @@ class GuardThenInsert(ApproveInTransaction):
         """Take a payment off its term, if the term still owes it."""
         owes = {"_id": payment["term"], "balance": {"$gte": payment["amount"]}}
         if work.change("terms", owes, {"$inc": {"balance": -payment["amount"]}}) is None:
-            raise rules.exceeds_available(available=0, pending=payment["amount"])
+            raise self.owes_less(work, payment)
 
 
 class GuardByJsonNumber(GuardThenInsert):
-    """The guard compares a number with the text that was stored (P04). No race is needed."""
+    """The guard compares a number with the text that was stored (P04). No race is needed.
+
+    A submits for term 2, and ``{"selected_term_id": "2"}`` is stored; B submits for it too: the guard asks for ``2``, finds
+    nothing, and two payments await approval.
+    """
 
     def pending_exists(self, work: Work, ask: Ask, term: Mapping[str, Any]) -> bool:
         """Ask for a number."""
@@ -79,6 +85,26 @@ class ApproveWithoutRecheck(GuardThenInsert):
     def reduce(self, work: Work, payment: Mapping[str, Any]) -> None:
         """Take a payment off whatever the term owes."""
         work.change("terms", {"_id": payment["term"]}, {"$inc": {"balance": -payment["amount"]}})
+
+
+class ValidatesAccountBalance(ApproveInTransaction):
+    """The amount is compared with what all terms owe together (P25). No race is needed.
+
+    A submits 5,000 for a term that owes 3,000 of 10,000: accepted.
+    """
+
+    def reserve(self, work: Work, ask: Ask) -> dict[str, Any]:
+        """Compare with the effective balance of the account, clamped at zero as the page does."""
+        term = work.find("terms", self.term_query(ask))
+        if term is None:
+            raise unknown("term", ask.term or "")
+        awaiting = self.awaiting(work, term["account"])
+        available = max(0, work.total("terms", {"account": term["account"]}, "balance") - awaiting)
+        if ask.amount > available:
+            raise rules.exceeds_available(available=available, pending=awaiting)
+        if work.change("terms", {"_id": term["_id"], "pending": 0}, {"$set": {"pending": ask.amount}}) is None:
+            raise rules.already_awaiting()
+        return term
 
 
 class ReplaceDocument(ApproveInTransaction):
@@ -123,6 +149,37 @@ class BlindStatus(ApproveInTransaction):
         return payment
 
 
+class ResolutionDocument(ApproveInTransaction):
+    """A payment is decided by inserting a document that says how (P15): right with a unique index, and nothing without it.
+
+    A looks: undecided; B looks: undecided; A inserts "paid"; B inserts "cancelled". In a transaction the second gets a write
+    conflict on the payment that both copy it to, and the retry is right.
+    """
+
+    collections = (*ApproveInTransaction.collections, "resolutions")
+    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
+        **ApproveInTransaction.refusals,
+        "payment": lambda ask: rules.not_awaiting(ask.subject, "decided"),
+    }
+
+    @classmethod
+    def indexes(cls, database: Database[Any], settings: Settings) -> None:
+        """Make the indexes; with ``unique_index`` a payment has one resolution at most."""
+        super().indexes(database, settings)
+        database.resolutions.create_index("payment", unique=settings["unique_index"])
+
+    def decide(self, work: Work, ask: Ask, status: str) -> dict[str, Any]:
+        """Look for a resolution, insert one, and copy it to the payment for whoever reads that."""
+        payment = self.payment(work, ask)
+        decided = work.find("resolutions", {"payment": ask.subject})
+        work.at("status_read")
+        if decided is not None:
+            raise rules.not_awaiting(ask.subject, decided["status"])
+        work.insert("resolutions", {"payment": ask.subject, "status": status})
+        work.change("payments", {"_id": ask.subject}, {"$set": {"status": status, "reason": ask.reason}})
+        return payment
+
+
 class WebhookWithoutDedup(ApproveInTransaction):
     """The handler believes that an event arrives once (P16): delivered again, it takes the money again."""
 
@@ -160,3 +217,14 @@ class FingerprintIgnored(ApproveInTransaction):
 
     def same_request(self, stored: str, ask: Any) -> None:
         """Take every request under a token for the same one."""
+
+
+class RoundedSplit(ApproveInTransaction):
+    """Each term is its percentage of the assessment, rounded (P24). No race is needed.
+
+    A opens an account of 15,540.00; its terms make 15,539.99.
+    """
+
+    def split(self, assessment: int) -> list[int]:
+        """Round each part by itself."""
+        return [round(assessment * share / 10_000) for _, share in rules.TERMS]

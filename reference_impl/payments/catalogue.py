@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from reference_impl.cases import LEVELS, RC, RR, SERIALIZABLE, Case, CaseFile, at_stricter_levels, case, stage
 
@@ -62,6 +63,12 @@ PG_RIGHT_FROM = {
     "P26": None,
 }
 
+CUTTING = ("key_reuse", "audit_and_outbox_delivery")
+"""Scenarios that cut clients off. MongoDB keeps a cut-off transaction for seconds, so few are cut there."""
+
+FEW = {"vanish": 0.01}
+TOLD: dict[str, Any] = {"area": "audit", "scenario_settings": FEW}
+
 MONGO_BROKEN = [
     _case("P01-mongo", "mongo.blind_status", "double_approval", "fail", "P-ONCE", "P-CONS"),
     _case("P01-mongo-twin", "mongo.blind_status", "double_approval", "pass", transaction=True),
@@ -78,9 +85,23 @@ MONGO_BROKEN = [
     _case("P10-mongo", "mongo.blind_status", "approve_against_reject", "fail", "P-TERM1"),
     _case("P10-mongo-twin", "mongo.blind_status", "approve_against_reject", "pass", transaction=True),
     _case("P11-mongo", "mongo.blind_status", "approve_against_cancel", "fail", "P-TERM1", "P-CONS"),
+    _case("P15-mongo", "mongo.resolution_document", "approve_against_cancel", "fail", "P-TERM1"),
+    _case("P15-mongo-twin", "mongo.resolution_document", "approve_against_cancel", "pass", unique_index=True),
     _case("P16-mongo", "mongo.webhook_without_dedup", "redelivered_webhook", "fail", "P-ONCE"),
-    _case("P17-mongo", "mongo.token_looked_up_first", "key_reuse", "fail", "P-ONCE", scenario_settings={"vanish": 0.01}),
-    _case("P18-mongo", "mongo.fingerprint_ignored", "key_reuse", "fail", "P-KEYMATCH", scenario_settings={"vanish": 0.01}),
+    _case("P17-mongo", "mongo.token_looked_up_first", "key_reuse", "fail", "P-ONCE", scenario_settings=FEW),
+    _case("P18-mongo", "mongo.fingerprint_ignored", "key_reuse", "fail", "P-KEYMATCH", scenario_settings=FEW),
+    _case("P19-mongo", "mongo.forgotten_with_key", "key_expiry", "fail", "P-ONCE"),
+    _case("P20-mongo", "mongo.key_taken_over", "key_expiry", "fail", "P-ONCE"),
+    _case("P21-mongo", "mongo.key_committed_first", "key_reuse", "fail", "P-ONCE", ops=3000, scenario_settings=FEW),
+    _case("P22-mongo", "mongo.key_stores_any_failure", "key_reuse", "fail", "P-ONCE", scenario_settings=FEW),
+    _case("P24-mongo", "mongo.rounded_split", "accounts_and_small_payments", "fail", "P-SPLIT", clients=1),
+    _case("P25-mongo", "mongo.validates_account_balance", "overpayment_across_terms", "fail", "P-NOOVER"),
+    _case(
+        "P26-mongo", "mongo.side_effect_first", "audit_and_outbox_delivery", "fail", "P-ONCE", "A-MATCH", scenario_settings=FEW
+    ),
+    _case("A01-mongo", "mongo.audit_afterwards", "audit_and_outbox_delivery", "fail", "A-MATCH", ops=4000, **TOLD),
+    _case("A01-mongo-before", "mongo.audit_without_session", "audit_and_outbox_delivery", "fail", "A-MATCH", **TOLD),
+    _case("A03-mongo", "mongo.consumer_without_dedup", "audit_and_outbox_delivery", "fail", "P-ONCE", **TOLD),
 ]
 
 EVERYWHERE = (
@@ -101,10 +122,6 @@ EVERYWHERE = (
 )
 
 
-CUTTING = ("key_reuse", "audit_and_outbox_delivery")
-"""Scenarios that cut clients off. MongoDB keeps a cut-off transaction for seconds, so few are cut there."""
-
-
 def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: tuple[str, ...] = (RC,)) -> list[Case]:
     """A correct variant is quiet in every scenario, at these settings."""
     name = variant.replace(".", "-")
@@ -117,7 +134,7 @@ def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: t
             area="audit" if scenario == "audit_and_outbox_delivery" else "payments",
             unique_index=index,
             **({"isolation": level} if variant.startswith("pg.") else {}),
-            **({"scenario_settings": {"vanish": 0.01}} if variant.startswith("mongo.") and scenario in CUTTING else {}),
+            **({"scenario_settings": FEW} if variant.startswith("mongo.") and scenario in CUTTING else {}),
         )
         for scenario in EVERYWHERE
         for index in indexed

@@ -7,7 +7,7 @@ The same three habits as on PostgreSQL, and one that MongoDB asks for:
 - **Fight over one document.** What awaits approval is kept on the term (``pending``). MongoDB's transactions are snapshots:
   two of them may each count no pending payment and each insert one. Two that write the same term cannot.
 - **One transaction, run again from its beginning** on a write conflict (112), which comes at once instead of waiting.
-- **Nothing is caught inside the transaction.** A duplicate key has aborted it.
+- **No store error is caught inside the transaction.** A duplicate key has aborted it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REFUND = {"_id": 0, "id": {"$toString": "$_id"}, "payment": 1, "amount": 1, "to
 class ApproveInTransaction(MongoBusiness):
     """Every change says what it needs in its filter, and all changes of an operation are one transaction."""
 
-    collections = ("accounts", "terms", "payments", "refunds", "events")
+    collections: ClassVar[tuple[str, ...]] = ("accounts", "terms", "payments", "refunds", "events")
     without_key = frozenset({"webhook", "account", "history", "deliver"})
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
         "_id": lambda ask: rules.exists_already("account" if ask.f == "open_account" else "payment", ask.subject),
@@ -66,7 +66,7 @@ class ApproveInTransaction(MongoBusiness):
 
     def open_account(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Open an account with its five terms; their amounts sum to the assessment exactly."""
-        amounts = rules.split(ask.amount, [share for _, share in rules.TERMS])
+        amounts = self.split(ask.amount)
         terms = rules.opening_terms(ask.subject, amounts)
         work.insert("accounts", {"_id": ask.subject, "company": ask.company, "assessment": ask.amount})
         for term in terms:
@@ -75,6 +75,10 @@ class ApproveInTransaction(MongoBusiness):
             work.insert("terms", stored)
         self.record(work, ask, ask.amount)
         return {"subject": ask.subject, "amount": ask.amount, "terms": terms}
+
+    def split(self, assessment: int) -> list[int]:
+        """Split an assessment into the five terms."""
+        return rules.split(assessment, [share for _, share in rules.TERMS])
 
     def submit(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Record a payment that awaits approval, if its term owes that much and nothing else awaits approval for it."""
@@ -214,7 +218,7 @@ class ApproveInTransaction(MongoBusiness):
             {"$inc": {"balance": -amount, "pending": -amount}},
         )
         if reduced is None:
-            raise rules.exceeds_available(available=0, pending=amount)
+            raise self.owes_less(work, payment)
 
     def add_back(self, work: Work, term: str, amount: int) -> None:
         """Put a refund back on its term."""
@@ -238,9 +242,17 @@ class ApproveInTransaction(MongoBusiness):
         if term is None:
             return unknown("term", ask.term or "")
         if term["pending"] == 0 and ask.amount > term["balance"]:
-            awaiting = work.total("payments", {"account": term["account"], "status": rules.AWAITING}, "amount")
-            return rules.exceeds_available(available=term["balance"], pending=awaiting)
+            return rules.exceeds_available(available=term["balance"], pending=self.awaiting(work, term["account"]))
         return rules.already_awaiting()
+
+    def owes_less(self, work: Work, payment: Mapping[str, Any]) -> Refused:
+        """Explain a refused approval: what the term owes, and what awaited approval."""
+        term = work.find("terms", {"_id": payment["term"]})
+        return rules.exceeds_available(available=term["balance"] if term else 0, pending=payment["amount"])
+
+    def awaiting(self, work: Work, account: str) -> int:
+        """Sum what awaits approval on an account."""
+        return work.total("payments", {"account": account, "status": rules.AWAITING}, "amount")
 
     def new_payment(self, ask: Ask, term: Mapping[str, Any]) -> dict[str, Any]:
         """Return a payment that awaits approval."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reference_impl.payments import broken_mongo as wrong_mongo
+from reference_impl.payments import broken_mongo_keys as mongo_keys
 from reference_impl.payments import broken_postgres as wrong
 from reference_impl.payments import broken_postgres_keys as keys
 from reference_impl.payments import broken_postgres_outbox as outbox
@@ -60,11 +61,22 @@ ON_MONGO: tuple[tuple[str, type[ApproveInTransaction], dict[str, Any]], ...] = (
     ("guard_then_insert", wrong_mongo.GuardThenInsert, {}),
     ("guard_by_json_number", wrong_mongo.GuardByJsonNumber, {}),
     ("approve_without_recheck", wrong_mongo.ApproveWithoutRecheck, {}),
+    ("validates_account_balance", wrong_mongo.ValidatesAccountBalance, {}),
     ("replace_document", wrong_mongo.ReplaceDocument, {"transaction": False}),
     ("blind_status", wrong_mongo.BlindStatus, {"transaction": False}),
+    ("resolution_document", wrong_mongo.ResolutionDocument, {"transaction": False}),
     ("webhook_without_dedup", wrong_mongo.WebhookWithoutDedup, {}),
     ("token_looked_up_first", wrong_mongo.TokenLookedUpFirst, {}),
     ("fingerprint_ignored", wrong_mongo.FingerprintIgnored, {}),
+    ("rounded_split", wrong_mongo.RoundedSplit, {}),
+    ("forgotten_with_key", mongo_keys.ForgottenWithKey, {}),
+    ("key_taken_over", mongo_keys.KeyTakenOver, {}),
+    ("key_committed_first", mongo_keys.KeyCommittedFirst, {}),
+    ("key_stores_any_failure", mongo_keys.KeyStoresAnyFailure, {}),
+    ("audit_afterwards", mongo_keys.AuditAfterwards, {}),
+    ("audit_without_session", mongo_keys.AuditWithoutSession, {}),
+    ("side_effect_first", mongo_keys.SideEffectFirst, {}),
+    ("consumer_without_dedup", mongo_keys.ConsumerWithoutDedup, {}),
 )
 
 for _name, _implementation, _defaults in ON_POSTGRES:

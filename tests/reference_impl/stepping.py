@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.engines.client import InjectedRefusal
 from harness.invariants.registry import REGISTRY
 from harness.model import Books, Call, Fault, Finding, History, Operation, Outcome, Policy
 from harness.stores.base import Database, StoreKind
@@ -90,7 +91,7 @@ class Actor:
             if call.fault and call.fault.point == point:
                 if call.fault.kind == "vanish":
                     self.connection.vanish()
-                raise Vanished(call.fault.kind)
+                raise InjectedRefusal(call.fault.kind) if call.fault.kind == "refuse" else Vanished(call.fault.kind)
 
         invoked = time.monotonic_ns()
         result, failure = None, None

@@ -436,7 +436,7 @@ def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, s
 def test_a_seed_that_does_not_come_to_its_end_leaves_nothing(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
         a = stage.actor()
-        died = a.does("seed", "S", fault=Fault(kind="refuse", point="before_commit"), **WHERE, through=3)
+        died = a.does("seed", "S", fault=Fault(kind="kill", point="before_commit"), **WHERE, through=3)
         assert died.outcome is Outcome.INFO
         assert states(stage) == []
         done(a, "seed", "T", through=5)

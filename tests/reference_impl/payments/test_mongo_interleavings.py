@@ -17,7 +17,19 @@ RIGHT = "mongo.approve_in_transaction"
 INDEX = {"unique_index": True}
 ALONE = {"transaction": False}
 TOGETHER = {"transaction": True}
-JUDGES = ("P-ONCE", "P-KEYMATCH", "P-TERM1", "P-PEND1", "P-CONS", "P-NOOVER", "P-REFUND", "P-SPLIT", "A-MATCH", "L-RETRY")
+JUDGES = (
+    "P-ONCE",
+    "P-KEYMATCH",
+    "P-TERM1",
+    "P-PEND1",
+    "P-CONS",
+    "P-NOOVER",
+    "P-REFUND",
+    "P-EXACT",
+    "P-SPLIT",
+    "A-MATCH",
+    "L-RETRY",
+)
 
 Case = tuple[str, dict[str, Any], set[str]]
 
@@ -134,6 +146,69 @@ def test_a_second_submission_is_refused_without_any_race(
 
 
 @cases(
+    ("mongo.resolution_document", {}, {"P-TERM1", "P-CONS"}),
+    ("mongo.resolution_document", INDEX, set()),
+    ("mongo.resolution_document", TOGETHER, set()),
+)
+def test_a_payment_has_one_resolution(mongo_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]) -> None:
+    with play(variant, mongo_database, **settings) as stage:
+        account(stage, "p1")
+        point = "decided" if variant == RIGHT else "status_read"
+        race(stage, point, ("cancel", {"subject": "p1"}), ("approve", {"subject": "p1"}))
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("mongo.validates_account_balance", {}, {"P-NOOVER"}),
+)
+def test_a_payment_larger_than_its_term_is_refused(
+    mongo_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, mongo_database, **settings) as stage:
+        a = account(stage)
+        large = a.does("submit", "large", subject="p1", term="a/2", amount=500_000)
+        assert (large.outcome is Outcome.OK) is bool(spoke)
+        assert verdict(stage) == spoke
+
+
+@cases()
+def test_a_balance_is_exact(mongo_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]) -> None:
+    with play(variant, mongo_database, **settings) as stage:
+        a = stage.actor()
+        a.does("open_account", "open", subject="a", assessment=1_554_000)
+        for n in range(1, 6):
+            a.does("submit", f"s{n}", subject=f"p{n}", term=f"a/{n}", amount=n)
+            assert a.does("approve", f"a{n}", subject=f"p{n}").outcome is Outcome.OK
+        shown = a.does("account", "show", subject="a").result
+        assert shown is not None
+        assert shown["balance"] == 1_554_000 - 15
+        assert verdict(stage) == spoke
+
+
+@cases(
+    ("mongo.rounded_split", {}, {"P-SPLIT"}),
+)
+def test_the_terms_make_the_assessment(mongo_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]) -> None:
+    with play(variant, mongo_database, **settings) as stage:
+        stage.actor().does("open_account", "open", subject="a", assessment=1_554_000)
+        assert verdict(stage) == spoke
+
+
+@pytest.mark.parametrize("variant", [RIGHT, "mongo.guard_then_insert"])
+def test_a_refusal_names_what_the_term_owes_and_what_awaits_approval(mongo_database: Database, variant: str) -> None:
+    with play(variant, mongo_database) as stage:
+        a = account(stage, "p1")
+        large = a.does("submit", "large", subject="p2", term="a/2", amount=300_000).failure
+        assert large is not None
+        assert large.message.endswith("Available: ₱1,786.00, Pending approval: ₱300.00.")
+        with pymongo.MongoClient[Any](mongo_database.url) as client:  # nobody but somebody else's program can do that
+            client.get_default_database().terms.update_one({"_id": "a/1"}, {"$set": {"balance": 12345}})
+        refused = a.does("approve", "a1", subject="p1").failure
+        assert refused is not None
+        assert refused.message.endswith("Available: ₱123.45, Pending approval: ₱300.00.")
+
+
+@cases(
     ("mongo.webhook_without_dedup", {}, {"P-ONCE", "P-CONS", "A-MATCH"}),
 )
 def test_a_redelivered_event_takes_effect_once(
@@ -189,7 +264,7 @@ def test_a_client_that_vanishes_half_way_leaves_nothing_behind(mongo_database: D
 def test_a_publisher_that_dies_before_it_marks_delivers_once(mongo_database: Database) -> None:
     with play(RIGHT, mongo_database) as stage:
         account(stage, "p1")
-        stage.actor().does("deliver", "d1", Fault(kind="refuse", point="published"))
+        stage.actor().does("deliver", "d1", Fault(kind="kill", point="published"))
         done = stage.actor().does("deliver", "d2").result
         assert done is not None
         assert done["left"] == 0

@@ -104,7 +104,7 @@ def test_the_outbox_is_emptied_and_every_event_arrives_once(mongo_database: Data
         first = a.does("deliver", "d1", most=2).result
         assert first is not None
         assert (first["delivered"], first["left"]) == (2, 1)
-        stage.actor().does("deliver", "d2", Fault(kind="refuse", point="published"))
+        stage.actor().does("deliver", "d2", Fault(kind="kill", point="published"))
         last = stage.actor().does("deliver", "d3")
         assert last.outcome is Outcome.OK, last.failure
         assert last.result is not None
