@@ -109,6 +109,7 @@ def server_settings(options: StoreOptions) -> dict[str, str]:
         # At SERIALIZABLE the room for read/write conflicts grows with it, and one transaction that a busy machine does not let
         # run keeps those of all that ended since: with 100, sixteen clients on one order ran out of it. It costs 47 MB.
         "max_connections": str(max(options.connections, 1000)),
+        "dynamic_shared_memory_type": "mmap",  # in its own folder: a server that was killed leaves nothing in /dev/shm
         "deadlock_timeout": "100ms",
         "timezone": "UTC",
         "log_timezone": "UTC",

@@ -80,6 +80,7 @@ def test_nothing_of_a_server_is_left_after(kind: StoreKind, end: str) -> None:
 @KINDS
 def test_the_server_dies_even_when_its_supervisor_is_killed(kind: StoreKind) -> None:
     process, servers, folder = holder(kind)
+    shared = {mapped.path for mapped in servers[0].memory_maps() if mapped.path.startswith("/dev/shm/")}
 
     supervisor = servers.pop(1)
     supervisor.kill()
@@ -93,6 +94,7 @@ def test_the_server_dies_even_when_its_supervisor_is_killed(kind: StoreKind) -> 
     process.stdin.close()
     process.stdout.close()
     shutil.rmtree(folder)  # whoever would have removed it was killed; racegate does a day later
+    assert not [memory for memory in shared if Path(memory).exists()]
 
 
 @KINDS
