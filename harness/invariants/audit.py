@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from harness.invariants.effects import APPROVALS, sent
+from harness.invariants.effects import APPROVALS, REPLAYED, sent
 from harness.invariants.registry import NotChecked, invariant
 from harness.invariants.repeats import told_again
 from harness.invariants.resolution import added, tells_absence
@@ -56,7 +56,7 @@ def one_row_a_change(history: History, books: Books, policy: Policy) -> list[Fin
 
 def _unlogged_operations(history: History, books: Books) -> list[Finding]:
     done = history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(CHANGES))
-    idle = pl.col("f").is_in(APPROVALS) & answer("replayed").eq_missing("true")  # it was paid; by whom, other rows tell
+    idle = pl.col("f").is_in(APPROVALS) & REPLAYED  # it was paid; by whom, other rows tell
     missing = (
         done.filter(~idle)
         .join(books.table("audit").select("token"), on="token", how="anti")

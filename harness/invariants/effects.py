@@ -25,6 +25,9 @@ ROWS = {"payments": "submit", "refunds": "refund", "installments": "pay_installm
 
 APPROVALS = ["approve", "webhook"]
 
+REPLAYED = answer("replayed").eq_missing("true")
+"""Whether an operation was answered that nothing was done anew."""
+
 STUBBORN = 3
 """Attempts after which an unchanging retryable error is no coincidence."""
 
@@ -201,7 +204,7 @@ def _stored_failures(history: History) -> list[Finding]:
 def approvals(history: History) -> pl.DataFrame:
     """Return the acknowledged approvals. One that says that it is ``replayed`` found the payment paid, and changed nothing."""
     acknowledged = history.operations.filter(pl.col("outcome") == "ok", pl.col("f").is_in(APPROVALS))
-    return acknowledged.filter(answer("replayed").ne_missing("true"))
+    return acknowledged.filter(~REPLAYED)
 
 
 def sent(history: History, table: pl.DataFrame) -> pl.DataFrame:

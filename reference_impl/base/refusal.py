@@ -1,4 +1,4 @@
-"""A business "no": an answer, not a fault."""
+"""A business "no", which is an answer and not a fault; and what a driver says of a fault."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def invalid(message: str, **figures: Any) -> Refused:
 def unknown(kind: str, name: str) -> Refused:
     """Return the refusal of a request about something that does not exist, or belongs to another company (HTTP 404)."""
     return Refused(f"unknown_{kind}", f"There is no {kind} {name!r}.", status=404)
+
+
+def first_words(error: Exception) -> str:
+    """Return the first line of the driver's own words, which hold no password."""
+    return str(getattr(error, "orig", None) or error).strip().split("\n")[0]

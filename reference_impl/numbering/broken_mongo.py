@@ -193,17 +193,13 @@ class UnacknowledgedInsert(CountPlusOne):
     """
 
 
-class RetryInsertOnly(CounterInTransaction):
+class RetryInsertOnly(CounterInTransactionWithoutRetry):
     """max + 1, and a transaction in which nothing but the insert is tried again, with the next number (N23).
 
     A and B read 6; A inserts 7; B's insert fails, which has ended B's transaction: its next insert is told NoSuchTransaction.
     """
 
     keeps_counter = False
-
-    def __init__(self, session: Any, settings: Settings) -> None:
-        super().__init__(session, settings)
-        session.patience = 0.0
 
     def create(self, ask: Ask, at: Checkpoint) -> tuple[dict[str, Any], int]:
         """Take the highest number plus one; insert, and insert again."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from reference_impl.base.postgres import Transaction
-from reference_impl.numbering.postgres import CounterRow, key_of, print_of
+from reference_impl.numbering.postgres import CounterRow, key_of
 from reference_impl.numbering.postgres_blocks import BlockAllocation
 from reference_impl.numbering.postgres_others import highest_number
 from reference_impl.numbering.postgres_reservations import ReservedNumber
-from reference_impl.numbering.series import Ask
+from reference_impl.numbering.series import Ask, print_of
 
 
 class CountersInAnyOrder(CounterRow):

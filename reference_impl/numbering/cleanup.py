@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from reference_impl.base import days
 from reference_impl.base.arguments import moment
-from reference_impl.base.refusal import Refused
+from reference_impl.base.refusal import Refused, first_words
 from reference_impl.numbering.series import understand
 from reference_impl.provider import PROVIDER
 
@@ -117,8 +117,7 @@ def _say(message: str, status: int) -> int:
 
 def _reason(error: Exception) -> str:
     """Return the driver's own words in one line, without the settings and the state that MongoDB's adds."""
-    said = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-    return said.partition(" (configured timeouts")[0].partition(", full error")[0]
+    return first_words(error).partition(" (configured timeouts")[0].partition(", full error")[0]
 
 
 def _day(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from reference_impl.base.postgres import Transaction
-from reference_impl.numbering.series import Ask
+from reference_impl.numbering.series import Ask, print_of
 
 MOST = 1000
 """Numbers that one report names."""
@@ -36,8 +36,6 @@ def lock_copies(tx: Transaction, ask: Ask) -> list[str]:
     """
     rows = tx.rows(
         "SELECT id, status FROM documents WHERE company = :company AND scope = :scope AND text = :text ORDER BY id FOR UPDATE",
-        company=ask.company,
-        scope=ask.place.scope,
-        text=ask.text,
+        **print_of(ask),
     )
     return [str(row.id) for row in rows if row.status == "issued"]

@@ -30,6 +30,7 @@ from reference_impl.numbering.series import (
     no_operation,
     not_one,
     number_taken,
+    print_of,
     series_begun,
     surplus_of,
     understand,
@@ -526,8 +527,8 @@ class OptimisticInsertOnShards(OptimisticInsert):
 
 
 def issued_with(ask: Ask) -> dict[str, Any]:
-    """Return what issued documents are looked up by: their print, in their series, of the company that asks."""
-    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text, "status": "issued"}
+    """Return the query of the issued documents with this number."""
+    return {**print_of(ask), "status": "issued"}
 
 
 def number_id(ask: Ask, number: int) -> dict[str, Any]:

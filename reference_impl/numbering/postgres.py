@@ -39,6 +39,7 @@ from reference_impl.numbering.series import (
     no_operation,
     not_one,
     number_taken,
+    print_of,
     series_begun,
     surplus_of,
     understand,
@@ -424,11 +425,6 @@ class CounterRow:
 def key_of(ask: Ask) -> dict[str, str]:
     """Return the counter's key."""
     return {"scope": ask.place.scope, "period": ask.place.period}
-
-
-def print_of(ask: Ask) -> dict[str, Any]:
-    """Return what a document is looked up by: its print, in its series, of the company that asks."""
-    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text}
 
 
 def row_of(ask: Ask, number: int, text: str, status: str = "issued") -> dict[str, Any]:

@@ -25,11 +25,10 @@ from reference_impl.numbering.postgres import (
     Job,
     Settings,
     key_of,
-    print_of,
     row_of,
     told,
 )
-from reference_impl.numbering.series import Ask
+from reference_impl.numbering.series import Ask, print_of
 
 LEASE = timedelta(minutes=15)
 

@@ -104,6 +104,11 @@ def taken_for(document_type: str) -> str | None:
     return "payment" if LIKE_A_PAYMENT.fullmatch(document_type) else OTHERS_PREFIX.get(document_type)
 
 
+def print_of(ask: Ask) -> dict[str, Any]:
+    """Return what a document is looked up by: its print, in its series, of the company that asks."""
+    return {"company": ask.company, "scope": ask.place.scope, "text": ask.text}
+
+
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "create": ("company", "document_type", "branch", "at", "amount", "discount_bp", "discount_permitted", "currency"),
     "post": ("company", "documents", "branch", "at", "amount", "currency"),

@@ -16,6 +16,7 @@ from pymongo.errors import PyMongoError
 
 from reference_impl.base.mongo import open_client
 from reference_impl.base.postgres import dialect_url
+from reference_impl.base.refusal import first_words
 from reference_impl.variants import Variant
 
 PATIENCE = 10.0
@@ -72,14 +73,14 @@ class Lines:
             else:
                 self._pool.admin.command("ping")
         except (sa.exc.SQLAlchemyError, PyMongoError) as e:
-            raise NoLine(_reason(e)) from e
+            raise NoLine(first_words(e)) from e
 
     def _warm_engine(self) -> None:
         opened = []
         try:
             opened = [self._pool.connect() for _ in range(self.connections)]
         except sa.exc.SQLAlchemyError as e:
-            raise NoLine(_reason(e)) from e
+            raise NoLine(first_words(e)) from e
         finally:
             for connection in opened:
                 connection.close()
@@ -90,7 +91,7 @@ class Lines:
         try:
             line = self._variant.implementation.connect(self._pool, self._settings)
         except sa.exc.SQLAlchemyError as e:
-            raise NoLine(_reason(e)) from e
+            raise NoLine(first_words(e)) from e
         with self._changing:
             self._lent.add(line)
         try:
@@ -111,8 +112,3 @@ class Lines:
             self._pool.dispose()
         else:
             self._pool.close()
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of the driver's own words, which hold no password."""
-    return str(getattr(error, "orig", None) or error).strip().split("\n")[0]
