@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from harness.config.gate import GateCheck, GateConfig
+from harness.config.service import load_service
 from harness.model import UsageError, Verdict
 from harness.run.folder import RunFolder
 from harness.run.gate import Gate, GateOutcome
+from harness.run.own_service import OwnService
 from harness.run.stores import Stores
 from harness.stores import Store, StoreOptions
 from harness.stores.base import StoreKind
+from tests.harness.run.test_own_service import described
 
 RIGHT = GateCheck(scenario="concurrent_creates", target="reference:pg.counter_row", policy="gapless", clients=4, ops=60)
 WRONG = GateCheck(scenario="concurrent_creates", target="reference:pg.count_plus_one", clients=4, ops=60)
@@ -64,6 +67,29 @@ def test_stress_goes_on_until_the_budget_ends_and_keeps_one_round_that_passed(st
 
     assert (row.rounds, row.operations) == (3, 180)
     assert [p.name for p in tmp_path.iterdir()] == [row.folders[0].name]
+
+
+def test_each_round_on_the_service_that_the_file_describes_is_judged_by_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_TOKEN", "s3cr3t")
+    service = load_service(described(tmp_path, bug=False))
+    ticks = itertools.count()
+    config = GateConfig(checks=(only(RIGHT, "stress", target="", policy=None),), budget=6, seed=1)
+
+    [row] = (
+        Gate(
+            config,
+            Stores({}, StoreOptions()),
+            out=tmp_path / "runs",
+            service=lambda wire: OwnService(service, url=None, wire=wire, connections=20, say=lambda text: None),
+            clock=lambda: float(next(ticks)),
+        )
+        .run()
+        .rows
+    )
+
+    assert (row.verdict, row.rounds, row.operations) == (Verdict.PASS, 3, 180)
 
 
 def test_what_the_explorer_broke_is_replayable_and_not_stressed(stores: Stores, tmp_path: Path) -> None:
