@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -13,6 +14,12 @@ from harness.stores import Database, Store, StoreKind, StoreOptions, open_store
 # No clock decides a property test, and CI tries the same examples for the same commit.
 settings.register_profile("racegate", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("racegate")
+
+
+def pytest_collection_finish() -> None:
+    """Take thousands of collected tests out of the garbage collector's way, here and in processes that tests fork."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
