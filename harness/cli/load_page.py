@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -74,6 +75,7 @@ def serve_page(
             engine.tell("verdict", result=for_the_page(result))
             if engine.interrupted:
                 break
+    shutil.rmtree(logs, ignore_errors=True)  # an error that names a log has left it where it is
     if not verdicts:
         say("racegate: nothing was started on the page: nothing is proved")
     return exit_status_of(verdicts or [Verdict.UNKNOWN])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import secrets
 import shutil
 import signal
@@ -38,6 +39,9 @@ INITDB_OPTIONS = ("--encoding=UTF8", "--locale=C", "--no-sync")
 
 COPIES_FILES = 15
 """The first version that lets one choose how a new database comes about."""
+
+SOCKET_PATH = 103
+"""Bytes that the path of a Unix socket may have: macOS allows 103, Linux 107 (the field ``sun_path`` of their headers)."""
 
 PORT_TRIES = 5
 """How often another port is tried when the one that was free is taken after all."""
@@ -141,6 +145,12 @@ class EmbeddedPostgres(OneServer):
         self.description = f"PostgreSQL {self._binaries.version}, embedded"
 
     def _prepare(self) -> None:
+        longest = self._folder / ".s.PGSQL.65535"
+        if len(os.fsencode(longest)) > SOCKET_PATH:
+            raise EnvironmentProblem(
+                f"the path of PostgreSQL's socket may have {SOCKET_PATH} bytes, and {longest} has {len(os.fsencode(longest))}; "
+                "set TMPDIR to a shorter path"
+            )
         template = _template(self._binaries)
         done = subprocess.run(
             ["cp", "-a", "--reflink=auto", str(template), str(self._folder / "data")], check=False, capture_output=True, text=True

@@ -289,6 +289,19 @@ open_store(StoreKind.POSTGRES, "embedded", StoreOptions())
     assert last.endswith(": No space left on device; free some space or set TMPDIR elsewhere")
 
 
+def test_a_folder_whose_sockets_would_have_no_room_in_their_address_is_refused(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = shelf / ("far" * 30)
+    far.mkdir()
+    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(far))
+
+    with pytest.raises(EnvironmentProblem, match=r"may have 103 bytes.*set TMPDIR to a shorter path"):
+        open_store(StoreKind.POSTGRES, "embedded", StoreOptions())
+
+    assert not list(far.glob("racegate-*/postgres-*")), "nothing is left"
+
+
 def test_a_platform_without_binaries_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.stores import embedded_mongo, embedded_postgres
 
