@@ -51,6 +51,7 @@ def explore(
     configuration says how; otherwise that URL is printed, and racegate waits until the service is healthy.
 
     Example: racegate explore concurrent_creates --target reference:pg.count_plus_one
+
     Example: racegate explore retried_creates --target reference:pg.token_ignored -c 1 -n 2 --faults lose_reply
     """
     from harness.cli.output import this_command  # noqa: PLC0415 - heavy, and not needed for --help

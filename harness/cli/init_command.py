@@ -66,6 +66,7 @@ class _Seen:
 
     def __init__(self, postgres: str | None, mongo: str | None) -> None:
         from harness.config.placeholders import variables, with_environment  # noqa: PLC0415
+        from harness.model import UsageError  # noqa: PLC0415
         from harness.stores.base import StoreKind  # noqa: PLC0415
         from harness.stores.redaction import conceal  # noqa: PLC0415
         from harness.targets.books_stream import MongoSnapshot, PostgresSnapshot  # noqa: PLC0415
@@ -76,6 +77,8 @@ class _Seen:
         if spec:
             conceal(variables(spec))
             url = str(with_environment(spec, f"--{kind}"))
+            if url.partition(",")[0] in ("embedded", "container"):
+                raise UsageError(f"--{kind} {url} would be an empty database; init reads one that has tables: give its URL")
             conceal({"url": url})
             if kind is StoreKind.POSTGRES:
                 self._postgres = PostgresSnapshot(url, timeout=60)

@@ -115,6 +115,7 @@ def load(
     """Load a target with Locust users over time, and judge what the store holds afterwards.
 
     Example: racegate load concurrent_creates --target reference:pg.counter_row --users 20 --duration 10s
+
     Example: racegate load concurrent_creates --target reference:pg.counter_row --users 64 --find-capacity --slo p95=200ms
     """
     from harness.cli import loading  # noqa: PLC0415 - heavy, and not needed for --help

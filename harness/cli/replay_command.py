@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +33,8 @@ def replay(
 ) -> int:
     """Repeat a schedule and say how often it breaks again: "5 of 5", or where the program took another way.
 
+    A schedule of your own service is repeated with the configuration that its run was called with, unless you name another.
+
     Exit status 1 when it breaks, 0 when it does not any more, 4 when it diverged without breaking.
     """
     from harness.cli.output import say  # noqa: PLC0415 - heavy, and not needed for --help
@@ -40,7 +44,10 @@ def replay(
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.explored import replay as repeat  # noqa: PLC0415
 
+    url: str | None = None
     if not schedule.startswith(PREFIX):
+        url, called_with = _called_with(Path(schedule).parent.parent)
+        config = config or called_with
         try:
             schedule = Path(schedule).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as e:
@@ -48,11 +55,26 @@ def replay(
     asked = decode(schedule)
     say(f"racegate: replaying {asked.scenario} on {asked.target}: {asked.lanes}")
     if is_service(asked.target, config):
-        found = replay_service(config, asked, times=times, out=out)
+        found = replay_service(config, asked, url=url, times=times, out=out)
         return _shown(found, asked, json)
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=asked.clients) as stores:
         found = repeat(asked, stores, times=times, out=out)
     return _shown(found, asked, json)
+
+
+def _called_with(folder: Path) -> tuple[str | None, Path | None]:
+    """Return the URL and the configuration in the command that made this run folder, if it named any."""
+    import orjson  # noqa: PLC0415
+
+    try:
+        words = shlex.split(orjson.loads((folder / "run.json").read_bytes())["command"] or "")
+    except (OSError, ValueError, TypeError, KeyError):  # a schedule that somebody copied elsewhere
+        return None, None
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--target", "-t")
+    parser.add_argument("--config", type=Path)
+    called, _ = parser.parse_known_args(words)
+    return called.target if "://" in (called.target or "") else None, called.config
 
 
 def _shown(found: Replay, asked: Schedule, json: str | None) -> int:

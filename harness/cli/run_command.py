@@ -41,6 +41,7 @@ def run(
     Your own service is described by a configuration; without a scenario everything that it lists under [[runs]] is fired.
 
     Example: racegate run concurrent_creates --target reference:pg.count_plus_one --clients 16 --ops 800 --seed 1
+
     Example: racegate run --target http://127.0.0.1:3000 --config racegate.toml
     """
     from harness.cli.output import this_command  # noqa: PLC0415

@@ -127,10 +127,10 @@ def explore_service(
         return explore_and_show(request, service.stores, json=json, proxy=service.proxy, background=_background(described), **how)
 
 
-def replay_service(config: Path | None, schedule: Schedule, *, times: int, out: Path) -> Replay:
-    """Repeat a schedule that was found on a service."""
+def replay_service(config: Path | None, schedule: Schedule, *, url: str | None, times: int, out: Path) -> Replay:
+    """Repeat a schedule that was found on a service; ``url`` is where it is, in place of what the configuration says."""
     described = _described(config, schedule.target)
-    with OwnService(described, url=None, wire=True, connections=SPARE_CONNECTIONS, say=say) as service:
+    with OwnService(described, url=url, wire=True, connections=SPARE_CONNECTIONS, say=say) as service:
         return replay(
             schedule,
             service.stores,

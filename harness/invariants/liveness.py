@@ -70,10 +70,12 @@ def something_succeeded(history: History, books: Books, policy: Policy) -> list[
         return [_nothing("no operation was recorded: the run proves nothing", history.operations, history)]
     findings = []
     for f, tried, _, refused in counts.filter(~pl.col("ok")).iter_rows():
-        tries = history.operations.filter(pl.col("f") == f).sort("invoked")
+        tries = history.operations.filter(pl.col("f") == f).sort("invoked", "client", "token")
         why = f", {refused} of them refused" if refused else ""
         what = f"none of {tried} {f} operations succeeded{why}" if tried > 1 else f"the only {f} operation did not succeed"
-        findings.append(_nothing(f"{what}: the run proves nothing about {f}", tries.head(3), history))
+        told = tries.filter(pl.col("code").is_not_null()).head(1).iter_rows(named=True)
+        how = [f"; the first was told {first['code']}: {first['message'] or 'no message'}" for first in told]
+        findings.append(_nothing(f"{what}: the run proves nothing about {f}{''.join(how)}", tries.head(3), history))
     return findings
 
 

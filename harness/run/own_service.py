@@ -88,11 +88,15 @@ class OwnService:
                 given = self.proxy.url
         elif self._wire:
             raise UsageError(f"{self._config.file} has no [store], so there is no wire that could be held; add postgres or mongo")
+        else:
+            self._say(f"racegate: {self._config.file} has no [store]: answers alone are judged, and what is written stays")
         url = self._url or address_for(section)
         self._start(url, given, opening)
         if store is not None and database is not None and "://" in spec:
             self._put_back_at_the_end(database, opening)
         target = HttpTarget.of(self._config, url=url, store=kind.value if kind else None)
+        if self._url is not None:
+            target = replace(target, label=shown_url(self._url))
         self.target = replace(target, timeout=max(target.timeout, EXPLORE_TIMEOUT)) if self._wire else target
         self.stores = _GivenStores(store, database)
 
@@ -133,10 +137,19 @@ class OwnService:
             opening.callback(process.close)
         elif self.proxy is not None:
             self._say(f"racegate: start the service with this database (and its user's password): {self.proxy.shown}")
-            self._say(f"racegate: waiting until {shown}{section.health} is healthy and connected through it")
+            self._say(
+                f"racegate: waiting until {shown}{section.health} is healthy; one that runs already has to be started again"
+            )
         else:
             limit = min(limit, SHORT_LIMIT)
-        wait_until_healthy(url, section, limit=limit, process=process, shown=shown, waits=lambda: None)
+        wait_until_healthy(
+            url,
+            section,
+            limit=limit,
+            process=process,
+            shown=shown,
+            connected=(lambda: self.proxy is None or self.proxy.connections_made() > 0) if process is None else None,
+        )
 
     def _put_back_at_the_end(self, database: Database, opening: ExitStack) -> None:
         """Remember what somebody's own database holds, and put it back when the run is over."""

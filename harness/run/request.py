@@ -14,7 +14,7 @@ from harness.model import Scenario, UsageError
 from harness.model.policy import Policy
 from harness.run.knobs import defaults, divide
 from harness.run.registry import scenario_named, split_target
-from harness.run.run_request import RunRequest, check_fit
+from harness.run.run_request import RunRequest, check_first_calls, check_fit
 from harness.targets.base import Target
 from harness.targets.http import HttpTarget
 
@@ -62,7 +62,7 @@ def build_request(
         system = provider.target(variant, for_target)
         rules = policy or plan.policy
     check_fit(plan, system)
-    return RunRequest(
+    request = RunRequest(
         scenario=plan,
         target=system,
         settings={**defaults(plan.settings), **for_scenario},
@@ -77,6 +77,8 @@ def build_request(
         out=out,
         command=command,
     )
+    check_first_calls(request)
+    return request
 
 
 def _without_seed(plan: Scenario, chosen: dict[str, Any], target: HttpTarget) -> tuple[Scenario, dict[str, Any]]:

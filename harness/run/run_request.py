@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from harness.model import Policy, Scenario, UsageError
+from harness.model import Policy, Scenario, Seat, UsageError
 from harness.targets.base import Target
 
 
@@ -37,3 +39,14 @@ def check_fit(scenario: Scenario, target: Target) -> None:
             f"{target.name} does not offer {', '.join(sorted(missing))}, which {scenario.name} needs; "
             f"it offers {', '.join(sorted(target.operations))}"
         )
+
+
+def check_first_calls(request: RunRequest) -> None:
+    """Make sure that a target that can tell beforehand understands what the scenario begins with. Raises UsageError if not."""
+    check = getattr(request.target, "check", None)
+    if check is None:
+        return
+    seat = Seat(client=0, clients=request.clients, random=Random(request.seed), settings=request.settings)
+    first = itertools.islice(request.scenario.opening(request.settings), 1), itertools.islice(request.scenario.program(seat), 1)
+    for call in itertools.chain(*first):
+        check(call.f, call.arguments, call.token)

@@ -88,7 +88,13 @@ def address_for(section: TargetSection) -> str:
 
 
 def wait_until_healthy(
-    url: str, section: TargetSection, *, limit: float, process: ServiceProcess | None, shown: str, waits: Callable[[], None]
+    url: str,
+    section: TargetSection,
+    *,
+    limit: float,
+    process: ServiceProcess | None,
+    shown: str,
+    connected: Callable[[], bool] | None = None,
 ) -> None:
     """Ask the service until it answers 2xx or 3xx.
 
@@ -98,14 +104,15 @@ def wait_until_healthy(
         limit: seconds to wait.
         process: the service, if racegate started it: when it ends there is nothing to wait for.
         shown: the URL for people.
-        waits: called between two questions.
+        connected: tells whether the service uses the database that it was given. One that was there before has to be started
+            again for that: until it was away, or is connected, it is waited for as long as the limit allows.
 
     Raises:
         EnvironmentProblem: it ended, or was not healthy in time.
     """
     until = time.monotonic() + limit
     path = urlsplit(url).path.rstrip("/") + section.health
-    said = "nothing answers"
+    said, away = "nothing answers", False
     with urllib3.connectionpool.connection_from_url(url, retries=False, timeout=ASK_TIMEOUT) as pool:
         while True:
             if process is not None and process.exited is not None:
@@ -115,13 +122,13 @@ def wait_until_healthy(
             try:
                 status = pool.request("GET", path, redirect=False).status
             except HTTPError as e:
+                away = True
                 said = "nothing answers" if "refused" in str(e) else " ".join(str(e).split())[:200]
             else:
-                if status < 400:
+                if status < 400 and (away or connected is None or connected() or time.monotonic() > until):
                     return
                 said = f"it answers {status}"
             if time.monotonic() > until:
                 words = f"; it said: {process.last_words()}" if process is not None else "; is it running?"
                 raise EnvironmentProblem(f"{shown}{section.health} is not healthy after {limit:g} s: {redact(said)}{words}")
-            waits()
             time.sleep(ASK_EVERY)  # between two questions; the condition is what the service answers

@@ -90,6 +90,13 @@ class HttpTarget:
         """Where each operation's answer holds what: name = dotted path."""
         return {f: section.answer for f, section in self.config.operations.items()}
 
+    def check(self, f: str, arguments: Mapping[str, Any], token: str) -> None:
+        """Make sure that an operation with these arguments can be made a request. Raises UsageError if not."""
+        try:
+            request_of(self.config.operations[f], {**arguments, "token": token})
+        except UsageError as e:
+            raise UsageError(f"{self.config.file}, [operations.{f}]: {e}") from e
+
     def install(self, database: Database | None) -> None:
         """Do nothing: the service brings its own schema."""
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -171,6 +174,34 @@ def test_exploring_finds_the_bug_through_a_pool_and_a_replay_breaks_again(
     assert "3 of 3 broke again" in capsys.readouterr().out
 
 
+def test_the_line_that_is_printed_repeats_what_was_found_as_it_is(tmp_path: Path) -> None:
+    described(tmp_path, bug=True).rename(tmp_path / "shop.toml")
+    racegate = str(Path(sys.executable).with_name("racegate"))
+
+    found = subprocess.run(
+        [racegate, "explore", "--config", "shop.toml", "--seed", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    [line] = [line.partition("again: ")[2] for line in found.stdout.splitlines() if "again: racegate replay " in line][:1]
+    again = subprocess.run([racegate, *shlex.split(line)[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (found.returncode, again.returncode) == (1, 1), found.stderr + again.stderr
+    assert "5 of 5 broke again" in again.stdout
+
+
+def test_a_placeholder_that_the_scenario_does_not_fill_is_refused_before_anything_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = described(tmp_path, bug=False)
+    config.write_text(config.read_text().replace("{company}/invoices", "{compny}/invoices"))
+
+    for command in ("run", "explore"):
+        assert main([command, "--config", str(config), "--out", str(tmp_path / "runs")]) == 2
+        assert (
+            "racegate.toml, [operations.create]: the operation has no argument {compny}; did you mean" in capsys.readouterr().err
+        )
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_fix_is_explored_to_the_end_and_is_quiet(tmp_path: Path) -> None:
     status, result = called(tmp_path, "explore", "--config", str(described(tmp_path, bug=False)), "--seed", "1")
 
@@ -218,6 +249,34 @@ def test_a_service_that_somebody_starts_is_waited_for_with_the_url_that_it_needs
     assert "N-UNIQ" in {f["invariant"] for f in json.loads((tmp_path / "result.json").read_text())["findings"]}
 
 
+class _Up(BaseHTTPRequestHandler):
+    """Healthy."""
+
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+def test_a_service_that_was_there_before_is_waited_for_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.run.service_process.ASK_EVERY", 0.001)
+    asked: list[bool] = []
+
+    def connected() -> bool:
+        asked.append(len(asked) == 3)
+        return asked[-1]
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Up) as server:
+        Thread(target=server.serve_forever).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        wait_until_healthy(here, TargetSection(url=here), limit=60, process=None, shown=here, connected=connected)
+        assert asked == [False, False, False, True]
+        wait_until_healthy(here, TargetSection(url=here), limit=0, process=None, shown=here, connected=lambda: False)
+        server.shutdown()
+
+
 def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back(
     tmp_path: Path, postgres_database: Database
 ) -> None:
@@ -230,7 +289,7 @@ def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back
         with subprocess.Popen([sys.executable, invoices.__file__], env=environment) as process:
             try:
                 config = described(tmp_path, bug=False, url="http://127.0.0.1:1", command="", database=postgres_database)
-                wait_until_healthy(here, TargetSection(url=here), limit=30, process=None, shown=here, waits=lambda: None)
+                wait_until_healthy(here, TargetSection(url=here), limit=30, process=None, shown=here)
                 results = [called(tmp_path, "run", "--target", here, "--config", str(config)) for _ in range(2)]
             finally:
                 process.terminate()
@@ -239,6 +298,7 @@ def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back
 
     assert [(status, result["operations"]["ok"]) for status, result in results] == [(0, 120), (0, 120)]
     assert (rows, schemas) == ([("other", 1)], [])
+    assert {result["target"] for _, result in results} == {here}, "where it was, and not where the file says"
 
 
 def test_a_service_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,7 +315,9 @@ def test_a_service_whose_host_looks_like_production_is_refused(tmp_path: Path, c
     assert "the service's host 'api.prod.example.com' looks like production" in capsys.readouterr().err
 
 
-def test_a_service_without_a_database_is_judged_by_its_answers_alone(tmp_path: Path, postgres_database: Database) -> None:
+def test_a_service_without_a_database_is_judged_by_its_answers_alone(
+    tmp_path: Path, postgres_database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = described(tmp_path, bug=True, store="")
     text = config.read_text().replace('BUG = "1"', f'DATABASE_URL = "{postgres_database.url}", BUG = "1"')
     config.write_text(text[: text.index("[books.documents]")] + text[text.index("[[runs]]") :])
@@ -263,6 +325,7 @@ def test_a_service_without_a_database_is_judged_by_its_answers_alone(tmp_path: P
     status, result = called(tmp_path, "run", "--config", str(config))
 
     assert (status, result["facts"]["store"]) == (1, None)
+    assert "has no [store]: answers alone are judged, and what is written stays" in capsys.readouterr().err
     assert "N-UNIQ" in {f["invariant"] for f in result["findings"]}
     assert main(["explore", "--config", str(config)]) == 2, "there is no wire that could be held"
 
