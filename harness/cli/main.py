@@ -6,6 +6,7 @@ Every error becomes one line on standard error and an exit status of `ExitStatus
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -127,8 +129,16 @@ def _interrupted() -> int:
 
 
 def entry() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. SIGTERM, which a cancelled pipeline sends, ends a call in good order as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main(sys.argv[1:]))
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    interrupted = signal.getsignal(signal.SIGINT)
+    if not callable(interrupted):  # a shell's background jobs ignore Ctrl-C
+        raise KeyboardInterrupt
+    interrupted(number, frame)
 
 
 def _say(message: str, status: int) -> int:

@@ -14,6 +14,7 @@ from harness.config.sections import ServiceConfig, TargetSection
 from harness.engines.explore.scene import BEFORE, MongoScene, PostgresScene
 from harness.model.errors import EnvironmentProblem, UsageError
 from harness.model.scenario import StoreNeeds
+from harness.run.phases import come_to_rest
 from harness.run.service_process import ServiceProcess, address_for, wait_until_healthy
 from harness.run.stores import Stores
 from harness.stores import StoreOptions, open_store
@@ -91,9 +92,10 @@ class OwnService:
         else:
             self._say(f"racegate: {self._config.file} has no [store]: answers alone are judged, and what is written stays")
         url = self._url or address_for(section)
+        putting_back = opening.enter_context(ExitStack())  # before the start: a service of ours has ended when rows are put back
         self._start(url, given, opening)
         if store is not None and database is not None and "://" in spec:
-            self._put_back_at_the_end(database, opening)
+            self._put_back_at_the_end(store, database, putting_back)
         target = HttpTarget.of(self._config, url=url, store=kind.value if kind else None)
         if self._url is not None:
             target = replace(target, label=shown_url(self._url))
@@ -151,8 +153,8 @@ class OwnService:
             connected=(lambda: self.proxy is None or self.proxy.connections_made() > 0) if process is None else None,
         )
 
-    def _put_back_at_the_end(self, database: Database, opening: ExitStack) -> None:
-        """Remember what somebody's own database holds, and put it back when the run is over."""
+    def _put_back_at_the_end(self, store: Store, database: Database, closing: ExitStack) -> None:
+        """Remember what somebody's own database holds, and put it back when the run is over and its transactions have ended."""
         scene: PostgresScene | MongoScene
         if database.kind is StoreKind.POSTGRES:
             scene = PostgresScene(database.url, copies=BEFORE)
@@ -164,7 +166,8 @@ class OwnService:
         else:
             scene = MongoScene(database)
         scene.remember()
-        opening.callback(scene.close)
+        closing.callback(scene.close)
+        closing.callback(come_to_rest, store, database)
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """A small service for tests: creates numbered invoices on PostgreSQL, over HTTP, with a pool of connections.
 
 ``BUG=1`` in the environment numbers them by counting; otherwise a counter row does. ``HEARTBEAT=1`` makes it write to the
-database of its own accord all the time, as services with jobs do. It knows nothing of racegate.
+database of its own accord all the time, as services with jobs do. ``SLOW=1`` makes it take a fifth of a second before it begins
+a transaction. Asked to end, it answers what it was asked before, as services in production do. It knows nothing of racegate.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,6 +27,8 @@ pool: queue.LifoQueue[psycopg.Connection[Any]] = queue.LifoQueue()
 
 
 def create(company: str, reference: str, cents: int) -> int:
+    if os.environ.get("SLOW") == "1":
+        threading.Event().wait(0.2)
     try:
         connection = pool.get_nowait()
     except queue.Empty:
@@ -90,4 +94,7 @@ if __name__ == "__main__":
     if os.environ.get("HEARTBEAT") == "1":
         threading.Thread(target=beat, daemon=True).start()
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+    server.daemon_threads = False
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever()
+    server.server_close()

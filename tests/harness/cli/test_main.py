@@ -194,7 +194,8 @@ def test_what_is_no_finished_run_is_left_out_of_a_report_and_named(tmp_path: Pat
     assert told.err == f"{runs / 'of-a-replay'} is left out: it holds no finished run\n"
 
 
-def test_ctrl_c_ends_a_run_with_unknown_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_cancelled_pipeline_ends_a_run_with_unknown_and_leaves_nothing(tmp_path: Path, sent: int) -> None:
     process = subprocess.Popen(
         [RACEGATE, "run", "concurrent_creates", "-t", "reference:pg.counter_row", "--duration", "60s"],
         stdout=subprocess.PIPE,
@@ -208,7 +209,7 @@ def test_ctrl_c_ends_a_run_with_unknown_and_leaves_nothing(tmp_path: Path) -> No
         assert process.poll() is None
         history = next(tmp_path.glob("runs/*/history/worker-0.0.jsonl"), None)
 
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent)
     out, err = process.communicate(timeout=30)
 
     assert process.returncode == 4, err

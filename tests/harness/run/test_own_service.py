@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -247,6 +248,27 @@ def test_a_service_that_somebody_starts_is_waited_for_with_the_url_that_it_needs
                 service.terminate()
     assert exploring.returncode == 1
     assert "N-UNIQ" in {f["invariant"] for f in json.loads((tmp_path / "result.json").read_text())["findings"]}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_rows_are_put_back_behind_the_last_request_of_a_run_that_is_broken_off(
+    tmp_path: Path, postgres_database: Database, sent: int
+) -> None:
+    config = described(tmp_path, bug=False, database=postgres_database)
+    config.write_text(config.read_text().replace("environment = {", 'environment = { SLOW = "1",'))
+    words = ["run", "--config", str(config), "--duration", "60s", "--out", str(tmp_path / "runs")]
+    with psycopg.connect(postgres_database.url, autocommit=True) as connection:
+        connection.execute(invoices.SCHEMA)
+        connection.execute("INSERT INTO invoices (company, number, reference, cents) VALUES ('other', 1, 'before', 5)")
+        racegate = [sys.executable, "-c", "from harness.cli.main import entry; entry()"]
+        with subprocess.Popen([*racegate, *words], stderr=subprocess.PIPE, text=True) as run:
+            while connection.execute("SELECT count(*) FROM invoices").fetchone() == (1,):
+                assert run.poll() is None
+            run.send_signal(sent)
+            _, said = run.communicate(timeout=60)
+        rows = connection.execute("SELECT company, number FROM invoices").fetchall()
+
+    assert rows == [("other", 1)], said
 
 
 class _Up(BaseHTTPRequestHandler):
