@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,6 +22,14 @@ def pytest_collection_finish() -> None:
     """Take thousands of collected tests out of the garbage collector's way, here and in processes that tests fork."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def passage() -> Iterator[Path]:
+    """A temporary folder that other users, as servers are, can pass through, with room behind its path for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="racegate-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -65,10 +65,11 @@ class _Seen:
     """What the database shows. Without one: nothing."""
 
     def __init__(self, postgres: str | None, mongo: str | None) -> None:
-        from harness.config.placeholders import variables, with_environment  # noqa: PLC0415
-        from harness.model import UsageError  # noqa: PLC0415
+        from harness.config.placeholders import variables, with_environment  # noqa: PLC0415 - heavy, and not needed for --help
+        from harness.model import UsageError  # noqa: PLC0415 - as above
         from harness.stores.base import StoreKind  # noqa: PLC0415
         from harness.stores.redaction import conceal  # noqa: PLC0415
+        from harness.stores.spec import is_ours  # noqa: PLC0415
         from harness.targets.books_stream import MongoSnapshot, PostgresSnapshot  # noqa: PLC0415
 
         self._postgres: PostgresSnapshot | None = None
@@ -77,7 +78,7 @@ class _Seen:
         if spec:
             conceal(variables(spec))
             url = str(with_environment(spec, f"--{kind}"))
-            if url.partition(",")[0] in ("embedded", "container"):
+            if is_ours(url):
                 raise UsageError(f"--{kind} {url} would be an empty database; init reads one that has tables: give its URL")
             conceal({"url": url})
             if kind is StoreKind.POSTGRES:

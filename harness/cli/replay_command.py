@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,11 +41,17 @@ def replay(
     from harness.engines.explore.token import PREFIX, decode  # noqa: PLC0415
     from harness.model import UsageError  # noqa: PLC0415
     from harness.run.explored import replay as repeat  # noqa: PLC0415
+    from harness.run.folder import RunFolder  # noqa: PLC0415
+    from harness.run.recorded import is_run  # noqa: PLC0415
 
     url: str | None = None
     if not schedule.startswith(PREFIX):
-        url, called_with = _called_with(Path(schedule).parent.parent)
-        config = config or called_with
+        run = Path(schedule).parent.parent
+        if is_run(run):
+            told = RunFolder.open(run).read_json("run.json")
+            url = told.get("url")
+            if config is None and told.get("config"):
+                config = Path(told["config"])
         try:
             schedule = Path(schedule).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as e:
@@ -60,21 +64,6 @@ def replay(
     with open_stores(postgres=postgres, mongo=mongo, disposable=disposable, clients=asked.clients) as stores:
         found = repeat(asked, stores, times=times, out=out)
     return _shown(found, asked, json)
-
-
-def _called_with(folder: Path) -> tuple[str | None, Path | None]:
-    """Return the URL and the configuration in the command that made this run folder, if it named any."""
-    import orjson  # noqa: PLC0415
-
-    try:
-        words = shlex.split(orjson.loads((folder / "run.json").read_bytes())["command"] or "")
-    except (OSError, ValueError, TypeError, KeyError):  # a schedule that somebody copied elsewhere
-        return None, None
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--target", "-t")
-    parser.add_argument("--config", type=Path)
-    called, _ = parser.parse_known_args(words)
-    return called.target if "://" in (called.target or "") else None, called.config
 
 
 def _shown(found: Replay, asked: Schedule, json: str | None) -> int:

@@ -73,9 +73,9 @@ def something_succeeded(history: History, books: Books, policy: Policy) -> list[
         tries = history.operations.filter(pl.col("f") == f).sort("invoked", "client", "token")
         why = f", {refused} of them refused" if refused else ""
         what = f"none of {tried} {f} operations succeeded{why}" if tried > 1 else f"the only {f} operation did not succeed"
-        told = tries.filter(pl.col("code").is_not_null()).head(1).iter_rows(named=True)
-        how = [f"; the first was told {first['code']}: {first['message'] or 'no message'}" for first in told]
-        findings.append(_nothing(f"{what}: the run proves nothing about {f}{''.join(how)}", tries.head(3), history))
+        first = next(tries.filter(pl.col("code").is_not_null()).iter_rows(named=True), None)
+        told = f"; the first was told {first['code']}: {first['message'] or 'no message'}" if first else ""
+        findings.append(_nothing(f"{what}: the run proves nothing about {f}{told}", tries.head(3), history))
     return findings
 
 

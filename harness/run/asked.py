@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.run.run_request import RunRequest
 from harness.run.versions import versions
+from harness.targets.http import HttpTarget, shown_url
 
 
 def asked(request: RunRequest, store: str | None) -> dict[str, Any]:
@@ -29,4 +30,15 @@ def asked(request: RunRequest, store: str | None) -> dict[str, Any]:
         "store": store,
         "versions": versions(),
         "command": request.command,
+        **_service(request),
     }
+
+
+def _service(request: RunRequest) -> dict[str, str | None]:
+    """Return the configuration that describes somebody's own service, and the URL that was named in place of the one there."""
+    target: Any = request.target
+    if not isinstance(target, HttpTarget):
+        return {}
+    described = target.config.target
+    named = described is None or target.label != shown_url(described.url)
+    return {"config": target.config.file, "url": target.label if named else None}

@@ -132,6 +132,7 @@ class OwnService:
         shown = shown_url(url)
         process: ServiceProcess | None = None
         limit = section.start_limit
+        connections: Callable[[], int] | None = None
         if section.command and self._url is None:
             log = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="racegate-service-"))) / "service.log"
             root = Path(self._config.file).parent
@@ -142,16 +143,10 @@ class OwnService:
             self._say(
                 f"racegate: waiting until {shown}{section.health} is healthy; one that runs already has to be started again"
             )
+            connections = self.proxy.connections_made
         else:
             limit = min(limit, SHORT_LIMIT)
-        wait_until_healthy(
-            url,
-            section,
-            limit=limit,
-            process=process,
-            shown=shown,
-            connected=(lambda: self.proxy is None or self.proxy.connections_made() > 0) if process is None else None,
-        )
+        wait_until_healthy(url, section, limit=limit, process=process, shown=shown, connections=connections)
 
     def _put_back_at_the_end(self, store: Store, database: Database, closing: ExitStack) -> None:
         """Remember what somebody's own database holds, and put it back when the run is over and its transactions have ended."""

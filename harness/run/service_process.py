@@ -94,7 +94,7 @@ def wait_until_healthy(
     limit: float,
     process: ServiceProcess | None,
     shown: str,
-    connected: Callable[[], bool] | None = None,
+    connections: Callable[[], int] | None = None,
 ) -> None:
     """Ask the service until it answers 2xx or 3xx.
 
@@ -104,8 +104,8 @@ def wait_until_healthy(
         limit: seconds to wait.
         process: the service, if racegate started it: when it ends there is nothing to wait for.
         shown: the URL for people.
-        connected: tells whether the service uses the database that it was given. One that was there before has to be started
-            again for that: until it was away, or is connected, it is waited for as long as the limit allows.
+        connections: tells how many were made to the database that the service was given. One that was there before has to be
+            started again for that: until it was away, or is connected, it is waited for as long as the limit allows.
 
     Raises:
         EnvironmentProblem: it ended, or was not healthy in time.
@@ -119,16 +119,17 @@ def wait_until_healthy(
                 raise EnvironmentProblem(
                     f"the service ended with status {process.exited} before it was healthy; it said: {process.last_words()}"
                 )
+            late = time.monotonic() > until
             try:
                 status = pool.request("GET", path, redirect=False).status
             except HTTPError as e:
                 away = True
                 said = "nothing answers" if "refused" in str(e) else " ".join(str(e).split())[:200]
             else:
-                if status < 400 and (away or connected is None or connected() or time.monotonic() > until):
+                if status < 400 and (away or connections is None or connections() or late):
                     return
                 said = f"it answers {status}"
-            if time.monotonic() > until:
+            if late:
                 words = f"; it said: {process.last_words()}" if process is not None else "; is it running?"
                 raise EnvironmentProblem(f"{shown}{section.health} is not healthy after {limit:g} s: {redact(said)}{words}")
             time.sleep(ASK_EVERY)  # between two questions; the condition is what the service answers

@@ -146,9 +146,10 @@ class EmbeddedPostgres(OneServer):
 
     def _prepare(self) -> None:
         longest = self._folder / ".s.PGSQL.65535"
-        if len(os.fsencode(longest)) > SOCKET_PATH:
+        size = len(os.fsencode(longest))
+        if size > SOCKET_PATH:
             raise EnvironmentProblem(
-                f"the path of PostgreSQL's socket may have {SOCKET_PATH} bytes, and {longest} has {len(os.fsencode(longest))}; "
+                f"the path of PostgreSQL's socket may have {SOCKET_PATH} bytes, and {longest} has {size}; "
                 "set TMPDIR to a shorter path"
             )
         template = _template(self._binaries)

@@ -14,6 +14,9 @@ from harness.stores.options import StoreOptions
 
 NODES = (1, 3)
 
+PLACES = ("embedded", "container")
+"""Where racegate starts servers of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSpec:
@@ -33,13 +36,18 @@ class StoreSpec:
         )
 
 
+def is_ours(text: str) -> bool:
+    """Tell whether this asks for a server that racegate starts, whose databases are empty at first."""
+    return "://" not in text and text.partition(",")[0].partition(":")[0].strip() in PLACES
+
+
 def parse_spec(kind: StoreKind, text: str) -> StoreSpec:
     """Read what was asked for. Raises UsageError when it is not a store."""
     if "://" in text:
         return StoreSpec(place=text)
     where, *settings = [part.strip() for part in text.split(",")]
     place, _, image = where.partition(":")
-    if place not in ("embedded", "container") or (place == "embedded" and image):
+    if place not in PLACES or (place == "embedded" and image):
         raise UsageError(f"--{kind} {text!r} is not a store; expected embedded, container, container:IMAGE, or a URL")
     spec = StoreSpec(place=place, image=image)
     for setting in settings:

@@ -158,7 +158,7 @@ def test_no_document_makes_a_traceback(paths: Any, servers: Any, tmp_path_factor
     parse_service("\n".join(proposal.lines), Path("racegate.toml"))
 
 
-@pytest.mark.parametrize("spec", ["embedded", "container,nodes=3"])
+@pytest.mark.parametrize("spec", ["embedded", "container,nodes=3", "container:mongo:8"])
 def test_a_database_that_would_be_empty_is_refused(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "--mongo", spec, "--out", "-"]) == 2
     assert f"--mongo {spec} would be an empty database; init reads one that has tables: give its URL" in capsys.readouterr().err

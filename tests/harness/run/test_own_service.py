@@ -284,18 +284,18 @@ class _Up(BaseHTTPRequestHandler):
 
 def test_a_service_that_was_there_before_is_waited_for_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.run.service_process.ASK_EVERY", 0.001)
-    asked: list[bool] = []
+    asked: list[int] = []
 
-    def connected() -> bool:
-        asked.append(len(asked) == 3)
+    def connections() -> int:
+        asked.append(int(len(asked) == 3))
         return asked[-1]
 
     with ThreadingHTTPServer(("127.0.0.1", 0), _Up) as server:
-        Thread(target=server.serve_forever).start()
+        Thread(target=server.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{server.server_port}"
-        wait_until_healthy(here, TargetSection(url=here), limit=60, process=None, shown=here, connected=connected)
-        assert asked == [False, False, False, True]
-        wait_until_healthy(here, TargetSection(url=here), limit=0, process=None, shown=here, connected=lambda: False)
+        wait_until_healthy(here, TargetSection(url=here), limit=60, process=None, shown=here, connections=connections)
+        assert asked == [0, 0, 0, 1]
+        wait_until_healthy(here, TargetSection(url=here), limit=0, process=None, shown=here, connections=lambda: 0)
         server.shutdown()
 
 
@@ -321,6 +321,8 @@ def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back
     assert [(status, result["operations"]["ok"]) for status, result in results] == [(0, 120), (0, 120)]
     assert (rows, schemas) == ([("other", 1)], [])
     assert {result["target"] for _, result in results} == {here}, "where it was, and not where the file says"
+    asked = [json.loads((Path(result["folder"]) / "run.json").read_text()) for _, result in results]
+    assert {(told["config"], told["url"]) for told in asked} == {(str(config), here)}
 
 
 def test_a_service_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

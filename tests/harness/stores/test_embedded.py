@@ -8,9 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -324,14 +322,11 @@ def test_a_temporary_folder_that_somebody_else_made_is_not_trusted(tmp_path: Pat
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary folder of the test's own, which other users can pass through."""
-    path = Path(tempfile.mkdtemp(prefix="racegate-test-", dir="/tmp"))
-    path.chmod(0o711)
-    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(path))
+def shelf(monkeypatch: pytest.MonkeyPatch, passage: Path) -> Path:
+    """Racegate's temporary folder, for this test alone."""
+    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(passage))
     monkeypatch.setattr(processes, "base_folder", processes.base_folder.__wrapped__)
-    yield path
-    shutil.rmtree(path)
+    return passage
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,15 +25,7 @@ PASSWORD = "a long pass phrase"
 
 
 @pytest.fixture
-def temporary() -> Iterator[Path]:
-    """A folder for what is not to stay; the path of one of a test is too long for a server's socket."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)  # servers run as somebody who is nobody
-        yield Path(folder)
-
-
-@pytest.fixture
-def page_of(tmp_path: Path, temporary: Path) -> Iterator[Any]:
+def page_of(tmp_path: Path, passage: Path) -> Iterator[Any]:
     """Starts racegate with a page, and returns the process and the address."""
     started: list[subprocess.Popen[str]] = []
 
@@ -44,7 +35,7 @@ def page_of(tmp_path: Path, temporary: Path) -> Iterator[Any]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "RACEGATE_UI_PASSWORD": PASSWORD, "TMPDIR": str(temporary)},
+            env={**os.environ, "RACEGATE_UI_PASSWORD": PASSWORD, "TMPDIR": str(passage)},
         )
         started.append(process)
         assert process.stderr is not None
@@ -100,7 +91,7 @@ def test_a_run_is_started_watched_stopped_and_judged_in_the_browser(page_of: Any
     assert len(list(tmp_path.glob("*/result.json"))) == 1
 
 
-def test_the_page_answers_to_its_own_name_and_origin_only(page_of: Any, temporary: Path) -> None:
+def test_the_page_answers_to_its_own_name_and_origin_only(page_of: Any, passage: Path) -> None:
     process, address = page_of("--ui-login")
 
     assert status(f"{address}/racegate/live", Host="evil.example") == 403
@@ -119,7 +110,7 @@ def test_the_page_answers_to_its_own_name_and_origin_only(page_of: Any, temporar
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 4, "nothing was run"
-    assert not list(temporary.glob("racegate-locust-*")), "logs that nobody was pointed to are not left"
+    assert not list(passage.glob("racegate-locust-*")), "logs that nobody was pointed to are not left"
 
 
 def posted(address: str, form: str) -> dict[str, Any]:
