@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from reference_impl.cases import LEVELS, RC, RR, CaseFile, at_stricter_levels, case, stage
+from reference_impl.cases import LEVELS, MATRIX_OPS, RC, RR, CaseFile, at_stricter_levels, case, stage
 
 _case = partial(case, area="orders", ops=1000)
 
@@ -55,6 +55,7 @@ RIGHT = [
         "pass",
         unique_index=index,
         isolation=level,
+        ops=MATRIX_OPS,
     )
     for variant in ("pg.balance_from_one_row", "pg.lock_order_then_sum")
     for scenario in EVERYWHERE
