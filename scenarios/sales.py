@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.model import Call, Fault, Outcome, Program, Seat, Setting
-from scenarios.races import Race
+from scenarios.races import Race, share_of
 
 DAY = "2025-11-22T10:00:00+00:00"
 BRANCH = "Bambang"
 PRICE = 19_900
+ITEMS_SHARED = 4
+"""Items of which everybody sells and takes back where customers are what matters."""
 BRANCHES = 16
 """Branches of the chain that the credit scenario plays in, each with an item of its own."""
 
@@ -41,6 +43,8 @@ SALE_INVARIANTS = (
 ITEMS = Setting(default=60, help="items in stock; every client asks for each in the same order")
 STOCK = Setting(default=3, help="pieces of each item in stock")
 CUSTOMERS = Setting(default=60, help="customers with a limit that covers three sales")
+SOLD = Setting(default=240, help="sales that are voided, each by two clients; each has a branch and a customer of its own")
+FIRST = Setting(default="Inv{branch}11_22_2025_0001", help="how a branch's first sale of the day is printed")
 
 
 def stock(n: int, quantity: int) -> Call:
@@ -76,6 +80,15 @@ def scene_of_small_limits(settings: Mapping[str, Any]) -> Iterable[Call]:
         yield Call(f="add_customer", token=f"customer-{n}", arguments={"subject": f"c{n}", "limit": 3 * PRICE + PRICE // 2})
 
 
+def scene_of_sales(settings: Mapping[str, Any]) -> Iterable[Call]:
+    """Have sold to each customer as much as its limit covers, each time at a branch of its own."""
+    for n in range(ITEMS_SHARED):
+        yield stock(n, 10**6)
+    for n in range(settings["sales"]):
+        yield Call(f="add_customer", token=f"customer-{n}", arguments={"subject": f"c{n}", "limit": PRICE})
+        yield sell_at_own_branch(n, f"sold-{n}")
+
+
 def scene_of_a_shop(settings: Mapping[str, Any]) -> Iterable[Call]:
     """Have plenty of most things in stock, nothing left of one, and one customer with a large and one with no limit."""
     yield stock(0, 1)
@@ -96,6 +109,23 @@ def buy_on_credit(seat: Seat) -> Program:
     branch = seat.client % BRANCHES
     for n in range(seat.settings["customers"]):
         yield sell(branch, seat.token(n), customer=f"c{n}", branch=f"Branch{branch}")
+
+
+def sell_at_own_branch(n: int, token: str) -> Call:
+    """Sell to customer number ``n``, at the branch that nobody else buys at."""
+    return sell(n % ITEMS_SHARED, token, customer=f"c{n}", branch=f"Branch{n}")
+
+
+def void_and_sell_again(seat: Seat) -> Program:
+    """Void a sale, as the partner does too, and sell once more to the customer whose limit is free again."""
+    for n in share_of(seat, seat.settings["sales"]):
+        arguments = {
+            "text": seat.settings["first"].replace("{branch}", f"Branch{n}"),
+            "reason": "the customer returned it",
+            "at": DAY,
+        }
+        yield Call(f="void_sale", token=seat.token(f"void-{n}"), arguments=arguments)
+        yield sell_at_own_branch(n, seat.token(f"again-{n}"))
 
 
 def sell_with_trouble(seat: Seat) -> Program:
@@ -163,6 +193,17 @@ SCENARIOS = (
         operations=frozenset({"stock_item", "add_customer", "sell"}),
         invariants=SALE_INVARIANTS,
         settings={"customers": CUSTOMERS},
+        policy="branch-daily",
+    ),
+    Race(
+        name="voids_at_once",
+        family="sales",
+        summary="Two clients void the same sale at once, and sell again: what it took goes back once.",
+        scene=scene_of_sales,
+        behaviour=void_and_sell_again,
+        operations=frozenset({"stock_item", "add_customer", "sell", "void_sale"}),
+        invariants=SALE_INVARIANTS,
+        settings={"sales": SOLD, "first": FIRST},
         policy="branch-daily",
     ),
     Race(

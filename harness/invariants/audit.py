@@ -26,6 +26,7 @@ CHANGES = (
     "webhook",
     "sell",
     "void",
+    "void_sale",
     "open_order",
     "import_order",
     "pay_installment",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from harness.invariants.registry import invariant
-from harness.invariants.telling import argument, money, rows, shown, violation, whom
+from harness.invariants.telling import answer, argument, money, rows, shown, violation, whom
 from harness.model import Books, Finding, History, Policy
 
 
@@ -19,6 +19,7 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
         .unique("token", keep="first", maintain_order=True)
         .sort("completed")
     )
+    kept = sales.filter(~answer("text").is_in(_perhaps_void(history)) | answer("text").is_null())
     findings = []
     below = stock.filter(pl.col("quantity") < 0).sort("quantity", "item")
     if below.height:
@@ -52,8 +53,14 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
                 books={"stock": rows(differing.select(stock.columns))},
             )
         )
-    findings += _acknowledged(history, counted, sales)
+    findings += _acknowledged(history, counted, kept)
     return findings
+
+
+def _perhaps_void(history: History) -> list[str]:
+    """Return the printed numbers of sales that somebody voided, or may have: what they took may be back in stock."""
+    voids = history.operations.filter(pl.col("f") == "void_sale", pl.col("outcome") != "fail")
+    return voids.select(text=argument("text")).drop_nulls()["text"].to_list()
 
 
 def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) -> list[Finding]:

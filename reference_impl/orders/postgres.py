@@ -302,16 +302,16 @@ class BalanceFromOneRow(PostgresBusiness):
         order = tx.row(SUMMARY, id=ask.subject, company=ask.company, note=rules.ADVANCE_NOTE)
         if order is None:
             raise unknown("order", ask.subject)
+        paid = sum(i["amount"] for i in order.installments)
+        figures = {"total": order.total, "advance": order.advance, "discount": order.discount, "refunded": order.refunded}
         return {
             "subject": ask.subject,
-            "total": order.total,
-            "advance": order.advance,
-            "discount": order.discount,
-            "refunded": order.refunded,
-            "balance_paid": sum(i["amount"] for i in order.installments),
+            **figures,
+            "balance_paid": paid,
             "balance": order.balance,
             "status": order.status,
             "installments": order.installments,
+            "invoice": rules.invoice(**figures, paid=paid),
         }
 
     # Steps ----------------------------------------------------------------------------------------------------------

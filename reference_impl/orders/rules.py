@@ -16,6 +16,22 @@ def balance(*, total: int, advance: int, discount: int, paid: int, refunded: int
     return total - advance - discount - paid + refunded
 
 
+def invoice(*, total: int, advance: int, discount: int, paid: int, refunded: int) -> list[dict[str, str | int]]:
+    """Return the lines of a printed invoice: what the order costs, what changed that, and last the sum of all before it.
+
+    The advance has a line of its own and is none of the additional payments. What never happened has no line.
+    """
+    between = (
+        ("Less: Advance Paid", -advance),
+        ("Less: Discount", -discount),
+        ("Less: Additional Payments", -paid),
+        ("Add: Refunds", refunded),
+    )
+    due = balance(total=total, advance=advance, discount=discount, paid=paid, refunded=refunded)
+    lines = [("Item Total", total), *((label, amount) for label, amount in between if amount), ("Balance Due", due)]
+    return [{"label": label, "amount": amount} for label, amount in lines]
+
+
 def exists_already(order: str) -> Refused:
     """Return the refusal to use an order's identity twice."""
     return Refused("order_exists", f"There is already an order {order!r}.")

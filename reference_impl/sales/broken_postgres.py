@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reference_impl.base.postgres import Checkpoint, Transaction
+from reference_impl.base.refusal import unknown
 from reference_impl.sales import rules
 from reference_impl.sales.postgres import TAKE, SellInOneTransaction
 from reference_impl.sales.requests import Ask
@@ -41,16 +42,50 @@ class CreditBySum(SellInOneTransaction):
 
     customers_books = """
         SELECT c.id, c.credit AS "limit", coalesce(sum(s.amount), 0) AS open_amount
-        FROM customers c LEFT JOIN sales s ON s.customer = c.id GROUP BY c.id
+        FROM customers c LEFT JOIN sales s ON s.customer = c.id AND s.status = 'issued' GROUP BY c.id
     """
 
     def take_credit(self, tx: Transaction, ask: Ask, amount: int) -> None:
         """Sum, and compare."""
         customer = self.customer(tx, ask)
-        owed = tx.value("SELECT coalesce(sum(amount), 0)::bigint FROM sales WHERE customer = :id", id=ask.customer)
+        owed = tx.value(
+            "SELECT coalesce(sum(amount), 0)::bigint FROM sales WHERE customer = :id AND status = 'issued'", id=ask.customer
+        )
         tx.at("credit_read")
         if owed + amount > customer.credit:
             raise rules.credit_exceeded(amount=amount, limit=customer.credit, open_amount=owed)
+
+    def return_credit(self, tx: Transaction, sale: Any) -> None:
+        """Nothing need be taken off: what is void is not summed."""
+
+
+class StockWrittenBack(SellInOneTransaction):
+    """What a void gives back is added to a quantity that was read before (S01). A reads 2; B sells one: 1; A writes 3."""
+
+    def return_stock(self, tx: Transaction, sale: Any) -> None:
+        """Read, add, write."""
+        quantity = tx.value("SELECT quantity FROM items WHERE id = :item", item=sale.item)
+        tx.at("stock_read")
+        tx.change("UPDATE items SET quantity = :quantity WHERE id = :item", item=sale.item, quantity=quantity + sale.quantity)
+
+
+class VoidByLook(SellInOneTransaction):
+    """The sale is looked at, and then marked (P01's shape). A sees it issued; B sees it issued; both put its stock back."""
+
+    def mark_void(self, tx: Transaction, ask: Ask) -> Any:
+        """Look, then mark."""
+        seen = tx.row(
+            "SELECT id, status, item, quantity, customer, amount FROM sales WHERE company = :company AND text = :text",
+            company=ask.company,
+            text=ask.subject,
+        )
+        if seen is None:
+            raise unknown("sale", ask.subject)
+        tx.at("sale_read")
+        if seen.status != "issued":
+            raise rules.not_one(ask.subject, 0)
+        tx.change("UPDATE sales SET status = 'void', reason = :reason WHERE id = :id", id=seen.id, reason=ask.reason)
+        return seen
 
 
 class NumberBeforeValidation(SellInOneTransaction):

@@ -11,6 +11,8 @@ _case = partial(case, area="sales", ops=960)
 BROKEN = [
     _case("S01-pg", "pg.read_then_sell", "oversell", "fail", "S-STOCK"),
     _case("S01-pg-checked", "pg.read_then_sell", "oversell", "fail", "L-RETRY", stock_check=True),
+    _case("S01-void", "pg.stock_written_back", "voids_at_once", "fail", "S-STOCK"),
+    _case("P01-void", "pg.void_by_look", "voids_at_once", "fail", "S-STOCK"),
     _case("S02", "pg.credit_by_sum", "credit_limit", "fail", "S-CREDIT"),
     _case("S03", "pg.validate_before_transaction", "oversell", "fail", "S-STOCK"),
     _case("S03-checked", "pg.validate_before_transaction", "oversell", "fail", "N-GAPBUDGET", stock_check=True),
@@ -24,6 +26,8 @@ BROKEN = [
 RIGHT_FROM = {
     "S01-pg": RR,
     "S01-pg-checked": RR,
+    "S01-void": RR,
+    "P01-void": RR,
     "S02": SERIALIZABLE,
     "S03-checked": None,
     "S04": None,
@@ -48,7 +52,7 @@ RIGHT = [
         isolation=level,
         policy="gapless",
     )
-    for scenario in ("oversell", "credit_limit", "sales_with_trouble")
+    for scenario in ("oversell", "credit_limit", "voids_at_once", "sales_with_trouble")
     for index in (False, True)
     for level in LEVELS
 ]

@@ -10,6 +10,9 @@ The order of steps is the point:
 If any of it fails, all of it rolls back, the number too: there is no gap, so there is nothing to explain. The counter is
 held only from step 4 to the commit. Locks are taken in the order item, customer, counter.
 
+A sale is voided and never deleted: what it took goes back to stock and to the customer's credit in the transaction that marks
+it, and its number stays taken. Of two who void it at once the second finds that it is not issued any more.
+
 Failed attempts are logged in a transaction of their own, after the sale's has rolled back.
 """
 
@@ -62,11 +65,14 @@ CREATE TABLE sales (
     amount    bigint NOT NULL,
     customer  text REFERENCES customers,
     dated     timestamptz NOT NULL,
-    token     text NOT NULL
+    token     text NOT NULL,
+    status    text NOT NULL DEFAULT 'issued',
+    reason    text
 );
 CREATE INDEX sales_place ON sales (scope, period, number);
 CREATE INDEX sales_of_customer ON sales (customer) WHERE customer IS NOT NULL;
 CREATE INDEX sales_token ON sales (token);
+CREATE INDEX sales_text ON sales (text);
 CREATE TABLE attempts (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     scope   text NOT NULL,
@@ -87,6 +93,10 @@ STORE = """
 INSERT INTO sales (company, scope, period, number, text, item, quantity, amount, customer, dated, token)
 VALUES (:company, :scope, :period, :number, :text, :item, :quantity, :amount, :customer, :dated, :token)
 """
+VOID = """
+UPDATE sales SET status = 'void', reason = :reason WHERE company = :company AND text = :text AND status = 'issued'
+RETURNING item, quantity, customer, amount
+"""
 GAPS = """
 WITH issued AS (SELECT number FROM sales WHERE scope = :scope AND period = :period),
      drawn AS (SELECT value FROM counters WHERE scope = :scope AND period = :period),
@@ -95,7 +105,10 @@ WITH issued AS (SELECT number FROM sales WHERE scope = :scope AND period = :peri
 SELECT (SELECT count(*) FROM issued) AS issued, (SELECT highest FROM top) AS highest,
        (SELECT count(*) FROM missing) AS missing,
        (SELECT array_agg(n ORDER BY n) FROM (SELECT n FROM missing ORDER BY n LIMIT 20) AS first) AS numbers,
-       (SELECT count(*) FROM attempts WHERE scope = :scope AND period = :period AND reason <> :unknown) AS failed
+       (SELECT coalesce(json_object_agg(reason, times), '{}') FROM (
+            SELECT reason, count(*) AS times FROM attempts
+            WHERE scope = :scope AND period = :period AND reason <> :unknown GROUP BY reason
+        ) AS counted) AS failed
 """
 
 UNKNOWN = "unknown"
@@ -140,12 +153,14 @@ class SellInOneTransaction(PostgresBusiness):
         """Return how each canonical table is read."""
         return {
             "documents": """
-                SELECT id, scope, period, number, text, token, 'issued' AS status, dated, amount FROM sales
+                SELECT id, scope, period, number, text, token, status, dated, amount, reason FROM sales
             """,
             "counters": "SELECT scope, period, value FROM counters",
             "stock": """
                 SELECT i.id AS item, i.opening, i.quantity, coalesce(s.sold, 0) AS sold FROM items i
-                LEFT JOIN (SELECT item, sum(quantity) AS sold FROM sales GROUP BY item) s ON s.item = i.id
+                LEFT JOIN (
+                    SELECT item, sum(quantity) AS sold FROM sales WHERE status = 'issued' GROUP BY item
+                ) s ON s.item = i.id
             """,
             "customers": cls.customers_books,
             **outbox.BOOKS,
@@ -207,8 +222,18 @@ class SellInOneTransaction(PostgresBusiness):
         self.record(tx, ask, amount)
         return {"subject": ask.subject, "amount": amount, **place}
 
+    def void_sale(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
+        """Void a sale, with its reason: what it took goes back, and its number stays taken for ever."""
+        sale = self.mark_void(tx, ask)
+        tx.at("sale_voided")
+        self.return_stock(tx, sale)
+        if sale.customer is not None:
+            self.return_credit(tx, sale)
+        self.record(tx, ask, sale.amount)
+        return {"subject": ask.subject, "amount": sale.amount, "status": "void"}
+
     def gaps(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Tell how many numbers of a branch are missing on the day of ``at``, and what to make of it.
+        """Tell how many numbers of a branch are missing on the day of ``at``, what to make of it, and why sales failed.
 
         The counter is asked as well: nothing is stored above numbers that were lost at the end of a day. Here only settled
         gaps are seen, because counter and sale are committed together; where a number is drawn in a transaction of its own,
@@ -223,7 +248,8 @@ class SellInOneTransaction(PostgresBusiness):
             "highest": found.highest,
             "missing": found.missing,
             "numbers": found.numbers or [],
-            "failed_attempts": found.failed,
+            "failed_attempts": sum(found.failed.values()),
+            "reasons": dict(sorted(found.failed.items(), key=lambda counted: (-counted[1], counted[0]))),
             "judgement": rules.judge_gaps(missing=found.missing, highest=found.highest),
         }
 
@@ -289,6 +315,24 @@ class SellInOneTransaction(PostgresBusiness):
             dated=ask.at,
             token=ask.key,
         )
+
+    def mark_void(self, tx: Transaction, ask: Ask) -> Any:
+        """Mark the one issued sale with this number as void, and return what it took."""
+        voided = tx.rows(VOID, company=ask.company, text=ask.subject, reason=ask.reason)
+        if len(voided) != 1:
+            known = "SELECT count(*) FROM sales WHERE company = :company AND text = :text"
+            if not tx.value(known, company=ask.company, text=ask.subject):
+                raise unknown("sale", ask.subject)
+            raise rules.not_one(ask.subject, len(voided))
+        return voided[0]
+
+    def return_stock(self, tx: Transaction, sale: Any) -> None:
+        """Put back what the sale took out of stock."""
+        tx.change("UPDATE items SET quantity = quantity + :quantity WHERE id = :item", item=sale.item, quantity=sale.quantity)
+
+    def return_credit(self, tx: Transaction, sale: Any) -> None:
+        """Take the sale off what its customer owes."""
+        tx.change("UPDATE customers SET open_amount = open_amount - :amount WHERE id = :id", id=sale.customer, amount=sale.amount)
 
     def item(self, tx: Transaction, ask: Ask) -> Any:
         """Read an item of this company."""

@@ -28,13 +28,15 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
         "discount_permitted",
         "document_type",
     ),
+    "void_sale": ("text", "reason"),
     "gaps": ("branch",),
     "deliver": ("most",),
 }
 """Every operation with its own arguments; `COMMON` may be given with each.
 
 A sale without a customer is paid in cash; with one it is on the customer's account. Its ``subject`` is the item, unless
-the client has a name for the sale. ``document_type`` can only be ``sale``, and names the series with the branch.
+the client has a name for the sale. ``document_type`` can only be ``sale``, and names the series with the branch. A sale that is
+voided is named by its printed number.
 """
 
 
@@ -57,6 +59,7 @@ class Ask:
     discount_permitted: bool = False
     limit: int = 0
     most: int = 0
+    reason: str = ""
 
 
 def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
@@ -81,7 +84,7 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         read.money({"price times quantity": price * quantity}, "price times quantity")
     understood: dict[str, Any] = {
         "company": read.text(arguments, "company", default=read.COMPANY),
-        "subject": read.text(arguments, "subject", default=item or None) if "subject" in names else "",
+        "subject": _subject(names, arguments, item),
         "branch": _branch(arguments) if "branch" in names else "",
         "item": item,
         "quantity": quantity,
@@ -91,9 +94,17 @@ def understand(f: str, arguments: Mapping[str, Any], token: str) -> Ask:
         "discount_permitted": read.switch(arguments, "discount_permitted", default=False),
         "limit": read.money(arguments, "limit", least=0) if "limit" in names else 0,
         "most": read.count(arguments, "most", most=1000, default=100) if "most" in names else 0,
+        "reason": read.text(arguments, "reason") if "reason" in names else "",
     }
     at = read.moment(arguments)
     return Ask(f=f, key=token, request=read.fingerprint(f, understood), at=at, **understood)
+
+
+def _subject(names: tuple[str, ...], arguments: Mapping[str, Any], item: str) -> str:
+    """Return what the request is about: the sale by its printed number, or an item or customer by name."""
+    if "text" in names:
+        return read.text(arguments, "text")
+    return read.text(arguments, "subject", default=item or None) if "subject" in names else ""
 
 
 def _branch(arguments: Mapping[str, Any]) -> str:

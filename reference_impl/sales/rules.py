@@ -52,6 +52,13 @@ def judge_gaps(*, missing: int, highest: int) -> str:
     return "investigate" if by_chance <= CHANCE else "watch"
 
 
+def not_one(text: str, issued: int) -> Refused:
+    """Return the refusal to void a sale that is void already, or a number that several sales bear."""
+    if issued:
+        return Refused("number_borne_twice", f"Several sales bear {text!r}: which of them is meant?")
+    return Refused("sale_void", f"Sale {text} is void already.")
+
+
 def exists_already(kind: str, name: str) -> Refused:
     """Return the refusal to use an identity twice."""
     return Refused(f"{kind}_exists", f"There is already a {kind} {name!r}.")

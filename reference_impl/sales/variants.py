@@ -19,6 +19,8 @@ ON_POSTGRES: tuple[tuple[str, type[SellInOneTransaction], dict[str, Any]], ...] 
     ("sell_in_one_transaction", SellInOneTransaction, {}),
     ("read_then_sell", wrong.ReadThenSell, {}),
     ("credit_by_sum", wrong.CreditBySum, {}),
+    ("stock_written_back", wrong.StockWrittenBack, {}),
+    ("void_by_look", wrong.VoidByLook, {}),
     ("number_before_validation", wrong.NumberBeforeValidation, {}),
     ("validate_before_transaction", wrong.ValidateBeforeTransaction, {}),
     ("document_then_counter", wrong.DocumentThenCounter, {}),

@@ -99,6 +99,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "order": ("subject",),
     "stock_item": ("subject", "quantity", "price"),
     "add_customer": ("subject", "limit"),
+    "void_sale": ("text", "reason"),
     "sell": ("branch", "item", "quantity", "price"),
     "gaps": ("branch",),
 }

@@ -83,8 +83,8 @@ def test_a_rule_that_finds_nothing_to_compare_is_not_checked(monkeypatch: pytest
 
 
 CHANGES = [
-    *("open_account", "submit", "approve", "reject", "cancel", "refund", "webhook", "sell", "void", "open_order"),
-    *("import_order", "pay_installment", "discount", "cancel_order", "refund_order"),
+    *("open_account", "submit", "approve", "reject", "cancel", "refund", "webhook", "sell", "void", "void_sale"),
+    *("open_order", "import_order", "pay_installment", "discount", "cancel_order", "refund_order"),
 ]
 
 

@@ -187,6 +187,12 @@ def test_an_order_is_shown_with_its_advance_by_itself(postgres_database: Databas
         assert shown is not None
         assert (shown["total"], shown["advance"], shown["balance_paid"], shown["balance"]) == (2_000_000, 500_000, 1_500_000, 0)
         assert shown["installments"] == [{"number": 1, "amount": 800_000}, {"number": 2, "amount": 700_000}]
+        assert [(line["label"], line["amount"]) for line in shown["invoice"]] == [
+            ("Item Total", 2_000_000),
+            ("Less: Advance Paid", -500_000),
+            ("Less: Additional Payments", -1_500_000),
+            ("Balance Due", 0),
+        ]
 
 
 @pytest.mark.parametrize("variant", [RIGHT, LOCKING])

@@ -26,6 +26,7 @@ RR = {"isolation": "repeatable_read"}
 SERIALIZABLE = {"isolation": "serializable"}
 JUDGES = ("S-STOCK", "S-CREDIT", "N-UNIQ", "N-GAPLESS", "N-DOC1", "N-DURABLE", "P-ONCE", "A-MATCH", "L-RETRY")
 AT = "2025-11-22T10:00:00+00:00"
+PRINTED = "InvBambang11_22_2025_0001"
 
 Case = tuple[str, dict[str, Any], set[str]]
 
@@ -50,6 +51,11 @@ def shop(stage: Play, pieces: int = 1) -> Actor:
 def sale(branch: str = "Bambang", item: str = "i", **more: Any) -> dict[str, Any]:
     """The arguments of a sale."""
     return {"subject": item, "branch": branch, "item": item, "quantity": 1, "price": 8_000, "at": AT, **more}
+
+
+def void(branch: str = "Bambang", **more: Any) -> dict[str, Any]:
+    """The arguments that void the first sale of a branch."""
+    return {"text": f"Inv{branch}11_22_2025_0001", "reason": "returned", "at": AT, **more}
 
 
 def verdict(stage: Play) -> set[str]:
@@ -94,6 +100,81 @@ def test_two_branches_do_not_lend_beyond_the_limit(
         a.ends()
         b.ends()
         assert verdict(stage) == spoke
+
+
+@cases(
+    ("pg.void_by_look", {}, {"S-STOCK"}),
+    ("pg.void_by_look", RR, set()),
+)
+def test_a_sale_that_is_voided_twice_at_once_goes_back_once(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        shop(stage, pieces=5).does("sell", "sold", **sale(customer="c"))
+        a, b = stage.actor(), stage.actor()
+        a.begins("void_sale", "A", until="sale_voided" if variant == RIGHT else "sale_read", **void())
+        b.begins("void_sale", "B", **void())
+        outcomes = [a.ends().outcome, b.ends().outcome]
+        assert verdict(stage) == spoke
+        assert (Outcome.FAIL in outcomes) == (not spoke)
+        assert stage.books().table("stock").filter(item="i")["quantity"].to_list() == [6 if spoke else 5]
+        assert stage.books().table("customers")["open_amount"].to_list() == [-8_000 if spoke else 0]
+
+
+@cases(
+    ("pg.stock_written_back", {}, {"S-STOCK"}),
+    ("pg.stock_written_back", RR, set()),
+)
+def test_what_is_sold_while_a_sale_is_voided_stays_sold(
+    postgres_database: Database, variant: str, settings: dict[str, Any], spoke: set[str]
+) -> None:
+    with play(variant, postgres_database, **settings) as stage:
+        shop(stage, pieces=5).does("sell", "sold", **sale())
+        a, b = stage.actor(), stage.actor()
+        a.begins("void_sale", "A", until="sale_voided" if variant == RIGHT else "stock_read", **void())
+        b.does("sell", "B", **sale())
+        a.ends()
+        assert verdict(stage) == spoke
+
+
+def test_a_void_keeps_the_number_with_its_reason_and_is_answered_again(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database, **INDEX) as stage:
+        a = shop(stage)
+        a.does("sell", "sold", **sale(customer="c"))
+        first = a.does("void_sale", "v", **void()).result
+        assert first == {"subject": PRINTED, "amount": 8_000, "status": "void", "attempts": 1}
+        assert a.does("void_sale", "v", **void()).result == {**first, "replayed": True}
+        late = a.does("void_sale", "v", **void(at="2025-11-24T10:00:00+00:00")).result
+        assert late is not None
+        assert (late["subject"], late["replayed"]) == (PRINTED, True)
+        refused = a.does("void_sale", "w", **void()).failure
+        assert refused is not None
+        assert (refused.code, refused.message) == ("sale_void", f"Sale {PRINTED} is void already.")
+        sold_again = a.does("sell", "again", **sale(customer="c")).result
+        assert sold_again is not None
+        assert sold_again["number"] == 2
+        documents = stage.books().table("documents").select("number", "status", "reason")
+        assert sorted(documents.rows()) == [(1, "void", "returned"), (2, "issued", None)]
+        report = a.does("gaps", "g", branch="Bambang", at=AT).result
+        assert report is not None
+        assert (report["issued"], report["missing"]) == (2, 0)
+        assert verdict(stage) == set()
+
+
+def test_a_number_that_several_sales_bear_is_not_voided(postgres_database: Database) -> None:
+    with play("pg.document_then_counter", postgres_database) as stage:
+        shop(stage, pieces=5)
+        a, b = stage.actor(), stage.actor()
+        a.begins("sell", "A", until="document_committed", **sale())
+        b.does("sell", "B", **sale())
+        a.ends()
+        refused = b.does("void_sale", "v", **void()).failure
+        assert refused is not None
+        assert (refused.code, refused.message) == (
+            "number_borne_twice",
+            f"Several sales bear '{PRINTED}': which of them is meant?",
+        )
+        assert set(stage.books().table("documents")["status"]) == {"issued"}
 
 
 @cases(
@@ -158,10 +239,22 @@ def test_the_gap_monitor_counts_explains_and_judges(postgres_database: Database)
         assert report is not None
         assert report["numbers"] == [5, 6]
         assert (report["issued"], report["missing"], report["highest"], report["failed_attempts"]) == (5, 2, 7, 2)
+        assert report["reasons"] == {"price_mismatch": 2}
         assert report["judgement"] == "investigate"
         empty = a.does("gaps", "g2", branch="Baguio", at=AT).result
         assert empty is not None
         assert (empty["missing"], empty["judgement"]) == (0, "normal")
+
+
+def test_the_gap_monitor_tells_why_sales_failed_most_often_first(postgres_database: Database) -> None:
+    with play(RIGHT, postgres_database) as stage:
+        a = shop(stage)
+        for n, wrong in enumerate([{"price": 1}, {"quantity": 5}, {"item": "nothing"}, {"quantity": 3}]):
+            a.does("sell", f"t{n}", **sale(**wrong))
+        report = a.does("gaps", "g", branch="Bambang", at=AT).result
+        assert report is not None
+        assert list(report["reasons"].items()) == [("insufficient_stock", 2), ("price_mismatch", 1), ("unknown_item", 1)]
+        assert report["failed_attempts"] == 4
 
 
 def test_the_gap_monitor_sees_what_was_lost_at_the_end_of_a_day(postgres_database: Database) -> None:
@@ -232,6 +325,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "stock_item": {"subject": "k", "quantity": 5, "price": 100},
     "add_customer": {"subject": "d", "limit": 100},
     "sell": sale(),
+    "void_sale": {"text": PRINTED, "reason": "returned"},
     "gaps": {"branch": "Bambang"},
     "deliver": {"most": 5},
 }
@@ -268,6 +362,9 @@ def bad() -> list[tuple[str, dict[str, Any]]]:
         ("sell", sale(branch="two words")),
         ("sell", sale(document_type="invoice")),
         ("stock_item", {"subject": "i", "quantity": 5, "price": 100}),
+        ("void_sale", void(text="InvBambang11_22_2025_0002")),
+        ("void_sale", void(company="another")),
+        ("void_sale", void("old")),
         ("take_stock", {}),
     ]
     return wrong
@@ -276,6 +373,8 @@ def bad() -> list[tuple[str, dict[str, Any]]]:
 def test_every_bad_request_is_refused_and_changes_nothing(postgres_database: Database) -> None:
     with play(RIGHT, postgres_database) as stage:
         a = shop(stage)
+        a.does("sell", "old", **sale("old", item="j"))
+        a.does("void_sale", "void", **void("old"))
         before = {name: frame.rows() for name, frame in stage.books().tables.items()}
         for n, (f, arguments) in enumerate(bad()):
             with pytest.raises(Refused):

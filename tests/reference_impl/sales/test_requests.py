@@ -15,6 +15,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "stock_item": {"subject": "rice", "quantity": 10, "price": 100},
     "add_customer": {"subject": "maria", "limit": 1000},
     "sell": {"branch": "Bambang", "item": "rice", "quantity": 1, "price": 100, "customer": "maria", "discount_bp": 500},
+    "void_sale": {"text": "InvBambang11_22_2025_0001", "reason": "returned"},
     "gaps": {"branch": "Bambang"},
     "deliver": {"most": 10},
 }

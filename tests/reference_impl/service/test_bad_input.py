@@ -62,6 +62,7 @@ SALES = {
     "stock_item": {"subject": "i9", "quantity": 5, "price": 100},
     "add_customer": {"subject": "c9", "limit": 1000},
     "sell": {"branch": "Main", "item": "i1", "quantity": 1, "price": 100},
+    "void_sale": {"text": "InvMain11_22_2025_0001", "reason": "returned"},
     "gaps": {"branch": "Main"},
     "deliver": {"most": 5},
 }

@@ -1,0 +1,72 @@
+"""What clients were told of sales and voids, against what left the stock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.config.policy import load_policy
+from harness.invariants.judge import judge
+from harness.model import Books, History, Operation, Outcome
+
+FIRST, SECOND = "InvMain11_22_2025_0001", "InvMain11_22_2025_0002"
+
+
+def done(f: str, at: int, outcome: Outcome = Outcome.OK, result: dict[str, Any] | None = None, **arguments: Any) -> Operation:
+    return Operation(
+        process=at,
+        client=at,
+        f=f,
+        token=f"t{at}",
+        arguments=arguments,
+        invoked=at,
+        completed=None if outcome is Outcome.INFO else at + 9,
+        outcome=outcome,
+        result=result,
+    )
+
+
+def sold(at: int, text: str) -> Operation:
+    return done("sell", at, result={"text": text}, item="i", quantity=2)
+
+
+def void(text: str, outcome: Outcome = Outcome.OK) -> Operation:
+    return done("void_sale", 3, outcome, text=text, reason="returned")
+
+
+def said(*operations: Operation, quantity: int, sold: int) -> list[str]:
+    """Return what S-STOCK says of five pieces, of which so many are left and so many count as sold."""
+    books = Books.of(stock=[{"item": "i", "opening": 5, "quantity": quantity, "sold": sold}])
+    judgement = judge(History.of(operations), books, load_policy("gapless"), ["S-STOCK"])
+    return [f.message for f in judgement.findings if f.invariant == "S-STOCK"]
+
+
+def test_what_a_void_gave_back_is_not_missed() -> None:
+    assert said(sold(1, FIRST), sold(2, SECOND), void(FIRST), quantity=3, sold=2) == []
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.INFO])
+def test_a_void_of_which_nobody_heard_the_end_may_have_given_back_or_not(outcome: Outcome) -> None:
+    operations = (sold(1, FIRST), sold(2, SECOND), void(FIRST, outcome))
+    assert said(*operations, quantity=3, sold=2) == []
+    assert said(*operations, quantity=1, sold=4) == []
+
+
+def test_a_void_that_was_refused_gave_nothing_back() -> None:
+    assert said(sold(1, FIRST), sold(2, SECOND), void(FIRST, Outcome.FAIL), quantity=3, sold=2) == [
+        "4 of item i were acknowledged as sold and only 2 left the stock"
+    ]
+
+
+def test_a_void_gives_back_one_sale_and_not_another() -> None:
+    assert said(sold(1, FIRST), sold(2, SECOND), void(FIRST), quantity=5, sold=0) == [
+        "2 of item i were acknowledged as sold and only 0 left the stock"
+    ]
+
+
+def test_what_went_back_twice_differs_from_what_was_sold() -> None:
+    assert said(sold(1, FIRST), sold(2, SECOND), void(FIRST), quantity=5, sold=2) == [
+        "0 of item i left the stock (5 to 5), and its sales make 2",
+        "2 of item i were acknowledged as sold and only 0 left the stock",
+    ]
