@@ -16,24 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from harness.run.cases import run_cases
+from harness.run.registry import scenario_named
 from harness.run.stores import Stores
 from harness.stores import StoreKind, StoreOptions
 from reference_impl.cases import MATRIX_OPS, Case
 from reference_impl.orders.catalogue import CASES as ORDERS
 from reference_impl.payments.catalogue import CASES as PAYMENTS
-from reference_impl.payments.catalogue import CUTTING, FOUGHT_OVER
+from reference_impl.payments.catalogue import FOUGHT_OVER
 from reference_impl.sales.catalogue import CASES as SALES
-from scenarios import payments
 
 JOBS = 2
 
 
 def at_matrix_size() -> Iterator[Case]:
     """Yield the broken cases of a larger size, made as small as a run of the matrix."""
-    with_payments = {scenario.name for scenario in payments.SCENARIOS if "payments" in scenario.settings}
     for case in (*PAYMENTS, *ORDERS, *SALES):
         if case.expect == "fail" and case.engine == "stress" and case.ops > MATRIX_OPS:
-            fewer = FOUGHT_OVER if case.scenario in with_payments else {}
+            fewer = FOUGHT_OVER if "payments" in scenario_named(case.scenario).settings else {}
             yield replace(case, ops=MATRIX_OPS, scenario_settings={**fewer, **case.scenario_settings})
 
 
@@ -47,7 +46,7 @@ def main(seeds: int = 1) -> None:
         Stores({StoreKind.POSTGRES: "embedded", StoreKind.MONGO: "embedded"}, options) as stores,
     ):
         for one in run_cases(chosen, stores, out=Path(out), jobs=JOBS):
-            cutting = one.case.scenario in CUTTING
+            cutting = "vanish" in scenario_named(one.case.scenario).settings
             runs[cutting] += 1
             if not one.met:
                 missed[cutting] += 1

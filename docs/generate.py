@@ -55,7 +55,7 @@ BUGS: Mapping[str, str] = {
     "O-INST": "The next installment's number is the count plus one: two at once get the same.",
     "O-CANCEL": "An order is cancelled while it is paid: the money is kept for an order that does not exist.",
     "O-CONS": "A migration deletes every installment that equals the advance, and with it a genuine payment.",
-    "S-STOCK": "The stock is checked and reduced in two steps: the last piece is sold twice.",
+    "S-STOCK": "The stock is checked and reduced in two steps: the last piece is sold twice, or a voided sale goes back twice.",
     "S-CREDIT": "The limit is checked before the sale and the open amount raised after it: two sales at once exceed it.",
     "A-MATCH": "The audit row is written after the commit: when the process dies between the two, nobody can say who approved.",
     "A-DELIVER": "The publisher remembers the highest event that it saw: one that commits later with a lower id is passed over.",

@@ -12,8 +12,8 @@ LEVELS = RC, RR, SERIALIZABLE = "read_committed", "repeatable_read", "serializab
 MATRIX_OPS = 300
 """Operations of one run, where a correct variant is to be quiet in every scenario at every setting.
 
-Runs of this size find the broken variants of payments, orders and sales as well, all but those whose bug needs a crash:
-``python -m benchmarks power`` counts it. The named twins of the catalogue's rows take the rows' own, larger size.
+Runs of this size find the broken variants of payments, orders and sales as well; ``python -m benchmarks power`` counts how
+many. Named twins of the catalogue's rows, and scenarios that cut connections, take the rows' own, larger size.
 """
 
 

@@ -5,19 +5,24 @@ All sales are of one day. Those of one branch share one series of numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.model import Call, Fault, Outcome, Program, Seat, Setting
-from scenarios.races import Race, share_of
+from scenarios.races import Race, is_second, share_of
 
 DAY = "2025-11-22T10:00:00+00:00"
 BRANCH = "Bambang"
 PRICE = 19_900
-ITEMS_SHARED = 4
-"""Items of which everybody sells and takes back where customers are what matters."""
+EACH = 4
+"""Items that all voided sales are of, and sales of each customer: so those of different pairs meet in stock and in credit."""
 BRANCHES = 16
 """Branches of the chain that the credit scenario plays in, each with an item of its own."""
+
+SALE_POINTS = ("number_drawn", "number_taken", "before_commit", "document_committed")
+VOID_POINTS = ("sale_voided", "before_commit")
+"""Where a client is cut off, or its process killed."""
 
 SALE_INVARIANTS = (
     "S-STOCK",
@@ -32,6 +37,7 @@ SALE_INVARIANTS = (
     "N-DURABLE",
     "N-COUNTER1",
     "N-COUNTER>=MAX",
+    "N-VOID",
     "P-ONCE",
     "P-KEYMATCH",
     "P-EXACT",
@@ -43,7 +49,7 @@ SALE_INVARIANTS = (
 ITEMS = Setting(default=60, help="items in stock; every client asks for each in the same order")
 STOCK = Setting(default=3, help="pieces of each item in stock")
 CUSTOMERS = Setting(default=60, help="customers with a limit that covers three sales")
-SOLD = Setting(default=240, help="sales that are voided, each by two clients; each has a branch and a customer of its own")
+SOLD = Setting(default=240, help="sales that are voided, each by two clients; each is the first of a branch")
 FIRST = Setting(default="Inv{branch}11_22_2025_0001", help="how a branch's first sale of the day is printed")
 
 
@@ -52,7 +58,7 @@ def stock(n: int, quantity: int) -> Call:
     return Call(f="stock_item", token=f"stock-{n}", arguments={"subject": f"i{n}", "quantity": quantity, "price": PRICE})
 
 
-def sell(item: int, token: str, *, fault: Fault | None = None, **more: Any) -> Call:
+def sell(item: int, token: str, **more: Any) -> Call:
     """Sell a piece of item number ``item``."""
     arguments = {
         "subject": f"i{item}",
@@ -64,7 +70,7 @@ def sell(item: int, token: str, *, fault: Fault | None = None, **more: Any) -> C
         "at": DAY,
         **more,
     }
-    return Call(f="sell", token=token, arguments=arguments, fault=fault)
+    return Call(f="sell", token=token, arguments=arguments)
 
 
 def scene_of_last_pieces(settings: Mapping[str, Any]) -> Iterable[Call]:
@@ -82,11 +88,12 @@ def scene_of_small_limits(settings: Mapping[str, Any]) -> Iterable[Call]:
 
 def scene_of_sales(settings: Mapping[str, Any]) -> Iterable[Call]:
     """Have sold to each customer as much as its limit covers, each time at a branch of its own."""
-    for n in range(ITEMS_SHARED):
+    for n in range(EACH):
         yield stock(n, 10**6)
+    for n in range(-(-settings["sales"] // EACH)):
+        yield Call(f="add_customer", token=f"customer-{n}", arguments={"subject": f"c{n}", "limit": EACH * PRICE})
     for n in range(settings["sales"]):
-        yield Call(f="add_customer", token=f"customer-{n}", arguments={"subject": f"c{n}", "limit": PRICE})
-        yield sell_at_own_branch(n, f"sold-{n}")
+        yield sell_at_branch(n, f"sold-{n}", customer=f"c{n // EACH}")
 
 
 def scene_of_a_shop(settings: Mapping[str, Any]) -> Iterable[Call]:
@@ -111,21 +118,27 @@ def buy_on_credit(seat: Seat) -> Program:
         yield sell(branch, seat.token(n), customer=f"c{n}", branch=f"Branch{branch}")
 
 
-def sell_at_own_branch(n: int, token: str) -> Call:
-    """Sell to customer number ``n``, at the branch that nobody else buys at."""
-    return sell(n % ITEMS_SHARED, token, customer=f"c{n}", branch=f"Branch{n}")
+def sell_at_branch(n: int, token: str, **more: Any) -> Call:
+    """Sell at the branch that sale number ``n`` is the first of."""
+    return sell(n % EACH, token, branch=f"Branch{n}", **more)
 
 
-def void_and_sell_again(seat: Seat) -> Program:
-    """Void a sale, as the partner does too, and sell once more to the customer whose limit is free again."""
+def void(text: str, token: str) -> Call:
+    """Void the sale with this printed number."""
+    return Call(f="void_sale", token=token, arguments={"text": text, "reason": "the customer returned it", "at": DAY})
+
+
+def void_at_once(seat: Seat) -> Program:
+    """Void a sale, as the partner does too; sell on the credit that is free again, and for cash before or after."""
     for n in share_of(seat, seat.settings["sales"]):
-        arguments = {
-            "text": seat.settings["first"].replace("{branch}", f"Branch{n}"),
-            "reason": "the customer returned it",
-            "at": DAY,
-        }
-        yield Call(f="void_sale", token=seat.token(f"void-{n}"), arguments=arguments)
-        yield sell_at_own_branch(n, seat.token(f"again-{n}"))
+        voided = void(seat.settings["first"].replace("{branch}", f"Branch{n}"), seat.token(f"void-{n}"))
+        if is_second(seat):
+            cash = sell_at_branch(n, seat.token(f"cash-{n}"))
+            first, second = (cash, voided) if n // 8 % 2 == 0 else (voided, cash)
+        else:
+            first, second = voided, sell_at_branch(n, seat.token(f"again-{n}"), customer=f"c{n // EACH}")
+        yield first
+        yield second
 
 
 def sell_with_trouble(seat: Seat) -> Program:
@@ -140,12 +153,30 @@ def sell_with_trouble(seat: Seat) -> Program:
             yield _refused(chance.randrange(4), item, token)
         else:
             call = sell(item, token, customer=chance.choice([None, "good"]))
-            operation = yield Call(f=call.f, token=token, arguments=call.arguments, fault=_fault(seat, drawn))
-            tries = 1
-            while operation.outcome is Outcome.INFO and tries < settings["tries"]:
-                operation = yield call
-                tries += 1
+            yield from _until_answered(seat, call, _fault(seat, drawn - settings["refuse"], SALE_POINTS))
         intent += 1
+
+
+def void_with_trouble(seat: Seat) -> Program:
+    """Sell, and void what was sold, while some clients vanish, some processes die and some replies are lost."""
+    chance = seat.random
+    intent = 0
+    while True:
+        item = chance.randrange(1, seat.settings["items"])
+        sold = yield sell(item, seat.token(f"sold-{intent}"), customer=chance.choice([None, "good"]))
+        if sold.outcome is Outcome.OK and (text := (sold.result or {}).get("text")):
+            call = void(str(text), seat.token(f"void-{intent}"))
+            yield from _until_answered(seat, call, _fault(seat, chance.random(), VOID_POINTS))
+        intent += 1
+
+
+def _until_answered(seat: Seat, call: Call, fault: Fault | None) -> Program:
+    """Send a call, and again while nobody knows what became of it."""
+    operation = yield replace(call, fault=fault)
+    tries = 1
+    while operation.outcome is Outcome.INFO and tries < seat.settings["tries"]:
+        operation = yield call
+        tries += 1
 
 
 def _refused(kind: int, item: int, token: str) -> Call:
@@ -159,16 +190,13 @@ def _refused(kind: int, item: int, token: str) -> Call:
     return sell(item, token, price=PRICE - 1)
 
 
-def _fault(seat: Seat, drawn: float) -> Fault | None:
-    settings, chance = seat.settings, seat.random
-    edge = settings["refuse"]
+def _fault(seat: Seat, drawn: float, points: Sequence[str]) -> Fault | None:
+    """Return the fault that a number between 0 and 1 stands for, by the shares of the settings."""
+    edge = 0.0
     for kind in ("vanish", "kill", "lose_reply"):
-        if drawn < edge + settings[kind]:
-            if kind == "lose_reply":
-                return Fault(kind=kind)
-            points = ["number_drawn", "number_taken", "before_commit", "document_committed"]
-            return Fault(kind=kind, point=chance.choice(points))
-        edge += settings[kind]
+        edge += seat.settings[kind]
+        if drawn < edge:
+            return Fault(kind=kind) if kind == "lose_reply" else Fault(kind=kind, point=seat.random.choice(points))
     return None
 
 
@@ -198,9 +226,9 @@ SCENARIOS = (
     Race(
         name="voids_at_once",
         family="sales",
-        summary="Two clients void the same sale at once, and sell again: what it took goes back once.",
+        summary="Two clients void the same sale at once, while others sell: what it took goes back once.",
         scene=scene_of_sales,
-        behaviour=void_and_sell_again,
+        behaviour=void_at_once,
         operations=frozenset({"stock_item", "add_customer", "sell", "void_sale"}),
         invariants=SALE_INVARIANTS,
         settings={"sales": SOLD, "first": FIRST},
@@ -221,6 +249,23 @@ SCENARIOS = (
             "kill": Setting(default=0.002, help="share of sales during which the client's process is killed"),
             "lose_reply": Setting(default=0.03, help="share of sales whose reply never reaches the client"),
             "tries": Setting(default=5, help="how often an unacknowledged sale is sent at most"),
+        },
+        policy="branch-daily",
+    ),
+    Race(
+        name="voids_with_trouble",
+        family="sales",
+        summary="Voids are cut off, killed and repeated: what a sale took goes back when it is void, and only then.",
+        scene=scene_of_a_shop,
+        behaviour=void_with_trouble,
+        operations=frozenset({"stock_item", "add_customer", "sell", "void_sale"}),
+        invariants=SALE_INVARIANTS,
+        settings={
+            "items": Setting(default=10, help=ITEMS.help),
+            "vanish": Setting(default=0.05, help="share of voids whose client cuts its connection half way"),
+            "kill": Setting(default=0.002, help="share of voids during which the client's process is killed"),
+            "lose_reply": Setting(default=0.05, help="share of voids whose reply never reaches the client"),
+            "tries": Setting(default=5, help="how often an unacknowledged void is sent at most"),
         },
         policy="branch-daily",
     ),

@@ -13,13 +13,11 @@ from harness.model import Books, Finding, History, Policy
 def stock_never_below_zero(history: History, books: Books, policy: Policy) -> list[Finding]:
     """Stock never goes below zero, and what left it is what was sold."""
     stock = books.table("stock")
-    sales = (
-        history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok")
-        .with_columns(item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False))
-        .unique("token", keep="first", maintain_order=True)
-        .sort("completed")
+    tries = history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok").with_columns(
+        item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False), text=answer("text")
     )
-    kept = sales.filter(~answer("text").is_in(_perhaps_void(history)) | answer("text").is_null())
+    voids = _perhaps_void(history, tries)
+    sales = tries.unique("token", keep="first", maintain_order=True).sort("completed")
     findings = []
     below = stock.filter(pl.col("quantity") < 0).sort("quantity", "item")
     if below.height:
@@ -44,23 +42,38 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
     differing = counted.filter(pl.col("left") != pl.col("sold")).sort("item")
     if differing.height:
         worst = differing.row(0, named=True)
+        change = f"({worst['opening']} to {worst['quantity']}), and its sales make {worst['sold']}"
         findings.append(
             violation(
                 "S-STOCK",
-                f"{worst['left']} of item {worst['item']} left the stock ({worst['opening']} to {worst['quantity']}), and "
-                f"its sales make {worst['sold']}",
+                f"{worst['left']} of item {worst['item']} left the stock {change}"
+                if worst["left"] >= 0
+                else f"{-worst['left']} more of item {worst['item']} came back than had left the stock {change}",
                 total=differing.height,
+                operations=shown(history, voids.filter(pl.col("item") == worst["item"]).select(history.operations.columns)),
                 books={"stock": rows(differing.select(stock.columns))},
             )
         )
+    kept = sales.join(voids, left_on="token", right_on="sold_by", how="anti").join(_void(books), on="token", how="anti")
     findings += _acknowledged(history, counted, kept)
     return findings
 
 
-def _perhaps_void(history: History) -> list[str]:
-    """Return the printed numbers of sales that somebody voided, or may have: what they took may be back in stock."""
-    voids = history.operations.filter(pl.col("f") == "void_sale", pl.col("outcome") != "fail")
-    return voids.select(text=argument("text")).drop_nulls()["text"].to_list()
+def _perhaps_void(history: History, tries: pl.DataFrame) -> pl.DataFrame:
+    """Return the voids that happened, or may have, each with the item and the token of the sale that it names.
+
+    What they gave back may be in stock again. Any answer to the sale may have told its number.
+    """
+    voids = history.operations.filter(pl.col("f") == "void_sale", pl.col("outcome") != "fail").with_columns(text=argument("text"))
+    told = tries.filter(pl.col("text").is_not_null()).select("text", "item", sold_by="token").unique()
+    return voids.join(told, on="text", how="inner", maintain_order="left")
+
+
+def _void(books: Books) -> pl.DataFrame:
+    """Return the tokens of sales that are void in the books, where these keep documents."""
+    if "documents" not in books.tables:
+        return pl.DataFrame(schema={"token": pl.String()})
+    return books.table("documents").filter(pl.col("status") == "void").select("token").drop_nulls()
 
 
 def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) -> list[Finding]:
@@ -83,7 +96,26 @@ def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) 
 
 @invariant("S-CREDIT", tables=["customers"], columns=["customers.open_amount", "customers.limit"])
 def credit_within_limit(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """A customer's open amount never exceeds the limit."""
+    """A customer's open amount never exceeds the limit, and is what its sales make."""
+    return _over_limit(history, books) + _not_what_was_sold(books)
+
+
+def _not_what_was_sold(books: Books) -> list[Finding]:
+    differing = books.table("customers").filter(pl.col("open_amount") != pl.col("sold")).sort("id")
+    if differing.is_empty():
+        return []
+    worst = differing.row(0, named=True)
+    return [
+        violation(
+            "S-CREDIT",
+            f"customer {worst['id']} owes {money(worst['open_amount'])}, and its sales on credit make {money(worst['sold'])}",
+            total=differing.height,
+            books={"customers": rows(differing)},
+        )
+    ]
+
+
+def _over_limit(history: History, books: Books) -> list[Finding]:
     over = (
         books.table("customers")
         .filter(pl.col("open_amount") > pl.col("limit"))

@@ -74,6 +74,7 @@ TABLES: Mapping[str, Mapping[str, pl.DataType]] = {
         "id": pl.String(),
         "limit": pl.Int64(),
         "open_amount": pl.Int64(),
+        "sold": pl.Int64(),  # what its sales on credit make, as far as they are not paid
     },
     "refunds": {
         "id": pl.String(),

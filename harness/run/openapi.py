@@ -26,6 +26,14 @@ ACTIONS: Mapping[str, str] = {
 }
 """What the last part of a path means where it is a verb."""
 
+OF_ONE_THING = (
+    ("orders", "cancel", "cancel_order"),
+    ("orders", "refund", "refund_order"),
+    ("orders", "refunds", "refund_order"),
+    ("sales", "void", "void_sale"),
+)
+"""Verbs that have a name of their own for one kind of thing: its path, the verb and the name."""
+
 THINGS: Mapping[str, str] = {
     "invoices": "create",
     "documents": "create",
@@ -51,6 +59,8 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "assessment": ("assessment", "totalassessment"),
     "item": ("item", "itemid", "product", "productid", "sku"),
     "quantity": ("quantity", "qty"),
+    "text": ("text", "number", "saleid", "invoicenumber", "receiptnumber"),
+    "reason": ("reason",),
     "at": ("date", "issuedat", "at"),
 }
 
@@ -61,6 +71,7 @@ HAS: Mapping[str, tuple[str, ...]] = {
     "open_order": ("token", "subject", "total", "advance"),
     "pay_installment": ("token", "subject", "amount"),
     "sell": ("token", "item", "quantity", "company", "amount"),
+    "void_sale": ("token", "text", "reason"),
 }
 """The arguments that an operation has; any other has its subject, its amount and its token."""
 
@@ -157,9 +168,7 @@ def _name(route: str, method: str) -> str | None:
         return None
     last = re.sub(r"[^a-z{}]", "", parts[-1])
     if last in ACTIONS and len(parts) > 1:
-        return (
-            {"cancel": "cancel_order", "refund": "refund_order"}.get(last, ACTIONS[last]) if "orders" in parts else ACTIONS[last]
-        )
+        return next((name for thing, verb, name in OF_ONE_THING if thing in parts and verb == last), ACTIONS[last])
     return THINGS.get(last) if method == "POST" else None
 
 

@@ -21,7 +21,9 @@ PATIENCE = 120.0
 """Seconds for which a transaction is run again, and its commit repeated: as long as the driver's own ``with_transaction``, and
 longer than the server keeps the transaction of a client that vanished (``transactionLifetimeLimitSeconds``, 60)."""
 
-LONGEST_PAUSE = 0.05
+LONGEST_PAUSE = 0.2
+"""Seconds. The server makes whoever meets another in a document start over at once, so many who meet in one (a counter) must
+leave it to each other for longer than their work takes: with a quarter of this, sixteen do a third less together."""
 
 TRANSIENT, UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
 """What the driver says of an error: nothing happened, run it again; or the reply to a commit was lost."""

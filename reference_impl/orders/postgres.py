@@ -311,7 +311,7 @@ class BalanceFromOneRow(PostgresBusiness):
             "balance": order.balance,
             "status": order.status,
             "installments": order.installments,
-            "invoice": rules.invoice(**figures, paid=paid),
+            "invoice": rules.invoice(**figures, paid=paid, due=order.balance, cancelled=order.status == rules.CANCELLED),
         }
 
     # Steps ----------------------------------------------------------------------------------------------------------

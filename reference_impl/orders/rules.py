@@ -16,10 +16,13 @@ def balance(*, total: int, advance: int, discount: int, paid: int, refunded: int
     return total - advance - discount - paid + refunded
 
 
-def invoice(*, total: int, advance: int, discount: int, paid: int, refunded: int) -> list[dict[str, str | int]]:
-    """Return the lines of a printed invoice: what the order costs, what changed that, and last the sum of all before it.
+def invoice(
+    *, total: int, advance: int, discount: int, paid: int, refunded: int, due: int, cancelled: bool
+) -> list[dict[str, str | int]]:
+    """Return the lines of a printed invoice: what the order costs, what changed that, and last what is ``due``.
 
-    The advance has a line of its own and is none of the additional payments. What never happened has no line.
+    The advance has a line of its own and is none of the additional payments. What never happened has no line. Of a cancelled
+    order nothing is due. The last line is the sum of those before it if ``due`` is right.
     """
     between = (
         ("Less: Advance Paid", -advance),
@@ -27,8 +30,8 @@ def invoice(*, total: int, advance: int, discount: int, paid: int, refunded: int
         ("Less: Additional Payments", -paid),
         ("Add: Refunds", refunded),
     )
-    due = balance(total=total, advance=advance, discount=discount, paid=paid, refunded=refunded)
-    lines = [("Item Total", total), *((label, amount) for label, amount in between if amount), ("Balance Due", due)]
+    lines = [("Item Total", total), *((label, amount) for label, amount in between if amount)]
+    lines += [("Less: Cancelled", -due), ("Balance Due", 0)] if cancelled else [("Balance Due", due)]
     return [{"label": label, "amount": amount} for label, amount in lines]
 
 

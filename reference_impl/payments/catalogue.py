@@ -124,9 +124,9 @@ EVERYWHERE = (
 
 
 FOUGHT_OVER: Mapping[str, Any] = {"payments": MATRIX_OPS // 2}
-"""Payments of a run of the matrix: each is met by two calls."""
+"""Payments of a run of the matrix: each is met by two calls or more."""
 
-WITHOUT_A_NUMBER = ("overpayment_across_terms", "accounts_and_small_payments", "key_expiry")
+ENDLESS = ("overpayment_across_terms", "accounts_and_small_payments", "key_expiry")
 """Scenarios that run on until the operations are used up."""
 
 
@@ -153,7 +153,7 @@ def _size(variant: str, scenario: str) -> Mapping[str, Any]:
     """Return how much a run of the matrix does; the bugs of a cut connection need the whole size."""
     if scenario in CUTTING:
         return {"scenario_settings": FEW} if variant.startswith("mongo.") else {}
-    return {"ops": MATRIX_OPS, "scenario_settings": {} if scenario in WITHOUT_A_NUMBER else FOUGHT_OVER}
+    return {"ops": MATRIX_OPS, "scenario_settings": {} if scenario in ENDLESS else FOUGHT_OVER}
 
 
 PG_RIGHT = [

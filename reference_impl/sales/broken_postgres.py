@@ -12,7 +12,7 @@ from typing import Any
 from reference_impl.base.postgres import Checkpoint, Transaction
 from reference_impl.base.refusal import unknown
 from reference_impl.sales import rules
-from reference_impl.sales.postgres import TAKE, SellInOneTransaction
+from reference_impl.sales.postgres import OWED, TAKE, SellInOneTransaction
 from reference_impl.sales.requests import Ask
 
 FOLLOW = """
@@ -40,17 +40,12 @@ class CreditBySum(SellInOneTransaction):
     A sums 0 of 100; B sums 0 of 100; both sell 80 on credit. Only SERIALIZABLE stops it.
     """
 
-    customers_books = """
-        SELECT c.id, c.credit AS "limit", coalesce(sum(s.amount), 0) AS open_amount
-        FROM customers c LEFT JOIN sales s ON s.customer = c.id AND s.status = 'issued' GROUP BY c.id
-    """
+    customers_books = f'SELECT c.id, c.credit AS "limit", ({OWED}) AS open_amount FROM customers c'
 
     def take_credit(self, tx: Transaction, ask: Ask, amount: int) -> None:
         """Sum, and compare."""
         customer = self.customer(tx, ask)
-        owed = tx.value(
-            "SELECT coalesce(sum(amount), 0)::bigint FROM sales WHERE customer = :id AND status = 'issued'", id=ask.customer
-        )
+        owed = tx.value(f"SELECT ({OWED}) FROM customers c WHERE id = :id", id=ask.customer)
         tx.at("credit_read")
         if owed + amount > customer.credit:
             raise rules.credit_exceeded(amount=amount, limit=customer.credit, open_amount=owed)
@@ -59,8 +54,8 @@ class CreditBySum(SellInOneTransaction):
         """Nothing need be taken off: what is void is not summed."""
 
 
-class StockWrittenBack(SellInOneTransaction):
-    """What a void gives back is added to a quantity that was read before (S01). A reads 2; B sells one: 1; A writes 3."""
+class VoidWritesBack(SellInOneTransaction):
+    """What a void gives back is added to what was read before (S01's shape). A reads 2; B sells one: 1; A writes 3."""
 
     def return_stock(self, tx: Transaction, sale: Any) -> None:
         """Read, add, write."""
@@ -68,9 +63,15 @@ class StockWrittenBack(SellInOneTransaction):
         tx.at("stock_read")
         tx.change("UPDATE items SET quantity = :quantity WHERE id = :item", item=sale.item, quantity=quantity + sale.quantity)
 
+    def return_credit(self, tx: Transaction, sale: Any) -> None:
+        """Read, subtract, write."""
+        owed = tx.value("SELECT open_amount FROM customers WHERE id = :id", id=sale.customer)
+        tx.at("credit_read")
+        tx.change("UPDATE customers SET open_amount = :owed WHERE id = :id", id=sale.customer, owed=owed - sale.amount)
+
 
 class VoidByLook(SellInOneTransaction):
-    """The sale is looked at, and then marked (P01's shape). A sees it issued; B sees it issued; both put its stock back."""
+    """The sale is looked at, and then marked void (S01's shape). A sees it issued; B sees it issued; both put its stock back."""
 
     def mark_void(self, tx: Transaction, ask: Ask) -> Any:
         """Look, then mark."""
@@ -86,6 +87,18 @@ class VoidByLook(SellInOneTransaction):
             raise rules.not_one(ask.subject, 0)
         tx.change("UPDATE sales SET status = 'void', reason = :reason WHERE id = :id", id=seen.id, reason=ask.reason)
         return seen
+
+
+class VoidInTwoTransactions(SellInOneTransaction):
+    """The sale is marked void in a transaction of its own, and what it took goes back in the next (S04's shape).
+
+    A marks it and crashes: nothing went back, and whoever voids it again is told that it is void.
+    """
+
+    def mark_void(self, tx: Transaction, ask: Ask) -> Any:
+        """Mark, and commit."""
+        mark = super().mark_void
+        return self.session.aside(lambda own: mark(own, ask))
 
 
 class NumberBeforeValidation(SellInOneTransaction):

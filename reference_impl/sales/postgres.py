@@ -93,6 +93,7 @@ STORE = """
 INSERT INTO sales (company, scope, period, number, text, item, quantity, amount, customer, dated, token)
 VALUES (:company, :scope, :period, :number, :text, :item, :quantity, :amount, :customer, :dated, :token)
 """
+OWED = "SELECT coalesce(sum(amount), 0)::bigint FROM sales WHERE customer = c.id AND status = 'issued'"
 VOID = """
 UPDATE sales SET status = 'void', reason = :reason WHERE company = :company AND text = :text AND status = 'issued'
 RETURNING item, quantity, customer, amount
@@ -121,8 +122,8 @@ class SaleKeys(Keys):
     def recall(self, tx: Transaction, ask: Keyed) -> Answer | None:
         """Return what was sold for this token, and under which number."""
         answer = super().recall(tx, ask)
-        if answer is None:
-            return None
+        if answer is None or ask.f != "sell":
+            return answer and {**answer, **({"status": "void"} if ask.f == "void_sale" else {})}
         sale = tx.row("SELECT scope, period, number, text FROM sales WHERE token = :token", token=ask.key)
         return {**answer, **(sale._mapping if sale else {})}
 
@@ -132,7 +133,9 @@ class SellInOneTransaction(PostgresBusiness):
 
     keys = SaleKeys()
     without_key = frozenset({"gaps", "deliver"})
-    customers_books: ClassVar[str] = 'SELECT id, credit AS "limit", open_amount FROM customers'
+    customers_books: ClassVar[str] = f"""
+        SELECT c.id, c.credit AS "limit", c.open_amount, ({OWED}) AS sold FROM customers c
+    """
     refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
         "items_pkey": lambda ask: rules.exists_already("item", ask.subject),
         "customers_pkey": lambda ask: rules.exists_already("customer", ask.subject),

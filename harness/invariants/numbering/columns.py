@@ -26,7 +26,7 @@ SAYING = ("number", "text")
 FEWEST = 10
 """Answered requests that must all be missing before it is thought that their rows are there by other names: a few may be lost."""
 
-NOT_ISSUING = ("void", "cancel", "delete", "renumber", "read", "get", "list", "find", "seed", "cleanup", "release")
+NOT_ISSUING = ("void", "void_sale", "cancel", "delete", "renumber", "read", "get", "list", "find", "seed", "cleanup", "release")
 """Operations that may carry a number without issuing one."""
 
 

@@ -22,7 +22,7 @@ from harness.invariants.resolution import keeps_tokens
 from harness.invariants.telling import rows, shown, violation, whom
 from harness.model import Books, Finding, History, Policy
 
-ENDINGS = ("void", "cancel", "delete", "cleanup", "release")
+ENDINGS = ("void", "void_sale", "cancel", "delete", "cleanup", "release")
 """Operations after which a document may be void or gone."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,9 +36,9 @@ def void(text: str, outcome: Outcome = Outcome.OK) -> Operation:
     return done("void_sale", 3, outcome, text=text, reason="returned")
 
 
-def said(*operations: Operation, quantity: int, sold: int) -> list[str]:
+def said(*operations: Operation, quantity: int, sold: int, **tables: list[dict[str, Any]]) -> list[str]:
     """Return what S-STOCK says of five pieces, of which so many are left and so many count as sold."""
-    books = Books.of(stock=[{"item": "i", "opening": 5, "quantity": quantity, "sold": sold}])
+    books = Books.of(stock=[{"item": "i", "opening": 5, "quantity": quantity, "sold": sold}], **tables)
     judgement = judge(History.of(operations), books, load_policy("gapless"), ["S-STOCK"])
     return [f.message for f in judgement.findings if f.invariant == "S-STOCK"]
 
@@ -63,6 +64,46 @@ def test_a_void_gives_back_one_sale_and_not_another() -> None:
     assert said(sold(1, FIRST), sold(2, SECOND), void(FIRST), quantity=5, sold=0) == [
         "2 of item i were acknowledged as sold and only 0 left the stock"
     ]
+
+
+def test_a_number_that_only_the_repeated_sale_was_told_is_the_same_sales() -> None:
+    lost = replace(sold(1, FIRST), outcome=Outcome.OK, result=None)  # the reply was lost; the books told that it happened
+    again = replace(sold(2, FIRST), token=lost.token)
+    assert said(lost, again, void(FIRST), quantity=5, sold=0) == []
+    assert said(lost, again, void(SECOND), quantity=5, sold=0) == [
+        "2 of item i were acknowledged as sold and only 0 left the stock"
+    ]
+
+
+def test_a_sale_that_is_void_in_the_books_is_not_missed_whoever_voided_it() -> None:
+    sale = {"number": 1, "text": FIRST, "token": "t1"}
+    assert said(sold(1, FIRST), quantity=5, sold=0, documents=[{**sale, "status": "void"}]) == []
+    assert said(sold(1, FIRST), quantity=5, sold=0, documents=[{**sale, "status": "issued"}]) != []
+
+
+def test_more_in_stock_than_there_was_is_told_so() -> None:
+    assert said(sold(1, FIRST), void(FIRST), quantity=6, sold=0) == [
+        "1 more of item i came back than had left the stock (5 to 6), and its sales make 0",
+    ]
+
+
+@pytest.mark.parametrize(("owes", "sold", "told"), [(300, 300, []), (300, None, []), (0, 300, ["owes 0.00, and its sales"])])
+def test_a_customer_owes_what_its_sales_make_where_the_books_tell(owes: int, sold: int | None, told: list[str]) -> None:
+    books = Books.of(customers=[{"id": "c", "limit": 500, "open_amount": owes, "sold": sold}])
+    judgement = judge(History.of([]), books, load_policy("gapless"), ["S-CREDIT"])
+    messages = [f.message for f in judgement.findings if f.invariant == "S-CREDIT"]
+    assert len(messages) == len(told)
+    assert all(part in message for part, message in zip(told, messages, strict=True))
+
+
+@pytest.mark.parametrize("rule", ["N-UNIQ", "N-DURABLE", "N-IMMUT", "N-VOID"])
+def test_a_void_that_answers_with_the_number_did_not_issue_it_and_ends_it(rule: str) -> None:
+    place = {"scope": "Main/sale", "period": "2025-11-22", "number": 1, "text": FIRST}
+    issued = done("sell", 1, result=place)
+    document = {"id": "1", **place, "token": issued.token, "status": "void", "reason": "returned"}
+    ended = done("void_sale", 2, result=place, text=FIRST)
+    policy = load_policy("gapless")
+    assert judge(History.of([issued, ended]), Books.of(documents=[document]), policy, [rule]).findings == []
 
 
 def test_what_went_back_twice_differs_from_what_was_sold() -> None:

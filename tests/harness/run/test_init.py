@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,24 @@ def test_a_shop_and_its_api_make_a_configuration_that_loads_and_audits(
     assert "could not guess which tables hold payments, terms, refunds" in said
     assert main(["audit", "--postgres", postgres_database.url, "--config", str(out)]) == 0
     assert main(["init", *words]) == 2, "a file that is there is not replaced"
+
+
+@pytest.mark.parametrize(
+    ("route", "name", "path"),
+    [
+        ("/orders/{id}/cancel", "cancel_order", "/orders/{subject}/cancel"),
+        ("/orders/{id}/refunds", "refund_order", "/orders/{subject}/refunds"),
+        ("/payments/{id}/cancel", "cancel", "/payments/{subject}/cancel"),
+        ("/sales/{number}/void", "void_sale", "/sales/{text}/void"),
+        ("/invoices/{id}/void", "void", "/invoices/{subject}/void"),
+    ],
+)
+def test_a_verb_means_what_it_does_to_the_thing_in_its_path(tmp_path: Path, route: str, name: str, path: str) -> None:
+    parameter = {"name": re.findall("{(.*)}", route)[0], "in": "path"}
+    document = {"openapi": "3.1.0", "paths": {route: {"post": {"parameters": [parameter], "responses": {"200": {}}}}}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    ((found,), _) = read_openapi(tmp_path / "api.json")
+    assert (found.name, found.path) == (name, path)
 
 
 def test_collections_are_proposed_as_pipelines_that_run(mongo_database: Database, tmp_path: Path) -> None:

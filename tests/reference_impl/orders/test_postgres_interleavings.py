@@ -9,6 +9,7 @@ import pytest
 
 from harness.model import Outcome
 from harness.stores import Database
+from reference_impl.orders import rules
 from tests.reference_impl.stepping import Actor, Play, play
 
 RIGHT = "pg.balance_from_one_row"
@@ -193,6 +194,40 @@ def test_an_order_is_shown_with_its_advance_by_itself(postgres_database: Databas
             ("Less: Additional Payments", -1_500_000),
             ("Balance Due", 0),
         ]
+
+
+@pytest.mark.parametrize(
+    ("figures", "lines"),
+    [
+        ({"due": 100}, [("Item Total", 100), ("Balance Due", 100)]),
+        (
+            {"advance": 20, "discount": 5, "paid": 30, "refunded": 10, "due": 55},
+            [
+                ("Item Total", 100),
+                ("Less: Advance Paid", -20),
+                ("Less: Discount", -5),
+                ("Less: Additional Payments", -30),
+                ("Add: Refunds", 10),
+                ("Balance Due", 55),
+            ],
+        ),
+        (
+            {"advance": 20, "refunded": 20, "due": 100, "cancelled": True},
+            [
+                ("Item Total", 100),
+                ("Less: Advance Paid", -20),
+                ("Add: Refunds", 20),
+                ("Less: Cancelled", -100),
+                ("Balance Due", 0),
+            ],
+        ),
+    ],
+)
+def test_an_invoice_names_what_happened_and_ends_with_the_sum(figures: dict[str, Any], lines: list[tuple[str, int]]) -> None:
+    none = {"total": 100, "advance": 0, "discount": 0, "paid": 0, "refunded": 0, "cancelled": False}
+    invoice = [(line["label"], line["amount"]) for line in rules.invoice(**{**none, **figures})]
+    assert invoice == lines
+    assert sum(amount for _, amount in lines[:-1]) == lines[-1][1]
 
 
 @pytest.mark.parametrize("variant", [RIGHT, LOCKING])
