@@ -56,7 +56,7 @@ BUGS: Mapping[str, str] = {
     "O-CANCEL": "An order is cancelled while it is paid: the money is kept for an order that does not exist.",
     "O-CONS": "A migration deletes every installment that equals the advance, and with it a genuine payment.",
     "S-STOCK": "The stock is checked and reduced in two steps: the last piece is sold twice, or a voided sale goes back twice.",
-    "S-CREDIT": "The limit is checked before the sale and the open amount raised after it: two sales at once exceed it.",
+    "S-CREDIT": "The limit is checked before the sale and the open amount raised after it: two sales at once exceed it. Or two voids write back what they read: one is lost.",
     "A-MATCH": "The audit row is written after the commit: when the process dies between the two, nobody can say who approved.",
     "A-DELIVER": "The publisher remembers the highest event that it saw: one that commits later with a lower id is passed over.",
     "L-RETRY": "Serialization failures and deadlocks reach the client as errors, though trying again would have helped.",
@@ -120,6 +120,9 @@ def configuration() -> str:
         if table != "inexact":
             lines.append(f"| `{table}` | {', '.join(f'`{c}` ({_simple(kind)})' for c, kind in columns.items())} |")
     lines += [
+        "",
+        "`stock.sold` counts the pieces of sales that are not void; `customers.sold` sums sales on credit that are neither paid nor void. "
+        "Both are 0 where there are none: `coalesce(sum(...), 0)`.",
         "",
         "A status is one of these words; a query translates the service's own (`CASE status WHEN 'APPROVED' THEN 'paid' ... END AS status`).",
         "",

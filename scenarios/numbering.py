@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from harness.model import Call, Fault, Operation, Outcome, Program, Seat, Setting
+from harness.model import Call, Fault, Outcome, Program, Seat, Setting
+from scenarios.races import told
 
 NUMBERING_INVARIANTS = (
     "N-UNIQ",
@@ -171,24 +172,6 @@ def create_and_retry(seat: Seat) -> Program:
         if operation.outcome is Outcome.OK and chance.random() < settings["other_payload"]:
             yield _create(seat, 0, intent, at=when(settings, 0), token=token, amount=99_000_000 + intent)
         intent += 1
-
-
-class NotToldError(Exception):
-    """An answer lacks what the scenario has to go on with."""
-
-
-def told(made: Operation, name: str) -> Any:
-    """Return what an acknowledged operation was answered under this name.
-
-    Raises:
-        NotToldError: nothing; the message says where a described service's configuration can name it.
-    """
-    value = (made.result or {}).get(name)
-    if value is None:
-        raise NotToldError(
-            f"the answer of {made.f} holds no {name}, which comes next: say where, in [operations.{made.f}.answer]"
-        )
-    return value
 
 
 def place(scope: int, settings: Mapping[str, Any]) -> dict[str, Any]:

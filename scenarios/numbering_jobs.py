@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.model import Call, Outcome, Program, Seat, Setting
-from scenarios.numbering import NUMBERING_INVARIANTS, place, told, when
-from scenarios.races import Race, is_second
+from scenarios.numbering import NUMBERING_INVARIANTS, place, when
+from scenarios.races import Race, is_second, told
 
 BESIDE_DUPLICATES = tuple(i for i in NUMBERING_INVARIANTS if i not in ("N-UNIQ", "N-VOID"))
 """Where some numbers were issued twice long ago: such a number is void on one document and issued on another."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.model import Program, Seat, Setting
+from harness.model import Operation, Program, Seat, Setting
 
 
 def no_scene(settings: Mapping[str, Any]) -> Iterable[Any]:
@@ -58,3 +58,21 @@ def alone(seat: Seat, n: int) -> bool:
 def is_second(seat: Seat) -> bool:
     """Tell whether this client is the second of its pair."""
     return seat.client % 2 == 1
+
+
+class NotToldError(Exception):
+    """An answer lacks what the scenario has to go on with."""
+
+
+def told(made: Operation, name: str) -> Any:
+    """Return what an acknowledged operation was answered under this name.
+
+    Raises:
+        NotToldError: nothing; the message says where a described service's configuration can name it.
+    """
+    value = (made.result or {}).get(name)
+    if value is None:
+        raise NotToldError(
+            f"the answer of {made.f} holds no {name}, which comes next: say where, in [operations.{made.f}.answer]"
+        )
+    return value

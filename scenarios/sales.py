@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from harness.model import Call, Fault, Outcome, Program, Seat, Setting
-from scenarios.races import Race, is_second, share_of
+from scenarios.races import Race, is_second, share_of, told
 
 DAY = "2025-11-22T10:00:00+00:00"
 BRANCH = "Bambang"
 PRICE = 19_900
 EACH = 4
-"""Items that all voided sales are of, and sales of each customer: so those of different pairs meet in stock and in credit."""
+"""Sales of each customer. The next ones are of the same item, so that pairs meet in its stock and in the customer's credit."""
 BRANCHES = 16
 """Branches of the chain that the credit scenario plays in, each with an item of its own."""
 
@@ -50,7 +50,8 @@ ITEMS = Setting(default=60, help="items in stock; every client asks for each in 
 STOCK = Setting(default=3, help="pieces of each item in stock")
 CUSTOMERS = Setting(default=60, help="customers with a limit that covers three sales")
 SOLD = Setting(default=240, help="sales that are voided, each by two clients; each is the first of a branch")
-FIRST = Setting(default="Inv{branch}11_22_2025_0001", help="how a branch's first sale of the day is printed")
+FIRST = Setting(default="Inv{branch}11_22_2025_0001", help="how {branch}'s first sale of 22 November 2025 is printed")
+TOGETHER = Setting(default=0.5, help="share of sales that both void at once; of the others one is voided while the other sells")
 
 
 def stock(n: int, quantity: int) -> Call:
@@ -97,9 +98,9 @@ def scene_of_sales(settings: Mapping[str, Any]) -> Iterable[Call]:
 
 
 def scene_of_a_shop(settings: Mapping[str, Any]) -> Iterable[Call]:
-    """Have plenty of most things in stock, nothing left of one, and one customer with a large and one with no limit."""
+    """Have plenty of most things in stock, one piece of one, and one customer with a large and one with no limit."""
     yield stock(0, 1)
-    for n in range(1, settings["items"]):
+    for n in range(1, _items(settings)):
         yield stock(n, 10**6)
     for name, limit in (("good", 10**12), ("none", 0)):
         yield Call(f="add_customer", token=f"customer-{name}", arguments={"subject": name, "limit": limit})
@@ -118,9 +119,13 @@ def buy_on_credit(seat: Seat) -> Program:
         yield sell(branch, seat.token(n), customer=f"c{n}", branch=f"Branch{branch}")
 
 
+def _items(settings: Mapping[str, Any]) -> int:
+    return max(2, int(settings["items"]))
+
+
 def sell_at_branch(n: int, token: str, **more: Any) -> Call:
     """Sell at the branch that sale number ``n`` is the first of."""
-    return sell(n % EACH, token, branch=f"Branch{n}", **more)
+    return sell(n // EACH % EACH, token, branch=f"Branch{n}", **more)
 
 
 def void(text: str, token: str) -> Call:
@@ -129,12 +134,12 @@ def void(text: str, token: str) -> Call:
 
 
 def void_at_once(seat: Seat) -> Program:
-    """Void a sale, as the partner does too; sell on the credit that is free again, and for cash before or after."""
+    """Void a sale, as the partner does too: at the same time, or after a sale for cash. Sell on the credit that is free again."""
     for n in share_of(seat, seat.settings["sales"]):
         voided = void(seat.settings["first"].replace("{branch}", f"Branch{n}"), seat.token(f"void-{n}"))
         if is_second(seat):
             cash = sell_at_branch(n, seat.token(f"cash-{n}"))
-            first, second = (cash, voided) if n // 8 % 2 == 0 else (voided, cash)
+            first, second = (voided, cash) if n // 8 % 4 < 4 * seat.settings["together"] else (cash, voided)
         else:
             first, second = voided, sell_at_branch(n, seat.token(f"again-{n}"), customer=f"c{n // EACH}")
         yield first
@@ -148,7 +153,7 @@ def sell_with_trouble(seat: Seat) -> Program:
     while True:
         drawn = chance.random()
         token = seat.token(intent)
-        item = 1 + chance.randrange(settings["items"] - 1)
+        item = chance.randrange(1, _items(settings))
         if drawn < settings["refuse"]:
             yield _refused(chance.randrange(4), item, token)
         else:
@@ -162,10 +167,10 @@ def void_with_trouble(seat: Seat) -> Program:
     chance = seat.random
     intent = 0
     while True:
-        item = chance.randrange(1, seat.settings["items"])
+        item = chance.randrange(1, _items(seat.settings))
         sold = yield sell(item, seat.token(f"sold-{intent}"), customer=chance.choice([None, "good"]))
-        if sold.outcome is Outcome.OK and (text := (sold.result or {}).get("text")):
-            call = void(str(text), seat.token(f"void-{intent}"))
+        if sold.outcome is Outcome.OK:
+            call = void(str(told(sold, "text")), seat.token(f"void-{intent}"))
             yield from _until_answered(seat, call, _fault(seat, chance.random(), VOID_POINTS))
         intent += 1
 
@@ -231,7 +236,7 @@ SCENARIOS = (
         behaviour=void_at_once,
         operations=frozenset({"stock_item", "add_customer", "sell", "void_sale"}),
         invariants=SALE_INVARIANTS,
-        settings={"sales": SOLD, "first": FIRST},
+        settings={"sales": SOLD, "first": FIRST, "together": TOGETHER},
         policy="branch-daily",
     ),
     Race(
@@ -243,7 +248,7 @@ SCENARIOS = (
         operations=frozenset({"stock_item", "add_customer", "sell"}),
         invariants=SALE_INVARIANTS,
         settings={
-            "items": Setting(default=10, help=ITEMS.help),
+            "items": Setting(default=10, help="items in stock, 2 or more; there is one piece of the first"),
             "refuse": Setting(default=0.15, help="share of sales that are refused for stock, credit, discount or price"),
             "vanish": Setting(default=0.03, help="share of sales whose client cuts its connection half way"),
             "kill": Setting(default=0.002, help="share of sales during which the client's process is killed"),
@@ -261,7 +266,7 @@ SCENARIOS = (
         operations=frozenset({"stock_item", "add_customer", "sell", "void_sale"}),
         invariants=SALE_INVARIANTS,
         settings={
-            "items": Setting(default=10, help=ITEMS.help),
+            "items": Setting(default=10, help="items in stock, 2 or more; there is one piece of the first"),
             "vanish": Setting(default=0.05, help="share of voids whose client cuts its connection half way"),
             "kill": Setting(default=0.002, help="share of voids during which the client's process is killed"),
             "lose_reply": Setting(default=0.05, help="share of voids whose reply never reaches the client"),

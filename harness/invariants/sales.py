@@ -16,7 +16,7 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
     tries = history.operations.filter(pl.col("f") == "sell", pl.col("outcome") == "ok").with_columns(
         item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False), text=answer("text")
     )
-    voids = _perhaps_void(history, tries)
+    voids = _perhaps_void(history)
     sales = tries.unique("token", keep="first", maintain_order=True).sort("completed")
     findings = []
     below = stock.filter(pl.col("quantity") < 0).sort("quantity", "item")
@@ -39,40 +39,49 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
             )
         )
     counted = stock.with_columns(left=pl.col("opening") - pl.col("quantity"))
-    differing = counted.filter(pl.col("left") != pl.col("sold")).sort("item")
+    named = tries.join(voids, on="text", how="semi")
+    differing = counted.filter(
+        (pl.col("left") != pl.col("sold"))
+        | (pl.col("left") < 0) & pl.col("sold").is_null() & pl.col("item").is_in(named["item"].implode())
+    ).sort("item")
     if differing.height:
         worst = differing.row(0, named=True)
-        change = f"({worst['opening']} to {worst['quantity']}), and its sales make {worst['sold']}"
+        change = f"({worst['opening']} to {worst['quantity']})"
+        make = f", and its sales make {worst['sold']}" if worst["sold"] is not None else ""
         findings.append(
             violation(
                 "S-STOCK",
-                f"{worst['left']} of item {worst['item']} left the stock {change}"
+                f"{worst['left']} of item {worst['item']} left the stock {change}{make}"
                 if worst["left"] >= 0
-                else f"{-worst['left']} more of item {worst['item']} came back than had left the stock {change}",
+                else f"{-worst['left']} more of item {worst['item']} came back than had left the stock {change}{make}",
                 total=differing.height,
-                operations=shown(history, voids.filter(pl.col("item") == worst["item"]).select(history.operations.columns)),
+                operations=shown(history, _voids_of(worst["item"], voids, named).select(history.operations.columns)),
                 books={"stock": rows(differing.select(stock.columns))},
             )
         )
-    kept = sales.join(voids, left_on="token", right_on="sold_by", how="anti").join(_void(books), on="token", how="anti")
+    kept = sales.join(named, on="token", how="anti").join(_void(books), on="token", how="anti")
+    if voids.join(tries, on="text", how="anti").height:  # perhaps of sales whose number nobody was told
+        kept = kept.join(tries.filter(pl.col("text").is_not_null()), on="token", how="semi")
     findings += _acknowledged(history, counted, kept)
     return findings
 
 
-def _perhaps_void(history: History, tries: pl.DataFrame) -> pl.DataFrame:
-    """Return the voids that happened, or may have, each with the item and the token of the sale that it names.
+def _perhaps_void(history: History) -> pl.DataFrame:
+    """Return the voids that happened, or may have, with the printed number that each names. What they gave back is in stock."""
+    return history.operations.filter(pl.col("f") == "void_sale", pl.col("outcome") != "fail").with_columns(text=argument("text"))
 
-    What they gave back may be in stock again. Any answer to the sale may have told its number.
-    """
-    voids = history.operations.filter(pl.col("f") == "void_sale", pl.col("outcome") != "fail").with_columns(text=argument("text"))
-    told = tries.filter(pl.col("text").is_not_null()).select("text", "item", sold_by="token").unique()
-    return voids.join(told, on="text", how="inner", maintain_order="left")
+
+def _voids_of(item: str, voids: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """Return the voids of an item's sales; first those of a sale that was voided more than once."""
+    return (
+        voids.join(named.filter(pl.col("item") == item), on="text", how="semi", maintain_order="left")
+        .with_columns(times=pl.len().over("text"))
+        .sort("times", "text", descending=[True, False], maintain_order=True)
+    )
 
 
 def _void(books: Books) -> pl.DataFrame:
-    """Return the tokens of sales that are void in the books, where these keep documents."""
-    if "documents" not in books.tables:
-        return pl.DataFrame(schema={"token": pl.String()})
+    """Return the tokens of sales that are void in the books."""
     return books.table("documents").filter(pl.col("status") == "void").select("token").drop_nulls()
 
 
@@ -96,7 +105,7 @@ def _acknowledged(history: History, counted: pl.DataFrame, sales: pl.DataFrame) 
 
 @invariant("S-CREDIT", tables=["customers"], columns=["customers.open_amount", "customers.limit"])
 def credit_within_limit(history: History, books: Books, policy: Policy) -> list[Finding]:
-    """A customer's open amount never exceeds the limit, and is what its sales make."""
+    """A customer's open amount never exceeds the limit, and is what its unpaid sales on credit make."""
     return _over_limit(history, books) + _not_what_was_sold(books)
 
 
@@ -105,10 +114,11 @@ def _not_what_was_sold(books: Books) -> list[Finding]:
     if differing.is_empty():
         return []
     worst = differing.row(0, named=True)
+    make = f"its unpaid sales on credit make {money(worst['sold'])}"
     return [
         violation(
             "S-CREDIT",
-            f"customer {worst['id']} owes {money(worst['open_amount'])}, and its sales on credit make {money(worst['sold'])}",
+            f"customer {worst['id']} owes {money(worst['open_amount'])}, and {make}",
             total=differing.height,
             books={"customers": rows(differing)},
         )

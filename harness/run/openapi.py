@@ -178,13 +178,13 @@ def _proposed(name: str, route: str, method: str, operation: Mapping[str, Any], 
     for parameter in (_resolved(p, document) for p in operation["parameters"]):
         where, called = parameter.get("in"), str(parameter.get("name", ""))
         if where == "path":
-            argument = _argument(called, known) or ("subject" if name in ACTIONS.values() or "subject" in known else "company")
+            argument = _argument(called, known) or _thing(name, known)
             found.path = found.path.replace(f"{{{called}}}", f"{{{argument}}}")
         elif where == "header" and _argument(called, known) == "token":
             found.headers[called] = "{token}"
     for left in re.findall(r"\{([^{}]+)\}", found.path):
         if left not in ARGUMENTS:
-            argument = _argument(left, known) or ("company" if name == "create" else "subject")
+            argument = _argument(left, known) or _thing(name, known)
             found.path = found.path.replace(f"{{{left}}}", f"{{{argument}}}")
     content = _at(_resolved(operation.get("requestBody"), document), "content")
     schema = _json_schema(content, document)
@@ -197,6 +197,13 @@ def _proposed(name: str, route: str, method: str, operation: Mapping[str, Any], 
         _numbers(operation, document, found)
         found.constants = {"scope": "{company}", "period": ""}
     return found
+
+
+def _thing(name: str, known: Sequence[str]) -> str:
+    """Return what the path of an operation names where nothing else is known of it."""
+    if "text" in known:
+        return "text"
+    return "subject" if name in ACTIONS.values() or "subject" in known else "company"
 
 
 def _numbers(operation: Mapping[str, Any], document: Mapping[str, Any], found: ProposedOperation) -> None:

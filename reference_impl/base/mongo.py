@@ -23,7 +23,7 @@ longer than the server keeps the transaction of a client that vanished (``transa
 
 LONGEST_PAUSE = 0.2
 """Seconds. The server makes whoever meets another in a document start over at once, so many who meet in one (a counter) must
-leave it to each other for longer than their work takes: with a quarter of this, sixteen do a third less together."""
+leave it to each other for longer than their work takes: with a quarter of this, sixteen get a quarter less done together."""
 
 TRANSIENT, UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
 """What the driver says of an error: nothing happened, run it again; or the reply to a commit was lost."""

@@ -263,9 +263,9 @@ def _as_stored(told: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
 
 
 def _named_in_arguments(ended: pl.DataFrame) -> pl.DataFrame:
-    """Fill in the printed number that was asked for where the answer, if one came, does not repeat it."""
+    """Take the printed number that was asked for, if one was: the answer may name another, of a credit note for example."""
     asked = pl.col("arguments").str.json_path_match("$.text")
-    return ended.with_columns(text=pl.coalesce(_print(), asked))
+    return ended.with_columns(text=pl.coalesce(asked, _print()))
 
 
 def unreadable(numbers: pl.DataFrame) -> str | None:

@@ -98,6 +98,8 @@ def test_a_shop_and_its_api_make_a_configuration_that_loads_and_audits(
         ("/orders/{id}/refunds", "refund_order", "/orders/{subject}/refunds"),
         ("/payments/{id}/cancel", "cancel", "/payments/{subject}/cancel"),
         ("/sales/{number}/void", "void_sale", "/sales/{text}/void"),
+        ("/sales/{id}/void", "void_sale", "/sales/{text}/void"),
+        ("/companies/{companyId}/invoices", "create", "/companies/{company}/invoices"),
         ("/invoices/{id}/void", "void", "/invoices/{subject}/void"),
     ],
 )
