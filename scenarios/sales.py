@@ -16,7 +16,7 @@ DAY = "2025-11-22T10:00:00+00:00"
 BRANCH = "Bambang"
 PRICE = 19_900
 EACH = 4
-"""Sales of each customer. The next ones are of the same item, so that pairs meet in its stock and in the customer's credit."""
+"""Sales of each customer, two of each item: so some pairs meet in stock, and others in the customer's credit alone."""
 BRANCHES = 16
 """Branches of the chain that the credit scenario plays in, each with an item of its own."""
 
@@ -125,7 +125,7 @@ def _items(settings: Mapping[str, Any]) -> int:
 
 def sell_at_branch(n: int, token: str, **more: Any) -> Call:
     """Sell at the branch that sale number ``n`` is the first of."""
-    return sell(n // EACH % EACH, token, branch=f"Branch{n}", **more)
+    return sell(n // 2 % EACH, token, branch=f"Branch{n}", **more)
 
 
 def void(text: str, token: str) -> Call:
