@@ -119,10 +119,6 @@ def buy_on_credit(seat: Seat) -> Program:
         yield sell(branch, seat.token(n), customer=f"c{n}", branch=f"Branch{branch}")
 
 
-def _items(settings: Mapping[str, Any]) -> int:
-    return max(2, int(settings["items"]))
-
-
 def sell_at_branch(n: int, token: str, **more: Any) -> Call:
     """Sell at the branch that sale number ``n`` is the first of."""
     return sell(n // 2 % EACH, token, branch=f"Branch{n}", **more)
@@ -173,6 +169,11 @@ def void_with_trouble(seat: Seat) -> Program:
             call = void(str(told(sold, "text")), seat.token(f"void-{intent}"))
             yield from _until_answered(seat, call, _fault(seat, chance.random(), VOID_POINTS))
         intent += 1
+
+
+def _items(settings: Mapping[str, Any]) -> int:
+    """Return how many items a shop has: two at least, one to run out of and one to sell."""
+    return max(2, int(settings["items"]))
 
 
 def _until_answered(seat: Seat, call: Call, fault: Fault | None) -> Program:

@@ -17,53 +17,64 @@ def stock_never_below_zero(history: History, books: Books, policy: Policy) -> li
         item=argument("item"), sold_now=argument("quantity").cast(pl.Int64(), strict=False), text=answer("text")
     )
     voids = _perhaps_void(history)
-    sales = tries.unique("token", keep="first", maintain_order=True).sort("completed")
-    findings = []
-    below = stock.filter(pl.col("quantity") < 0).sort("quantity", "item")
-    if below.height:
-        worst = below.row(0, named=True)
-        involved = sales.filter(pl.col("item") == worst["item"])
-        last = f"; the last was sold to {whom(history, involved.row(-1, named=True))}" if involved.height else ""
-        were = (
-            f": {worst['opening']} were there and {worst['opening'] - worst['quantity']} were sold"
-            if worst["opening"] is not None
-            else ""
-        )
-        findings.append(
-            violation(
-                "S-STOCK",
-                f"item {worst['item']} has {worst['quantity']} in stock{were}{last}",
-                total=below.height,
-                operations=shown(history, involved.tail(3).select(history.operations.columns)),
-                books={"stock": rows(below)},
-            )
-        )
-    counted = stock.with_columns(left=pl.col("opening") - pl.col("quantity"))
     named = tries.join(voids, on="text", how="semi")
+    sales = tries.unique("token", keep="first", maintain_order=True).sort("completed")
+    counted = stock.with_columns(left=pl.col("opening") - pl.col("quantity"))
+    kept = sales.join(named, on="token", how="anti").join(_void(books), on="token", how="anti")
+    if voids.join(tries, on="text", how="anti").height:  # perhaps of sales whose number nobody was told
+        kept = kept.join(tries.filter(pl.col("text").is_not_null()), on="token", how="semi")
+    return [
+        *_below_zero(history, stock, sales),
+        *_not_what_left(history, counted, voids, named),
+        *_acknowledged(history, counted, kept),
+    ]
+
+
+def _below_zero(history: History, stock: pl.DataFrame, sales: pl.DataFrame) -> list[Finding]:
+    below = stock.filter(pl.col("quantity") < 0).sort("quantity", "item")
+    if below.is_empty():
+        return []
+    worst = below.row(0, named=True)
+    involved = sales.filter(pl.col("item") == worst["item"])
+    last = f"; the last was sold to {whom(history, involved.row(-1, named=True))}" if involved.height else ""
+    were = (
+        f": {worst['opening']} were there and {worst['opening'] - worst['quantity']} were sold"
+        if worst["opening"] is not None
+        else ""
+    )
+    return [
+        violation(
+            "S-STOCK",
+            f"item {worst['item']} has {worst['quantity']} in stock{were}{last}",
+            total=below.height,
+            operations=shown(history, involved.tail(3).select(history.operations.columns)),
+            books={"stock": rows(below)},
+        )
+    ]
+
+
+def _not_what_left(history: History, counted: pl.DataFrame, voids: pl.DataFrame, named: pl.DataFrame) -> list[Finding]:
+    """Compare the stock with the books' own sum of sales; without one, what came back by voids with what was there."""
     differing = counted.filter(
         (pl.col("left") != pl.col("sold"))
         | (pl.col("left") < 0) & pl.col("sold").is_null() & pl.col("item").is_in(named["item"].implode())
     ).sort("item")
-    if differing.height:
-        worst = differing.row(0, named=True)
-        change = f"({worst['opening']} to {worst['quantity']})"
-        make = f", and its sales make {worst['sold']}" if worst["sold"] is not None else ""
-        findings.append(
-            violation(
-                "S-STOCK",
-                f"{worst['left']} of item {worst['item']} left the stock {change}{make}"
-                if worst["left"] >= 0
-                else f"{-worst['left']} more of item {worst['item']} came back than had left the stock {change}{make}",
-                total=differing.height,
-                operations=shown(history, _voids_of(worst["item"], voids, named).select(history.operations.columns)),
-                books={"stock": rows(differing.select(stock.columns))},
-            )
+    if differing.is_empty():
+        return []
+    worst = differing.row(0, named=True)
+    change = f"({worst['opening']} to {worst['quantity']})"
+    make = f", and its sales make {worst['sold']}" if worst["sold"] is not None else ""
+    return [
+        violation(
+            "S-STOCK",
+            f"{worst['left']} of item {worst['item']} left the stock {change}{make}"
+            if worst["left"] >= 0
+            else f"{-worst['left']} more of item {worst['item']} came back than had left the stock {change}{make}",
+            total=differing.height,
+            operations=shown(history, _voids_of(worst["item"], voids, named).select(history.operations.columns)),
+            books={"stock": rows(differing.drop("left"))},
         )
-    kept = sales.join(named, on="token", how="anti").join(_void(books), on="token", how="anti")
-    if voids.join(tries, on="text", how="anti").height:  # perhaps of sales whose number nobody was told
-        kept = kept.join(tries.filter(pl.col("text").is_not_null()), on="token", how="semi")
-    findings += _acknowledged(history, counted, kept)
-    return findings
+    ]
 
 
 def _perhaps_void(history: History) -> pl.DataFrame:
