@@ -61,6 +61,11 @@ def case(id: str, variant: str, scenario: str, expect: str, *spoke: str, area: s
     return Case(**_fields(id, variant, scenario, expect, spoke, area, more))
 
 
+def right_id(variant: str, scenario: str, *, indexed: bool, level: str = RC) -> str:
+    """Return the identity of a case in which a correct variant is to be quiet."""
+    return f"OK-{variant.replace('.', '-')}-{scenario}{'-indexed' if indexed else ''}{'' if level == RC else '-' + level}"
+
+
 def stage(id: str, stage: str, variant: str, scenario: str, *spoke: str, area: str, **more: Any) -> Stage:
     """Return a stage of a case file; it is expected to fail if an invariant is to speak."""
     return Stage(stage=stage, **_fields(id, variant, scenario, "fail" if spoke else "pass", spoke, area, more))

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from harness.model import Call, Fault, Outcome, Program, Seat, Setting
-from scenarios.races import told
+from scenarios.races import insist, told
 
 NUMBERING_INVARIANTS = (
     "N-UNIQ",
@@ -164,11 +164,7 @@ def create_and_retry(seat: Seat) -> Program:
             amount=1000 + intent,
             fault=Fault(kind="lose_reply") if lost else None,
         )
-        operation = yield call
-        tries = 1
-        while operation.outcome is Outcome.INFO and tries < settings["tries"]:
-            operation = yield _create(seat, 0, intent, at=when(settings, 0), token=token, amount=1000 + intent)
-            tries += 1
+        operation = yield from insist(seat, call)
         if operation.outcome is Outcome.OK and chance.random() < settings["other_payload"]:
             yield _create(seat, 0, intent, at=when(settings, 0), token=token, amount=99_000_000 + intent)
         intent += 1

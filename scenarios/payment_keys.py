@@ -7,12 +7,13 @@ away if it happens twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.model import Call, Fault, Operation, Outcome, Program, Seat, Setting
 from scenarios.payments import PAYMENT_INVARIANTS, TERMS, open_account, scene_of_accounts
-from scenarios.races import Race, is_second
+from scenarios.races import Race, insist, is_second
 
 DAWN = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 """Where the injected clock starts."""
@@ -59,11 +60,7 @@ def reuse_keys(seat: Seat) -> Program:
             fault = Fault(kind="lose_reply")
         elif drawn < settings["lose_reply"] + settings["vanish"]:
             fault = Fault(kind="vanish", point=chance.choice(CUT_POINTS))
-        operation = yield refund(seat, intent, fault=fault)
-        tries = 1
-        while undecided(operation) and tries < settings["tries"]:
-            operation = yield refund(seat, intent)
-            tries += 1
+        operation = yield from insist(seat, refund(seat, intent, fault=fault), undecided)
         if operation.outcome is Outcome.OK and chance.random() < settings["other_payload"]:
             yield refund(seat, intent, amount=250)
         intent += 1
@@ -114,17 +111,17 @@ def _change(seat: Seat) -> Program:
         payment = f"p{seat.client}.{seat.life}-{intent}"
         term = f"{account}/{1 + (seat.client // settings['accounts'] + intent) % len(TERMS)}"
         arguments = {"subject": payment, "term": term, "amount": 1 + intent % 90}
-        submitted = yield from _insist(seat, Call(f="submit", token=seat.token(f"s{intent}"), arguments=arguments))
+        submitted = yield from _with_faults(seat, Call(f="submit", token=seat.token(f"s{intent}"), arguments=arguments))
         if submitted.outcome is Outcome.OK:
             f = chance.choice(["approve", "approve", "reject", "cancel"])
             decision = Call(f=f, token=seat.token(f"d{intent}"), arguments={"subject": payment})
-            decided = yield from _insist(seat, decision)
+            decided = yield from _with_faults(seat, decision)
             if decided.outcome is not Outcome.OK:  # refused on purpose: the term must not stay taken
                 yield Call(f="cancel", token=seat.token(f"c{intent}"), arguments={"subject": payment})
         intent += 1
 
 
-def _insist(seat: Seat, call: Call) -> Any:
+def _with_faults(seat: Seat, call: Call) -> Any:
     """Make a call, at the chosen rates with a fault, and repeat it until its outcome is known."""
     settings, chance = seat.settings, seat.random
     drawn = chance.random()
@@ -133,12 +130,7 @@ def _insist(seat: Seat, call: Call) -> Any:
         fault = Fault(kind="vanish", point=chance.choice(["before_audit", "before_commit", "committed", "ledger_told"]))
     elif drawn < settings["vanish"] + settings["refuse"]:
         fault = Fault(kind="refuse", point="before_commit")
-    operation = yield Call(f=call.f, token=call.token, arguments=call.arguments, fault=fault)
-    tries = 1
-    while undecided(operation) and tries < settings["tries"]:
-        operation = yield call
-        tries += 1
-    return operation
+    return (yield from insist(seat, replace(call, fault=fault), undecided))
 
 
 SCENARIOS = (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.model import Operation, Program, Seat, Setting
+from harness.model import Call, Operation, Outcome, Program, Seat, Setting
 
 
 def no_scene(settings: Mapping[str, Any]) -> Iterable[Any]:
@@ -58,6 +58,21 @@ def alone(seat: Seat, n: int) -> bool:
 def is_second(seat: Seat) -> bool:
     """Tell whether this client is the second of its pair."""
     return seat.client % 2 == 1
+
+
+def unheard(operation: Operation) -> bool:
+    """Tell whether nobody knows what became of an operation."""
+    return operation.outcome is Outcome.INFO
+
+
+def insist(seat: Seat, call: Call, undecided: Callable[[Operation], bool] = unheard) -> Generator[Call, Operation, Operation]:
+    """Make a call, and again without its fault while it is undecided: ``tries`` times at most, of the scenario's settings."""
+    operation = yield call
+    tries = 1
+    while undecided(operation) and tries < seat.settings["tries"]:
+        operation = yield replace(call, fault=None)
+        tries += 1
+    return operation
 
 
 class NotToldError(Exception):

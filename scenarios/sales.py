@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.model import Call, Fault, Outcome, Program, Seat, Setting
-from scenarios.races import Race, is_second, share_of, told
+from scenarios.races import Race, insist, is_second, share_of, told
 
 DAY = "2025-11-22T10:00:00+00:00"
 BRANCH = "Bambang"
@@ -50,6 +50,7 @@ ITEMS = Setting(default=60, help="items in stock; every client asks for each in 
 STOCK = Setting(default=3, help="pieces of each item in stock")
 CUSTOMERS = Setting(default=60, help="customers with a limit that covers three sales")
 SOLD = Setting(default=240, help="sales that are voided, each by two clients; each is the first of a branch")
+SHOP = Setting(default=10, help="items in stock, 2 or more; there is one piece of the first")
 FIRST = Setting(default="Inv{branch}11_22_2025_0001", help="how {branch}'s first sale of 22 November 2025 is printed")
 TOGETHER = Setting(default=0.5, help="share of sales that both void at once; of the others one is voided while the other sells")
 
@@ -154,7 +155,7 @@ def sell_with_trouble(seat: Seat) -> Program:
             yield _refused(chance.randrange(4), item, token)
         else:
             call = sell(item, token, customer=chance.choice([None, "good"]))
-            yield from _until_answered(seat, call, _fault(seat, drawn - settings["refuse"], SALE_POINTS))
+            yield from insist(seat, replace(call, fault=_fault(seat, drawn - settings["refuse"], SALE_POINTS)))
         intent += 1
 
 
@@ -167,22 +168,13 @@ def void_with_trouble(seat: Seat) -> Program:
         sold = yield sell(item, seat.token(f"sold-{intent}"), customer=chance.choice([None, "good"]))
         if sold.outcome is Outcome.OK:
             call = void(str(told(sold, "text")), seat.token(f"void-{intent}"))
-            yield from _until_answered(seat, call, _fault(seat, chance.random(), VOID_POINTS))
+            yield from insist(seat, replace(call, fault=_fault(seat, chance.random(), VOID_POINTS)))
         intent += 1
 
 
 def _items(settings: Mapping[str, Any]) -> int:
     """Return how many items a shop has: two at least, one to run out of and one to sell."""
     return max(2, int(settings["items"]))
-
-
-def _until_answered(seat: Seat, call: Call, fault: Fault | None) -> Program:
-    """Send a call, and again while nobody knows what became of it."""
-    operation = yield replace(call, fault=fault)
-    tries = 1
-    while operation.outcome is Outcome.INFO and tries < seat.settings["tries"]:
-        operation = yield call
-        tries += 1
 
 
 def _refused(kind: int, item: int, token: str) -> Call:
@@ -249,7 +241,7 @@ SCENARIOS = (
         operations=frozenset({"stock_item", "add_customer", "sell"}),
         invariants=SALE_INVARIANTS,
         settings={
-            "items": Setting(default=10, help="items in stock, 2 or more; there is one piece of the first"),
+            "items": SHOP,
             "refuse": Setting(default=0.15, help="share of sales that are refused for stock, credit, discount or price"),
             "vanish": Setting(default=0.03, help="share of sales whose client cuts its connection half way"),
             "kill": Setting(default=0.002, help="share of sales during which the client's process is killed"),
@@ -267,7 +259,7 @@ SCENARIOS = (
         operations=frozenset({"stock_item", "add_customer", "sell", "void_sale"}),
         invariants=SALE_INVARIANTS,
         settings={
-            "items": Setting(default=10, help="items in stock, 2 or more; there is one piece of the first"),
+            "items": SHOP,
             "vanish": Setting(default=0.05, help="share of voids whose client cuts its connection half way"),
             "kill": Setting(default=0.002, help="share of voids during which the client's process is killed"),
             "lose_reply": Setting(default=0.05, help="share of voids whose reply never reaches the client"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from reference_impl.cases import LEVELS, MATRIX_OPS, RC, RR, CaseFile, at_stricter_levels, case, stage
+from reference_impl.cases import LEVELS, MATRIX_OPS, RR, CaseFile, at_stricter_levels, case, right_id, stage
 
 _case = partial(case, area="orders", ops=1000)
 
@@ -49,7 +49,7 @@ EVERYWHERE = (
 
 RIGHT = [
     _case(
-        f"OK-{variant.replace('.', '-')}-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
+        right_id(variant, scenario, indexed=index, level=level),
         variant,
         scenario,
         "pass",

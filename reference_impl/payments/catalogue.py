@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from reference_impl.cases import LEVELS, MATRIX_OPS, RC, RR, SERIALIZABLE, Case, CaseFile, at_stricter_levels, case, stage
+from reference_impl.cases import (
+    LEVELS,
+    MATRIX_OPS,
+    RC,
+    RR,
+    SERIALIZABLE,
+    Case,
+    CaseFile,
+    at_stricter_levels,
+    case,
+    right_id,
+    stage,
+)
 
 _case = partial(case, area="payments", ops=1000)
 
@@ -134,7 +146,7 @@ def _right(variant: str, *, indexed: tuple[bool, ...] = (False, True), levels: t
     """A correct variant is quiet in every scenario, at these settings."""
     return [
         _case(
-            f"OK-{variant.replace('.', '-')}-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
+            right_id(variant, scenario, indexed=index, level=level),
             variant,
             scenario,
             "pass",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from reference_impl.cases import LEVELS, MATRIX_OPS, RC, RR, SERIALIZABLE, at_stricter_levels, case
+from reference_impl.cases import LEVELS, MATRIX_OPS, RR, SERIALIZABLE, at_stricter_levels, case, right_id
 
 _case = partial(case, area="sales", ops=960)
 
@@ -57,7 +57,7 @@ EVERYWHERE: Mapping[str, Mapping[str, Any]] = {
 
 RIGHT = [
     _case(
-        f"OK-pg-sell_in_one_transaction-{scenario}{'-indexed' if index else ''}{'' if level == RC else '-' + level}",
+        right_id("pg.sell_in_one_transaction", scenario, indexed=index, level=level),
         "pg.sell_in_one_transaction",
         scenario,
         "pass",

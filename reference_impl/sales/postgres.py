@@ -122,8 +122,12 @@ class SaleKeys(Keys):
     def recall(self, tx: Transaction, ask: Keyed) -> Answer | None:
         """Return what was sold for this token, and under which number."""
         answer = super().recall(tx, ask)
-        if answer is None or ask.f != "sell":
-            return answer and {**answer, **({"status": "void"} if ask.f == "void_sale" else {})}
+        if answer is None:
+            return None
+        if ask.f == "void_sale":
+            return {**answer, "status": "void"}
+        if ask.f != "sell":
+            return answer
         sale = tx.row("SELECT scope, period, number, text FROM sales WHERE token = :token", token=ask.key)
         return {**answer, **(sale._mapping if sale else {})}
 
