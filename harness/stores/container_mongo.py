@@ -10,7 +10,7 @@ import pymongo.errors
 
 from harness.stores.base import StoreKind
 from harness.stores.container import Container, Plan, Premises
-from harness.stores.embedded_mongo import initiate, server_flags
+from harness.stores.embedded_mongo import initiate, new_set_name, server_flags
 from harness.stores.mongo import CONTROL, MongoDatabases
 from harness.stores.one_server import OneServer
 from harness.stores.options import StoreOptions
@@ -33,7 +33,8 @@ class ContainerMongo(OneServer):
     def __init__(self, options: StoreOptions, images: Sequence[str]) -> None:
         self._premises = Premises(options, images)
         with self._premises:
-            self._server = self._premises.run(mongo_plan())
+            set_name = new_set_name()
+            self._server = self._premises.run(mongo_plan(set_name))
             host, port = self._server.address()
             address = f"{host}:{port}"
             self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(
@@ -41,7 +42,7 @@ class ContainerMongo(OneServer):
             )
             try:
                 members = [f"localhost:{PORT}"]
-                self._server.until(lambda: initiate(self.client, members, journal=options.fsync), TROUBLE)
+                self._server.until(lambda: initiate(self.client, members, set_name=set_name, journal=options.fsync), TROUBLE)
                 self._await_server()
                 version = self.client.server_info()["version"]
             except BaseException:
@@ -63,6 +64,6 @@ class ContainerMongo(OneServer):
         self._premises.close()
 
 
-def mongo_plan() -> Plan:
+def mongo_plan(set_name: str) -> Plan:
     """Return what a node's container is made of."""
-    return Plan(command=["mongod", "--dbpath", DATA, "--bind_ip_all", *server_flags()], port=PORT, memory_folders=[DATA])
+    return Plan(command=["mongod", "--dbpath", DATA, "--bind_ip_all", *server_flags(set_name)], port=PORT, memory_folders=[DATA])

@@ -14,6 +14,7 @@ import pymongo.errors
 from harness.model.errors import EnvironmentProblem
 from harness.stores.container import Container, Premises
 from harness.stores.container_mongo import PORT, mongo_plan
+from harness.stores.embedded_mongo import new_set_name
 from harness.stores.options import StoreOptions
 from harness.stores.replica_set import ReplicaSet
 
@@ -63,6 +64,8 @@ def container_replica_set(options: StoreOptions, images: Sequence[str]) -> Repli
                 "set of several containers needs an engine on this machine; use --mongo embedded,nodes=3"
             )
         network = premises.make_network()
-        containers = [premises.run(mongo_plan(), network=network.name) for _ in range(options.nodes)]
+        set_name = new_set_name()
+        containers = [premises.run(mongo_plan(set_name), network=network.name) for _ in range(options.nodes)]
         nodes = [ContainerNode(container, network) for container in containers]
-        return ReplicaSet(nodes, journal=options.fsync, dispose=premises.close, about=f"container of {premises.image},")
+        about = f"container of {premises.image},"
+        return ReplicaSet(nodes, set_name=set_name, journal=options.fsync, dispose=premises.close, about=about)

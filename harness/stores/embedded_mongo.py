@@ -7,6 +7,7 @@ listens on loopback without authentication, like every development server: its d
 from __future__ import annotations
 
 import importlib.util
+import secrets
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,6 @@ START_LIMIT = 30.0
 """Seconds that a server may take to become primary."""
 
 PORT_TRIES = 5
-REPLICA_SET = "racegate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +73,19 @@ def _candidates() -> Iterator[Path]:
         yield Path(on_path)
 
 
-def server_flags() -> list[str]:
+def new_set_name() -> str:
+    """Return the name of a replica set that no other set has.
+
+    Drivers and nodes shun a server of another set by its name. Sets of one name would take each other's nodes for their own
+    when a server comes to listen where one of another set was killed.
+    """
+    return f"racegate-{secrets.token_hex(6)}"
+
+
+def server_flags(set_name: str) -> list[str]:
     """Return the flags that every mongod of ours has, wherever it runs."""
     return [
-        *("--replSet", REPLICA_SET, "--wiredTigerCacheSizeGB", "0.5", "--quiet", "--oplogSize", "256"),
+        *("--replSet", set_name, "--wiredTigerCacheSizeGB", "0.5", "--quiet", "--oplogSize", "256"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         *("--setParameter", "enableTestCommands=true"),
         *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
@@ -84,22 +93,23 @@ def server_flags() -> list[str]:
     ]
 
 
-def process_flags(folder: Path, port: int) -> list[str]:
+def process_flags(folder: Path, port: int, set_name: str) -> list[str]:
     """Return the flags of a mongod that is a process on this machine."""
     place = ("--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1")
-    return [*place, "--nounixsocket", *server_flags()]
+    return [*place, "--nounixsocket", *server_flags(set_name)]
 
 
-def initiate(client: pymongo.MongoClient[Any], members: Sequence[str], *, journal: bool) -> bool:
+def initiate(client: pymongo.MongoClient[Any], members: Sequence[str], *, set_name: str, journal: bool) -> bool:
     """Make the server at the other end the first of a replica set, unless it is in one. Raises the driver's error.
 
     Args:
         client: connected to the first member directly.
         members: each one's address as clients and members reach it.
+        set_name: the set's name, which its servers were started with.
         journal: whether a write that a majority acknowledged is on their disks.
     """
     configuration = {
-        "_id": REPLICA_SET,
+        "_id": set_name,
         "members": [{"_id": n, "host": member} for n, member in enumerate(members)],
         "writeConcernMajorityJournalDefault": journal,
         # Nobody fetches from a secondary: one that is held back or hurt would hold up whoever did, for half a minute.
@@ -126,6 +136,7 @@ class EmbeddedMongo(OneServer):
     def __init__(self, options: StoreOptions) -> None:
         self._binary = mongo_binary()
         self._options = options
+        self._set_name = new_set_name()
         for attempt in range(PORT_TRIES):
             self._folder = data_folder("mongo")
             self._port = free_port()
@@ -160,13 +171,13 @@ class EmbeddedMongo(OneServer):
         self.description = f"MongoDB {self._binary.version}, embedded replica set of one node"
 
     def _command(self) -> list[str]:
-        return [str(self._binary.path), *process_flags(self._folder, self._port)]
+        return [str(self._binary.path), *process_flags(self._folder, self._port, self._set_name)]
 
     def _initiate(self) -> None:
         """Wait until the server answers, make it a replica set, and wait until it is primary."""
         self._until(lambda: self.client.admin.command("ping"))
         try:
-            initiate(self.client, [f"127.0.0.1:{self._port}"], journal=self._options.fsync)
+            initiate(self.client, [f"127.0.0.1:{self._port}"], set_name=self._set_name, journal=self._options.fsync)
         except pymongo.errors.OperationFailure as e:
             raise problem(e) from e
         self._await_server()

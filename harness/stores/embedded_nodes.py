@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pymongo.errors
 
 from harness.model.errors import EnvironmentProblem, UsageError
-from harness.stores.embedded_mongo import START_LIMIT, MongoBinary, mongo_binary, process_flags
+from harness.stores.embedded_mongo import START_LIMIT, MongoBinary, mongo_binary, new_set_name, process_flags
 from harness.stores.options import StoreOptions
 from harness.stores.process import SupervisedServer, data_folder, free_port, keep_log
 from harness.stores.replica_set import ReplicaSet
@@ -21,14 +21,14 @@ TRIES = 5
 class EmbeddedNode:
     """One process. See `harness.stores.replica_set.Node`."""
 
-    def __init__(self, binary: MongoBinary, options: StoreOptions) -> None:
+    def __init__(self, binary: MongoBinary, options: StoreOptions, set_name: str) -> None:
         self._folder = data_folder("mongo")
         self._options = options
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self._log = self._folder / "server.log"
         self._server = SupervisedServer(
-            command=[str(binary.path), *process_flags(self._folder, port)],
+            command=[str(binary.path), *process_flags(self._folder, port, set_name)],
             stop_signal=signal.SIGKILL,
             log=self._log,
             remove=[self._folder],
@@ -88,6 +88,7 @@ def embedded_replica_set(options: StoreOptions) -> ReplicaSet:
     binary = mongo_binary()
     for attempt in range(TRIES):
         nodes: list[EmbeddedNode] = []
+        set_name = new_set_name()
 
         def dispose(nodes: list[EmbeddedNode] = nodes) -> None:
             for node in nodes:
@@ -95,8 +96,8 @@ def embedded_replica_set(options: StoreOptions) -> ReplicaSet:
 
         try:
             for _ in range(options.nodes):
-                nodes.append(EmbeddedNode(binary, options))
-            return ReplicaSet(nodes, journal=options.fsync, dispose=dispose, about="embedded")
+                nodes.append(EmbeddedNode(binary, options, set_name))
+            return ReplicaSet(nodes, set_name=set_name, journal=options.fsync, dispose=dispose, about="embedded")
         except EnvironmentProblem as e:
             dispose()
             if "in use" not in str(e) or attempt == TRIES - 1:

@@ -18,7 +18,7 @@ import pymongo.errors
 
 from harness.model.errors import EnvironmentProblem
 from harness.stores.base import Database, StoreKind
-from harness.stores.embedded_mongo import REPLICA_SET, initiate
+from harness.stores.embedded_mongo import initiate
 from harness.stores.mongo import CONTROL, MongoDatabases, problem
 
 START_LIMIT = 90.0
@@ -67,6 +67,7 @@ class ReplicaSet:
 
     Args:
         nodes: running servers, not yet a set.
+        set_name: the name that they were started with.
         journal: whether what a majority acknowledged is on their disks.
         dispose: ends the nodes and removes their data.
         about: where the nodes run: ``embedded``.
@@ -83,8 +84,9 @@ class ReplicaSet:
         }
     )
 
-    def __init__(self, nodes: Sequence[Node], *, journal: bool, dispose: Callable[[], None], about: str) -> None:
+    def __init__(self, nodes: Sequence[Node], *, set_name: str, journal: bool, dispose: Callable[[], None], about: str) -> None:
         self._nodes = list(nodes)
+        self._set_name = set_name
         self._dispose = dispose
         self._away: dict[int, str] = {}
         """The nodes that are not at work, and what was done to them."""
@@ -93,11 +95,11 @@ class ReplicaSet:
         addresses = [node.address for node in nodes]
         self._direct = [_client(f"mongodb://{address}/?directConnection=true") for address in addresses]
         everybody = ",".join(addresses)
-        self.client = _client(f"mongodb://{everybody}/?replicaSet={REPLICA_SET}&{WATCHFUL}")
+        self.client = _client(f"mongodb://{everybody}/?replicaSet={set_name}&{WATCHFUL}")
         try:
             for node, direct in zip(self._nodes, self._direct, strict=True):
                 node.complain(lambda direct=direct: direct.admin.command("ping"))  # type: ignore[misc]
-            self._nodes[0].complain(lambda: initiate(self._direct[0], addresses, journal=journal))
+            self._nodes[0].complain(lambda: initiate(self._direct[0], addresses, set_name=set_name, journal=journal))
             self._await_health()
             version = self.client.server_info()["version"]
         except BaseException:
@@ -105,7 +107,7 @@ class ReplicaSet:
             raise
         self._databases = MongoDatabases(
             self.client,
-            uri=f"mongodb://{everybody}/{{name}}?replicaSet={REPLICA_SET}&appName={{name}}&{WATCHFUL}",
+            uri=f"mongodb://{everybody}/{{name}}?replicaSet={set_name}&appName={{name}}&{WATCHFUL}",
             shown=f"mongodb://{everybody}/{{name}}",
         )
         self.description = f"MongoDB {version}, {about} replica set of {len(nodes)} nodes"

@@ -95,6 +95,10 @@ def test_the_server_dies_even_when_its_supervisor_is_killed(kind: StoreKind) -> 
     assert not [memory for memory in shared if Path(memory).exists()]
 
 
+def test_a_port_is_not_given_to_another_server_while_the_first_may_come_back() -> None:
+    assert len({processes.free_port() for _ in range(1000)}) == 1000
+
+
 @KINDS
 def test_several_start_side_by_side_without_colliding(kind: StoreKind) -> None:
     with ThreadPoolExecutor(4) as pool:
@@ -322,8 +326,9 @@ def test_a_temporary_folder_that_somebody_else_made_is_not_trusted(tmp_path: Pat
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch, passage: Path) -> Path:
+def shelf(monkeypatch: pytest.MonkeyPatch, passage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Racegate's temporary folder, for this test alone."""
+    tmp_path_factory.getbasetemp()  # or pytest makes its own folder, which later tests need too, in this one
     monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(passage))
     monkeypatch.setattr(processes, "base_folder", processes.base_folder.__wrapped__)
     return passage

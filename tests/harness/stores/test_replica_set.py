@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pymongo
+import pymongo.monitoring
 import pytest
 
 from harness.model import UsageError
-from harness.stores import Database, StoreKind, StoreOptions, open_store
+from harness.stores import Database, StoreKind, StoreOptions, embedded_mongo, open_store
 from tests.containers import needs_docker
 
 
@@ -152,3 +154,49 @@ def test_a_primary_that_is_cut_off_is_replaced_and_comes_back(nodes: Any, collec
     assert nodes.primary() != before
     nodes.bring_back()
     assert collection.count_documents({}) == 1
+
+
+class Met(pymongo.monitoring.ServerHeartbeatListener):
+    """Tells when a driver has heard the server at a port."""
+
+    def __init__(self, port: int) -> None:
+        self.event = threading.Event()
+        self._port = port
+
+    def started(self, event: pymongo.monitoring.ServerHeartbeatStartedEvent) -> None:
+        """Nothing is told yet."""
+
+    def succeeded(self, event: pymongo.monitoring.ServerHeartbeatSucceededEvent) -> None:
+        """The server answered."""
+        if event.connection_id[1] == self._port:
+            self.event.set()
+
+    def failed(self, event: pymongo.monitoring.ServerHeartbeatFailedEvent) -> None:
+        """Nobody answered."""
+
+
+def test_a_stranger_where_a_node_was_killed_is_shunned(
+    nodes: Any, collection: Any, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place != "embedded":
+        pytest.skip("containers have addresses of their own")
+    left = int(nodes._nodes[nodes.primary()].address.rpartition(":")[2])
+    nodes.kill_primary()
+    monkeypatch.setattr(embedded_mongo, "free_port", lambda: left)
+    stranger: Any = open_store(StoreKind.MONGO, "embedded", StoreOptions())
+    try:
+        for _ in range(3):  # drivers believe the primary of the latest election
+            stranger.client.admin.command("replSetStepDown", 1, force=True)
+            stranger._await_server()
+
+        met = Met(left)
+        with pymongo.MongoClient[Any](nodes.create_database().url, w="majority", event_listeners=[met]) as client:
+            client.admin.command("ping")
+            assert met.event.wait(30)
+            client[collection.database.name].t.insert_one({"by": "a newcomer"})
+        collection.insert_one({"by": "one who was there before"})
+
+        assert seen(collection) == ["a newcomer", "one who was there before"]
+        assert collection.database.name not in stranger.client.list_database_names()
+    finally:
+        stranger.close()
