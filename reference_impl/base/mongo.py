@@ -14,6 +14,8 @@ import pymongo.errors
 from pymongo.client_session import ClientSession
 from pymongo.write_concern import WriteConcern
 
+from reference_impl.base.refusal import Refused
+
 Answer = TypeVar("Answer")
 Checkpoint = Callable[[str], None]
 
@@ -52,14 +54,19 @@ class MongoSession:
         self.attempt = 0
         """Which try of its transaction the session is at: more than 1 while it meets with conflicts."""
 
-    def transaction(self, work: Callable[[ClientSession], Answer], at: Checkpoint) -> tuple[Answer, int]:
+    def transaction(self, work: Callable[[ClientSession], Answer | Refused], at: Checkpoint) -> tuple[Answer, int]:
         """Run the work in a transaction, from its beginning again on a transient error; return answer and tries.
 
         A commit whose reply is lost is repeated, and never the work: the first may have been carried out; and while nobody
         knows, the server keeps the transaction open, and all that it touched from everybody else. The driver's own
         ``with_transaction`` does the same but does not tell how often.
 
+        What was read may never reach a majority of the nodes, and a failover would take it back. The commit waits for that, also
+        of a transaction that wrote nothing. So a refusal that the work *returns* is raised when the commit has made it certain;
+        one that it raises rolls back what it wrote.
+
         Raises:
+            Refused: the work refused.
             PyMongoError: the last try failed; its ``attempts`` tells how many there were.
         """
         limit = time.monotonic() + self.patience
@@ -76,7 +83,9 @@ class MongoSession:
                             session.abort_transaction()
                         raise
                     self._commit(session, limit)
-                    return answer, attempt
+                if isinstance(answer, Refused):
+                    raise answer
+                return answer, attempt
             except pymongo.errors.PyMongoError as e:
                 again = e.has_error_label(TRANSIENT) and not e.has_error_label(UNKNOWN)
                 closed = isinstance(e, pymongo.errors.InvalidOperation)  # and labelled as transient all the same
@@ -99,7 +108,7 @@ class MongoSession:
                 pause(attempt)
 
     def vanish(self) -> None:
-        """Cut every connection of this client without a goodbye."""
+        """Cut every connection of this client that waits for no answer, without a goodbye; nothing more can be asked."""
         topology: Any = self._client._topology  # the driver has no public way to die
         for server in list(topology._servers.values()):
             for connection in list(server.pool.conns):

@@ -137,28 +137,29 @@ class MongoBusiness(ABC):
         ask = self.understand(f, arguments, token)
         operation: Callable[[Work, Any], dict[str, Any]] = getattr(self, f)
 
-        def work(session: ClientSession | None) -> dict[str, Any] | Refused:
+        def steps(work: Work) -> dict[str, Any]:
+            if f not in self.without_key:
+                if done := self.done_before(work, ask):
+                    return done
+                self.claim(work, ask)
+            return operation(work, ask)
+
+        def work(session: ClientSession) -> dict[str, Any] | Refused:
             work = Work(self.session.database, session, checkpoint)
             try:
-                if f not in self.without_key:
-                    if done := self.done_before(work, ask):
-                        return done
-                    self.claim(work, ask)
-                return operation(work, ask)
+                return steps(work)
             except Refused as e:
                 if work.wrote:
                     raise
-                return e  # and commit, which waits until a majority has what was read
+                return e
 
         try:
             if self.settings.get("transaction", True):
                 answer, attempts = self.session.transaction(work, checkpoint)
             else:
-                answer, attempts = work(None), 1
+                answer, attempts = steps(Work(self.session.database, None, checkpoint)), 1
         except pymongo.errors.DuplicateKeyError as e:
             answer, attempts = self.meaning_of(e, ask), 1
-        if isinstance(answer, Refused):
-            raise answer
         return {**answer, "attempts": attempts}
 
     def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Any) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Lines:
             line.close()
 
     def close(self) -> None:
-        """Cut what is still lent, so that nobody waits for an answer any more, and close the rest."""
+        """Cut what is still lent, so that nobody goes on with it, and close the rest."""
         with self._changing:
             lent = list(self._lent)
         for line in lent:
