@@ -74,7 +74,9 @@ ISOLATION = Setting(
 )
 UNIQUE_INDEX = Setting(default=False, help="a unique index as second line of defence", choices=(True, False))
 WRITE_CONCERN = Setting(
-    default="majority", help="how many nodes have a write before it is acknowledged", choices=("0", "1", "majority")
+    default="majority",
+    help="how many nodes have a single write before it is acknowledged; a transaction always waits for a majority",
+    choices=("0", "1", "majority"),
 )
 TRANSACTION = Setting(
     default=True, help="one transaction an operation; without it every statement commits by itself", choices=(True, False)

@@ -132,6 +132,14 @@ def pause(attempt: int) -> None:
     time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.001 * 2 ** min(attempt, 10))))
 
 
+def looked(look: Callable[..., Answer], *arguments: Any) -> Answer | Refused:
+    """Return what a look came to, or how it refused: nothing was written yet, so both may wait for the commit."""
+    try:
+        return look(*arguments)
+    except Refused as e:
+        return e
+
+
 def violated(error: pymongo.errors.PyMongoError) -> str | None:
     """Return the fields of the unique index that an insert ran into, comma separated, or None."""
     if not isinstance(error, pymongo.errors.DuplicateKeyError):

@@ -1,7 +1,8 @@
 """Numbers that do not outlive a server: right as long as nobody dies, and ways to find out.
 
-The write concern is a setting of every MongoDB variant: ``mongo.counter_document`` with ``write_concern=1`` issues a number twice
-when its primary is lost (N36). The two here differ from correct variants in where they read, and in what a commit waits for.
+The write concern is a setting of every MongoDB variant, for single writes (transactions always commit with a majority):
+``mongo.counter_document`` with ``write_concern=1`` issues a number twice when its primary is lost (N36). The two here differ from
+correct variants in where they read, and in what a commit waits for.
 """
 
 from __future__ import annotations

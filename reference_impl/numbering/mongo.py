@@ -6,14 +6,16 @@
 - **``w: majority``.** What only the primary has is gone when the primary is, and the number is issued again.
 - **A duplicate key says which index it hit.** Only a conflict on the number may draw another. One on the client's token means
   that the document exists: it is looked up, and if a failover has just taken it back, the create is tried again.
-- **A repeated request waits like the first.** The document is looked up inside a transaction, whose commit waits until a majority
-  of the nodes has what was read. A plain read may tell of a write that no majority has yet, and that a failover takes back.
+- **A repeated request waits like the first, and so does a refusal.** What either tells of is looked up inside a transaction,
+  whose commit waits until a majority of the nodes has what was read. A plain read may tell of a write that no majority has yet,
+  and that a failover takes back.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,8 +25,8 @@ import pymongo.errors
 from pymongo.client_session import ClientSession
 
 from reference_impl.base.keys import key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, Where, pause, violated
-from reference_impl.base.refusal import invalid
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, looked, pause, violated
+from reference_impl.base.refusal import Refused, invalid
 from reference_impl.numbering.series import (
     Ask,
     no_operation,
@@ -83,8 +85,10 @@ class CounterDocument:
             database = client.get_default_database()
             documents = database.create_collection("documents")
             database.create_collection("counters")
+            database.create_collection("deletions")
             documents.create_index([("scope", 1), ("period", 1), ("number", -1)], name="place")
             documents.create_index([("scope", 1), ("period", 1), ("text", -1)], name="text")
+            documents.create_index([("scope", 1), ("text", 1)], name="print")
             if cls.token_once:
                 documents.create_index(
                     [("token", 1)], unique=True, partialFilterExpression={"token": {"$exists": True}}, name="token"
@@ -132,13 +136,15 @@ class CounterDocument:
 
     def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Ask) -> tuple[dict[str, Any] | None, int]:
         """Answer or refuse what ran into a unique index; None if what was in the way is gone. Raises any other error again."""
-        index = violated(error)
-        if ask.f == "import_document" and index == "number,period,scope":
-            raise number_taken(ask.number) from error
-        done_before = {"token": self.recall, "voided.token": self.voided_before}.get(index or "")
-        if done_before is None:
+        looks = {"token": self.recall, "voided.token": self.voided_before}
+        if ask.f == "delete":
+            looks["_id"] = self.deleted_before
+        if ask.f == "import_document":
+            looks["number,period,scope"] = self.imported_before
+        look = looks.get(violated(error) or "")
+        if look is None:
             raise error
-        return self.session.transaction(lambda session: done_before(ask, session), lambda point: None)
+        return self.session.transaction(lambda session: looked(look, ask, session), lambda point: None)
 
     def vanish(self) -> None:
         """Cut the connection without a goodbye."""
@@ -229,12 +235,30 @@ class CounterDocument:
 
         return self.session.transaction(work, at)
 
-    def introduce(self, ask: Ask, at: Checkpoint) -> Done:
-        """Introduce the counter for documents that exist. ``$max`` never moves it back, however many instances start."""
-        self.start_counter(ask)
-        return {"scope": ask.place.scope, "period": ask.place.period}, 1
+    def imported_before(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Answer what was sent before; refuse the number if it is another document's, and None if nobody has it any more."""
+        done = self.recall(ask, session)
+        where = {"scope": ask.place.scope, "period": ask.place.period, "number": ask.number}
+        if done is None and self.documents.find_one(where, session=session):
+            raise number_taken(ask.number)
+        return done
 
-    def start_counter(self, ask: Ask, session: ClientSession | None = None) -> None:
+    def introduce(self, ask: Ask, at: Checkpoint) -> Done:
+        """Introduce the counters for documents that exist. ``$max`` never moves one back, however many instances start.
+
+        Each period of the series has its own, also one that is over: a document may come late. Look and move are one
+        transaction: what the look found on a primary that is lost would otherwise move the counter on the next one.
+        """
+
+        def work(session: ClientSession) -> dict[str, Any]:
+            found = self.documents.distinct("period", {"scope": ask.place.scope}, session=session)
+            for period in sorted({ask.place.period, *found}):
+                self.start_counter(replace(ask, place=replace(ask.place, period=period)), session)
+            return {"scope": ask.place.scope, "period": ask.place.period}
+
+        return self.session.transaction(work, at)
+
+    def start_counter(self, ask: Ask, session: ClientSession) -> None:
         """Start the counter at the highest number that exists or is taken over. It is moved up if need be, and never back."""
         if self.keeps_counter:
             self.move_counter(ask, {"$max": {"value": max(highest_number(self, ask, session), ask.number)}}, session)
@@ -248,11 +272,11 @@ class CounterDocument:
             raise invalid(f"through must be at most {MOST_AT_ONCE} here: more do not fit into one transaction of MongoDB.")
         place = ask.place
 
-        def work(session: ClientSession) -> dict[str, Any]:
-            if self.keeps_counter:  # first of all: another seed or a create then conflicts with this, and one begins anew
-                self.move_counter(ask, {"$inc": {"value": 0}}, session)
+        def work(session: ClientSession) -> dict[str, Any] | Refused:
             if self.begun(ask, session):
-                raise series_begun(place.scope)
+                return series_begun(place.scope)
+            if self.keeps_counter:  # another seed or a create then conflicts with this; to add nothing would write nothing
+                self.move_counter(ask, {"$inc": {"value": 0, "looked": 1}}, session)
             self.fill(ask, session)
             if self.keeps_counter and ask.counter:
                 self.move_counter(ask, {"$inc": {"value": ask.through}}, session)
@@ -287,20 +311,20 @@ class CounterDocument:
     def void(self, ask: Ask, at: Checkpoint) -> Done:
         """Void an issued document, with its reason. Its number stays taken for ever."""
 
-        def work(session: ClientSession) -> dict[str, Any]:
-            if done := self.voided_before(ask, session):
+        def work(session: ClientSession) -> dict[str, Any] | Refused:
+            if done := looked(self.voided_before, ask, session):
                 return done
             issued = self.issued(ask, session)
             if len(issued) != 1:
-                raise not_one(ask.text, len(issued))
+                return not_one(ask.text, len(issued))
             self.mark_void(ask, issued[0]["_id"], session)
             return {"scope": ask.place.scope, "text": ask.text, "number": issued[0]["number"], "status": "void"}
 
         return self.session.transaction(work, at)
 
-    def issued(self, ask: Ask, session: ClientSession | None = None) -> list[dict[str, Any]]:
+    def issued(self, ask: Ask, session: ClientSession) -> list[dict[str, Any]]:
         """Return the issued documents with this number: one, or none, or several if it was issued more than once."""
-        return list(self.documents.find(issued_with(ask), {"number": 1}, session=session).sort("_id"))
+        return list(self.documents.find(issued_with(ask), {"period": 1, "number": 1}, session=session).sort("_id"))
 
     def mark_void(self, ask: Ask, document: bson.ObjectId, session: ClientSession) -> None:
         """Note in the document that it is void, why, since when, and by whose request."""
@@ -326,16 +350,17 @@ class CounterDocument:
         """Report numbers that several documents bear; if asked to, void one of these documents. No number ever changes.
 
         All documents with the number are written to, so that of two who void a copy each at the same time one has a write
-        conflict, and looks again. A snapshot alone would let both through.
+        conflict, and looks again. A snapshot alone would let both through; but it makes no difference that the look is first.
         """
         if not ask.apply:
             return self.duplicates(ask), 1
 
-        def work(session: ClientSession) -> dict[str, Any]:
-            if done := self.voided_before(ask, session):
+        def work(session: ClientSession) -> dict[str, Any] | Refused:
+            if done := looked(self.voided_before, ask, session):
                 return done
+            if no := looked(surplus_of, ask, [str(document["_id"]) for document in self.issued(ask, session)]):
+                return no
             self.documents.update_many(issued_with(ask), {"$inc": {"looked": 1}}, session=session)
-            surplus_of(ask, [str(document["_id"]) for document in self.issued(ask, session)])
             at("copies_locked")
             return {**self.resolve_duplicate(ask, session), "applied": True}
 
@@ -368,15 +393,32 @@ class CounterDocument:
     def delete(self, ask: Ask, at: Checkpoint) -> Done:
         """Delete an issued document, for businesses that will not void.
 
-        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again. Nothing
-        is left that could tell of the key, so a request that is sent again is refused: there is no such document any more.
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again: so the
+        register of deletions knows each by its key, or one that is sent again would delete whoever has the number by then.
         """
-        issued = self.issued(ask)
-        key = {"_id": issued[0]["_id"], "status": "issued"} if len(issued) == 1 else None
-        found = self.documents.find_one_and_delete(key) if key else None
+
+        def work(session: ClientSession) -> dict[str, Any] | Refused:
+            if done := looked(self.deleted_before, ask, session):
+                return done
+            issued = self.issued(ask, session)
+            if len(issued) != 1:
+                return not_one(ask.text, len(issued))
+            self.documents.delete_one({"_id": issued[0]["_id"]}, session=session)
+            gone = {"scope": ask.place.scope, "period": issued[0]["period"], "text": ask.text, "number": issued[0]["number"]}
+            register = {**gone, "_id": ask.key, "company": ask.company, "at": ask.at}
+            self.database.deletions.insert_one(register, session=session)
+            return gone
+
+        return self.session.transaction(work, at)
+
+    def deleted_before(self, ask: Ask, session: ClientSession) -> dict[str, Any] | None:
+        """Answer a delete that was sent again, refuse its key for another one; None if nothing was deleted with it."""
+        found = self.database.deletions.find_one({"_id": ask.key}, session=session)
         if found is None:
-            raise not_one(ask.text, len(issued))
-        return {name: found[name] for name in ("scope", "period", "text", "number")}, 1
+            return None
+        if (found["company"], found["scope"], found["text"]) != (ask.company, ask.place.scope, ask.text):
+            raise key_reused(ask.key)
+        return {**{name: found[name] for name in ("scope", "period", "text", "number")}, "replayed": True}
 
 
 class CounterInTransaction(CounterDocument):
@@ -385,8 +427,8 @@ class CounterInTransaction(CounterDocument):
     def create(self, ask: Ask, at: Checkpoint) -> Done:
         """Draw and store in one transaction. The token is looked up in it, too: what it answers has been committed."""
 
-        def work(session: ClientSession) -> dict[str, Any]:
-            if done := self.recall(ask, session):
+        def work(session: ClientSession) -> dict[str, Any] | Refused:
+            if done := looked(self.recall, ask, session):
                 return done
             number, basis = self.draw(ask, session)
             at("number_taken")
@@ -397,7 +439,11 @@ class CounterInTransaction(CounterDocument):
 
 
 class OptimisticInsert(CounterDocument):
-    """max + 1 under a unique index, the next number on a conflict with that index alone: gapless without a counter."""
+    """max + 1 under a unique index, the next number on a conflict with that index alone: gapless without a counter.
+
+    As long as no primary is lost: what the look found may be gone from the next one, where the number after it is then stored.
+    `CounterInTransaction` looks and stores on the same one, or not at all.
+    """
 
     keeps_counter = False
     tries: ClassVar[int] = 1000
@@ -483,9 +529,9 @@ class OptimisticInsertOnShards(OptimisticInsert):
                     lowest = number + 1
         raise AssertionError("the last try returns or raises")
 
-    def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any]:
+    def claim(self, ask: Ask, number: int, basis: str | None, session: ClientSession) -> dict[str, Any] | Refused:
         """Insert token and number where all shards meet, then the document on its shard."""
-        if done := self.recall(ask, session):
+        if done := looked(self.recall, ask, session):
             return done
         self.database.tokens.insert_one({"_id": ask.key}, session=session)
         self.claim_number(ask, number, session)

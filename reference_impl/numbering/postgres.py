@@ -10,6 +10,10 @@ Its three habits:
 - **The client's token is unique in the documents.** The same intent sent again runs into it and is told what happened the
   first time; another request under that token is refused.
 
+A document bears the date of its request, and waits for its number after that: of two creates at midnight the later number may
+have the earlier date. Where dates must ascend with numbers in a series that knows no periods, take the date when the counter is
+held.
+
 What it costs: creates of one scope stand in line while the counter is held, so draw the number as late as possible.
 `reference_impl.numbering.postgres_others` has other ways that are right as well, and says when to prefer them.
 """
@@ -17,6 +21,7 @@ What it costs: creates of one scope stand in line while the counter is held, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from sqlalchemy.exc import DBAPIError
@@ -64,6 +69,7 @@ CREATE TABLE documents (
     request        text
 );
 CREATE INDEX documents_place ON documents (scope, period, number);
+CREATE INDEX documents_print ON documents (scope, text);
 CREATE TABLE counters (
     scope   text NOT NULL,
     period  text NOT NULL,
@@ -74,6 +80,15 @@ CREATE TABLE voids (
     reason    text NOT NULL,
     token     text NOT NULL UNIQUE,
     at        timestamptz NOT NULL
+);
+CREATE TABLE deletions (
+    token   text PRIMARY KEY,
+    company text NOT NULL,
+    scope   text NOT NULL,
+    period  text NOT NULL,
+    text    text NOT NULL,
+    number  bigint NOT NULL,
+    at      timestamptz NOT NULL
 );
 """
 COUNTER_KEY = "ALTER TABLE counters ADD CONSTRAINT counters_pkey PRIMARY KEY (scope, period);"
@@ -115,7 +130,7 @@ class CounterRow:
     counter_key: ClassVar[bool] = True
     token_once: ClassVar[bool] = True
     keeps_counter: ClassVar[bool] = True
-    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key", "voids_token_key"})
+    token_indexes: ClassVar[frozenset[str]] = frozenset({"documents_token_key", "voids_token_key", "deletions_pkey"})
     """Where a request that is sent again is noticed, and a key that is used for another one."""
 
     def __init__(self, session: PostgresSession, settings: Settings) -> None:
@@ -175,13 +190,19 @@ class CounterRow:
         try:
             answer, attempts = self.create(ask, checkpoint) if f == "create" else self.carry_out(ask, checkpoint)
         except DBAPIError as e:
-            if ask.f == "import_document" and violated(e) == "documents_number_key":
-                raise number_taken(ask.number) from e
-            if violated(e) not in self.token_indexes:
+            index = violated(e)
+            taken = ask.f == "import_document" and index == "documents_number_key"
+            if not taken and index not in self.token_indexes:
                 raise
-            again = self.voided_before if violated(e) == "voids_token_key" else self.recall
+            again = {
+                "documents_number_key": self.recalled,  # by itself: it was sent before
+                "voids_token_key": self.voided_before,
+                "deletions_pkey": self.deleted_before,
+            }.get(index or "", self.recall)
             done, attempts = self.session.run(lambda tx: again(tx, ask), checkpoint)
             if done is None:
+                if taken:
+                    raise number_taken(ask.number) from e
                 raise
             answer = done
             attempts += getattr(e, "attempts", 1)
@@ -258,10 +279,17 @@ class CounterRow:
 
     def recall(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Answer a repeated token with its document, or with what is left of several; refuse it for another request."""
+        done = self.recalled(tx, ask)
+        if done is None:  # deleted since it was in the way: nothing is done, and the request may be sent again
+            raise unknown("token", ask.key)
+        return done
+
+    def recalled(self, tx: Transaction, ask: Ask) -> dict[str, Any] | None:
+        """Do the same; None if there is no document under the token."""
         keys = [part.key for part in ask.parts] or [ask.key]
         left = [row for key in keys if (row := tx.row(RECALL, token=key)) is not None]
-        if not left:  # deleted since it was in the way: nothing is done, and the request may be sent again
-            raise unknown("token", ask.key)
+        if not left:
+            return None
         first, *others = left
         self.same_request(first.request, ask)
         answer = {**told(first._mapping, first.id), "replayed": True}
@@ -318,13 +346,20 @@ class CounterRow:
         return self.store(tx, ask, ask.number)
 
     def introduce(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
-        """Introduce the counter for documents that exist; a later call moves it up if need be, and never back.
+        """Introduce the counters for documents that exist; a later call moves one up if need be, and never back.
 
-        Any number of instances may do so when they start.
+        Each period of the series has its own, also one that is over: a document may come late. Any number of instances may do
+        so when they start.
         """
         self.hold(tx, ask)
-        self.start_counter(tx, ask)
+        for period in self.periods(tx, ask):
+            self.start_counter(tx, replace(ask, place=replace(ask.place, period=period)))
         return key_of(ask)
+
+    def periods(self, tx: Transaction, ask: Ask) -> list[str]:
+        """Return the periods that need a counter: those that have documents, and the request's own."""
+        found = tx.rows("SELECT DISTINCT period FROM documents WHERE scope = :scope", scope=ask.place.scope)
+        return sorted({ask.place.period, *(row.period for row in found)})
 
     def hold(self, tx: Transaction, ask: Ask) -> None:
         """Keep everybody from drawing numbers and adding documents until the end, so that a look at them stays true.
@@ -412,14 +447,34 @@ class CounterRow:
     def delete(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Delete an issued document, for businesses that will not void.
 
-        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again. Nothing
-        is left that could tell of the key, so a request that is sent again is refused: there is no such document any more.
+        No counter goes back for it. Where there is none, the highest number may be this one, and is then given again: so the
+        register of deletions knows each by its key, or one that is sent again would delete whoever has the number by then.
         """
         issued = self.lock_issued(tx, ask)
+        if done := self.deleted_before(tx, ask):  # after the lock: the first request may have been under way
+            return done
         if len(issued) != 1:
             raise not_one(ask.text, len(issued))
         tx.change("DELETE FROM documents WHERE id = :id", id=issued[0].id)
-        return {"scope": ask.place.scope, "period": issued[0].period, "text": ask.text, "number": issued[0].number}
+        gone = {"scope": ask.place.scope, "period": issued[0].period, "text": ask.text, "number": issued[0].number}
+        tx.change(
+            "INSERT INTO deletions (token, company, scope, period, text, number, at)"
+            " VALUES (:token, :company, :scope, :period, :text, :number, :at)",
+            **gone,
+            token=ask.key,
+            company=ask.company,
+            at=ask.at,
+        )
+        return gone
+
+    def deleted_before(self, tx: Transaction, ask: Ask) -> dict[str, Any] | None:
+        """Answer a delete that was sent again, refuse its key for another one; None if nothing was deleted with it."""
+        found = tx.row("SELECT company, scope, period, text, number FROM deletions WHERE token = :token", token=ask.key)
+        if found is None:
+            return None
+        if (found.company, found.scope, found.text) != (ask.company, ask.place.scope, ask.text):
+            raise key_reused(ask.key)
+        return {name: getattr(found, name) for name in ("scope", "period", "text", "number")} | {"replayed": True}
 
 
 def key_of(ask: Ask) -> dict[str, str]:

@@ -4,7 +4,8 @@ The counter is what clients of one series wait for. Here each takes twenty numbe
 moment long, and hands them out without asking anybody. A block belongs to a connection: where a pool lends that to one request
 after another, each goes on with what the last one left. What is left when the connection ends, and what a failed create leaves
 behind, is never issued: the register of blocks says of each such number whose it was. Documents are voided and never deleted,
-or the register would tell of a number that was never used.
+or the register would tell of a number that was never used. And none is taken over by itself once numbers are drawn (`seed` comes
+before that): its number may be in a block that somebody is handing out.
 """
 
 from __future__ import annotations

@@ -143,6 +143,10 @@ class NativeSequence(CounterRow):
         if following > tx.value(f"SELECT last_value + is_called::int FROM {name}"):
             tx.change(f"ALTER SEQUENCE {name} RESTART WITH {following:d}")
 
+    def periods(self, tx: Transaction, ask: Ask) -> list[str]:
+        """Return the request's own: where a sequence is missing, its first use looks for the highest number by itself."""
+        return [ask.place.period]
+
     def import_document(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Take over one document under the number that it was issued with, while nobody draws."""
         self.hold(tx, ask)
@@ -160,7 +164,12 @@ def sequence_name(ask: Ask) -> str:
 
 
 class NativeSequenceAfterCheck(NativeSequence):
-    """A native sequence that is asked only where the token is known to be new: what is sent again burns no number."""
+    """A native sequence that is asked only where the token is known to be new: what is sent again burns no number.
+
+    That takes READ COMMITTED: at a stricter level the look is as old as the wait for the lock before it.
+    """
+
+    isolation = "read_committed"
 
     def draw_and_store(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Let nobody else work on this token; look for it; only then draw."""

@@ -95,8 +95,8 @@ ON_MONGO: tuple[tuple[str, type[mongo.CounterDocument], dict[str, Any]], ...] = 
 
 
 def _offered(implementation: type[postgres.CounterRow]) -> frozenset[str]:
-    if issubclass(implementation, blocks.BlockAllocation):  # a deleted document's number would look unused
-        return IN_TRANSACTION - {"delete"}
+    if issubclass(implementation, blocks.BlockAllocation):  # see there
+        return IN_TRANSACTION - {"delete", "import_document"}
     if issubclass(implementation, others.OptimisticSavepoint):  # each document of an event would need tries of its own
         return IN_TRANSACTION - {"post"}
     if issubclass(implementation, reservations.ReservedNumber):

@@ -19,6 +19,7 @@ from reference_impl.base.libpq import PREPARE_AT
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering import duplicates, mongo, postgres
 from reference_impl.numbering.cleanup import main as clean_up
+from reference_impl.provider import PROVIDER
 from tests.reference_impl.stepping import Actor, Play, play
 
 AT = "2026-12-31T12:00:00+00:00"
@@ -417,9 +418,14 @@ def test_of_a_seed_and_a_first_document_at_once_one_finds_the_other(
 @pytest.mark.parametrize("variant", ["mongo.counter_document"])
 @pytest.mark.parametrize("settings", [{}, INDEXED], ids=["bare", "indexed"])
 @pytest.mark.parametrize("counter", [True, False])
-def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, settings: dict[str, Any], counter: bool) -> None:
+@pytest.mark.parametrize("introduced", [False, True], ids=["fresh", "introduced"])
+def test_of_two_seeds_at_once_one_is_refused(
+    database: Database, variant: str, settings: dict[str, Any], counter: bool, introduced: bool
+) -> None:
     with play(variant, database, **settings) as stage:
         a, b = stage.actor(), stage.actor()
+        if introduced:
+            done(a, "introduce", "I")
         a.begins("seed", "A", until="before_commit", **WHERE, through=3, counter=counter)
         b.begins("seed", "B", **WHERE, through=5, counter=counter)
         assert b.waits
@@ -427,7 +433,7 @@ def test_of_two_seeds_at_once_one_is_refused(database: Database, variant: str, s
         failure = b.ends().failure
         assert failure is not None
         assert failure.code == "series_begun"
-        done(a, "introduce", "I")
+        done(a, "introduce", "J")
         assert done(a, "create", "C", amount=100)["number"] == 4
         assert len(states(stage)) == 4
 
@@ -703,6 +709,51 @@ def test_no_counter_lies_below_what_was_taken_over_at_the_same_time(
         assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
 
 
+def test_no_document_is_taken_over_by_itself_where_its_number_may_be_in_a_block() -> None:
+    assert "import_document" not in PROVIDER.target("pg.block_allocation", {}).operations
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document", "mongo.counter_in_transaction"])
+def test_a_document_that_is_taken_over_again_is_told_whichever_index_comes_first(database: Database, variant: str) -> None:
+    with play(variant, database, **INDEXED) as stage:
+        a = stage.actor()
+        first = done(a, "import_document", "I", amount=100, number=7)
+        make_token_index_anew(database)
+        again = done(a, "import_document", "I", amount=100, number=7)
+        assert again == {**first, "replayed": True, "attempts": again["attempts"]}
+        assert refused(a, "import_document", "J", amount=100, number=7) == "number_taken"
+        assert refused(a, "import_document", "I", amount=200, number=7) == "key_reused"
+
+
+def make_token_index_anew(database: Database) -> None:
+    """Make the index over tokens again, as an administrator may: it is then looked at after those that were there before."""
+    if database.kind is StoreKind.MONGO:
+        with MongoClient[Any](database.url) as client:
+            documents = client.get_default_database().documents
+            documents.drop_index("token")
+            documents.create_index(
+                [("token", 1)], unique=True, partialFilterExpression={"token": {"$exists": True}}, name="token"
+            )
+        return
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("REINDEX INDEX CONCURRENTLY documents_token_key")
+
+
+PERIODS = {2025: "2025-12-31T12:00:00+00:00", 2026: "2026-01-01T12:00:00+00:00"}
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.native_sequence", "mongo.counter_document"])
+def test_the_counter_of_a_period_that_is_over_is_introduced_as_well(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a = stage.actor()
+        for year, at in PERIODS.items():
+            done(a, "seed", f"seed {year}", document_type="payment", at=at, through=3, counter=False)
+        done(a, "introduce", "I", document_type="payment", at=PERIODS[2026])
+        late = done(a, "create", "A", document_type="payment", at=PERIODS[2025], amount=100)
+        assert late["text"] == "PAY20250004"
+        assert spoken(stage, "N-UNIQ", "N-COUNTER1", "N-COUNTER>=MAX") == set()
+
+
 @pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])
 def test_no_counter_is_moved_by_what_is_not_taken_over(database: Database, variant: str) -> None:
     with play(variant, database) as stage:
@@ -778,7 +829,7 @@ def test_a_void_that_is_sent_again_is_told_once_more_however_many_bear_the_numbe
 
 
 @pytest.mark.parametrize(
-    ("variant", "f"), [("pg.counter_row", "void"), ("pg.counter_row", "delete"), ("mongo.counter_document", "void")]
+    ("variant", "f"), [(variant, f) for variant in ("pg.counter_row", "mongo.counter_document") for f in ("void", "delete")]
 )
 def test_a_document_is_voided_or_deleted_once_by_two_at_once(database: Database, variant: str, f: str) -> None:
     more = {"text": "INV-00001", **({"reason": "spoiled"} if f == "void" else {})}
@@ -792,6 +843,59 @@ def test_a_document_is_voided_or_deleted_once_by_two_at_once(database: Database,
         failure = b.ends().failure
         assert failure is not None
         assert failure.code == "not_issued"
+
+
+DELETING = (
+    "pg.counter_row",
+    "pg.native_sequence",
+    "pg.advisory_lock_max",
+    "pg.serializable_max",
+    "pg.optimistic_savepoint",
+    "mongo.counter_document",
+    "mongo.optimistic_insert",
+)
+
+
+@pytest.mark.parametrize("variant", DELETING)
+def test_a_delete_that_is_sent_again_deletes_nobody_elses_document(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "create", "A", amount=100)
+        gone = done(a, "delete", "D", text="INV-00001")
+        given = done(b, "create", "B", amount=100)
+        again = done(a, "delete", "D", text="INV-00001")
+        assert again == {**gone, "replayed": True}
+        assert [text for text, _, _ in states(stage)] == [given["text"]]
+        done(b, "create", "C", amount=100)
+        assert refused(a, "delete", "D", text="INV-00002") == "key_reused"
+        done(a, "delete", "E", text="INV-00002")
+
+
+@pytest.mark.parametrize("variant", ["pg.counter_row", "pg.serializable_max", "mongo.counter_document"])
+def test_a_delete_that_is_sent_twice_at_once_is_told_twice(database: Database, variant: str) -> None:
+    with play(variant, database) as stage:
+        a, b = stage.actor(), stage.actor()
+        done(a, "create", "A", amount=100)
+        a.begins("delete", "D", until="before_commit", **WHERE, text="INV-00001")
+        b.begins("delete", "D", **WHERE, text="INV-00001")
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        again = b.ends()
+        assert again.outcome is Outcome.OK, again.failure
+        assert (again.result or {})["replayed"]
+
+
+@pytest.mark.parametrize("variant", ["pg.native_sequence_after_check"])
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_create_that_waited_for_its_first_attempt_draws_no_number(database: Database, variant: str, isolation: str) -> None:
+    with play(variant, database, isolation=isolation) as stage:
+        a, b = stage.actor(), stage.actor()
+        a.begins("create", "A", until="before_commit", **WHERE, amount=100)
+        b.begins("create", "A", **WHERE, amount=100)
+        assert b.waits
+        assert a.ends().outcome is Outcome.OK
+        assert (b.ends().result or {})["replayed"]
+        assert done(a, "create", "B", amount=100)["number"] == 2
 
 
 @pytest.mark.parametrize("variant", ["pg.counter_row", "mongo.counter_document"])

@@ -148,12 +148,41 @@ def test_what_is_sent_again_is_not_acknowledged_before_a_majority_has_it(
         assert sorted("replayed" in done(actor.last) for actor in (a, b) if actor.last) == [False, True]
 
 
-def in_background(actor: Actor, f: str, asked: dict[str, Any]) -> threading.Event:
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "void": ({"text": "INV-00001", "reason": "spoiled"}, "not_issued"),
+    "delete": ({"text": "INV-00001"}, "not_issued"),
+    "import_document": ({"amount": 100, "number": 7}, "number_taken"),
+    "seed": ({"through": 3, "document_type": "bill"}, "series_begun"),
+}
+
+
+@pytest.mark.parametrize("f", REFUSED)
+def test_nobody_is_refused_for_what_no_majority_has_yet(nodes: Any, replicated_database: Database, f: str) -> None:
+    more, code = REFUSED[f]
+    with play("mongo.counter_document", replicated_database, unique_index=True) as stage:
+        a, b = stage.actor(), stage.actor()
+        create(a, "before")
+        done(b.does("introduce", "warm", **WHERE))
+        asked = {**WHERE, **more}
+
+        nodes.hold_replication()
+        answered = [in_background(actor, f, asked, token) for actor, token in ((a, "A"), (b, "B"))]
+        assert not any(event.wait(1.5) for event in answered)
+        nodes.release_replication()
+        assert all(event.wait(30) for event in answered)
+
+        assert done(a.last)
+        assert b.last is not None
+        assert b.last.failure is not None
+        assert (b.last.failure.refusal, b.last.failure.code) == (True, code)
+
+
+def in_background(actor: Actor, f: str, asked: dict[str, Any], token: str = "K") -> threading.Event:
     """Send a request; the event says that it was answered. It is left some time to be carried out."""
     answered = threading.Event()
 
     def send() -> None:
-        actor.does(f, "K", **asked)
+        actor.does(f, token, **asked)
         answered.set()
 
     threading.Thread(target=send, daemon=True).start()
