@@ -39,6 +39,7 @@ CREATE TABLE reservations (
     request   text NOT NULL,
     expires   timestamptz NOT NULL
 );
+CREATE INDEX documents_reserved ON documents (scope) WHERE status = 'reserved';
 """
 CONFIRM = """
 UPDATE documents d SET status = 'issued', token = :token, request = :request
