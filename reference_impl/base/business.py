@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -16,6 +16,7 @@ from reference_impl.base.postgres import Boundaries, Checkpoint, PostgresSession
 from reference_impl.base.refusal import Refused
 
 Settings = Mapping[str, Any]
+Changed = TypeVar("Changed")
 
 
 class PostgresBusiness(ABC):
@@ -108,3 +109,25 @@ class PostgresBusiness(ABC):
     def close(self) -> None:
         """Close the connection."""
         self.session.close()
+
+
+def change_or_refuse(change: Callable[[], Changed], lock: Callable[[], Any], why_not: Callable[[Any], Refused]) -> Changed:
+    """Return what a conditional update returns; where it finds nothing, refuse by a reason that holds.
+
+    What refused it may be gone when the row is read to say why: at READ COMMITTED every statement sees what was committed
+    before it. So the row is locked as it is read, and the update looks once more at what nobody can change any longer. At
+    stricter levels the lock is refused, and the whole transaction starts over.
+
+    Args:
+        change: the update; what it returns is false if it found nothing.
+        lock: reads what the update looked at, ``FOR UPDATE``, and refuses if it is not there. This lock is taken where the
+            update would take it, so the order of locks stays the same.
+        why_not: what to tell the client, from what was read.
+    """
+    changed = change()
+    if not changed:
+        stands = lock()
+        changed = change()
+        if not changed:
+            raise why_not(stands)
+    return changed

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from reference_impl.base import outbox
-from reference_impl.base.business import PostgresBusiness, Settings
+from reference_impl.base.business import PostgresBusiness, Settings, change_or_refuse
 from reference_impl.base.outbox import own_token, record
 from reference_impl.base.postgres import Transaction
 from reference_impl.base.refusal import Refused, unknown
@@ -339,19 +339,12 @@ class BalanceFromOneRow(PostgresBusiness):
         )
 
     def change_order(self, tx: Transaction, ask: Ask, update: Callable[[], Any], why_not: Callable[[Any], Refused]) -> Any:
-        """Return what a conditional update of the order returns; where it finds nothing, refuse.
-
-        What refused it may be gone when the order is read to say why: at READ COMMITTED every statement sees what was
-        committed before it. So the order is locked as it is read, and the update looks once more at what nobody can change
-        any longer. At stricter levels the lock is refused, and the whole transaction starts over.
-        """
-        changed = update()
-        if not changed:
-            stands = self.shown(tx, ask, lock=" FOR UPDATE")
-            changed = update()
-            if not changed:
-                raise rules.is_cancelled(ask.subject) if stands.status == rules.CANCELLED else why_not(stands)
-        return changed
+        """Return what a conditional update of the order returns; where it finds nothing, refuse as the locked order says."""
+        return change_or_refuse(
+            update,
+            lambda: self.shown(tx, ask, lock=" FOR UPDATE"),
+            lambda stands: rules.is_cancelled(ask.subject) if stands.status == rules.CANCELLED else why_not(stands),
+        )
 
     def shown(self, tx: Transaction, ask: Ask, *, lock: str = "") -> Any:
         """Read an order of this company, to show it or to explain. Never to decide."""

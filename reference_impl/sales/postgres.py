@@ -8,7 +8,8 @@ The order of steps is the point:
 4. the number is drawn **last**, from a counter row in the same transaction.
 
 If any of it fails, all of it rolls back, the number too: there is no gap, so there is nothing to explain. The counter is
-held only from step 4 to the commit. Locks are taken in the order item, customer, counter.
+held only from step 4 to the commit. Locks are taken in the order item, customer, counter. A refusal is explained by the row
+as it stands under a lock (`change_or_refuse`): nobody is refused by a reason that does not hold.
 
 A sale is voided and never deleted: what it took goes back to stock and to the customer's credit in the transaction that marks
 it, and its number stays taken. Of two who void it at once the second finds that it is not issued any more.
@@ -26,7 +27,7 @@ from typing import Any, ClassVar
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from reference_impl.base import outbox
-from reference_impl.base.business import PostgresBusiness, Settings
+from reference_impl.base.business import PostgresBusiness, Settings, change_or_refuse
 from reference_impl.base.keys import Answer, Keyed, Keys
 from reference_impl.base.postgres import Checkpoint, Transaction, sqlstate
 from reference_impl.base.refusal import Refused, unknown
@@ -268,16 +269,18 @@ class SellInOneTransaction(PostgresBusiness):
 
     def take_stock(self, tx: Transaction, ask: Ask) -> int:
         """Take the quantity out of stock if it is there; return the item's price."""
-        price: int | None = tx.value(
-            "UPDATE items SET quantity = quantity - :quantity"
-            " WHERE id = :item AND company = :company AND quantity >= :quantity RETURNING price",
-            item=ask.item,
-            company=ask.company,
-            quantity=ask.quantity,
+        item = change_or_refuse(
+            lambda: tx.row(
+                "UPDATE items SET quantity = quantity - :quantity"
+                " WHERE id = :item AND company = :company AND quantity >= :quantity RETURNING price",
+                item=ask.item,
+                company=ask.company,
+                quantity=ask.quantity,
+            ),
+            lambda: self.item(tx, ask, lock=" FOR UPDATE"),
+            lambda stands: rules.insufficient_stock(ask.item, wanted=ask.quantity, left=stands.quantity),
         )
-        if price is None:
-            raise rules.insufficient_stock(ask.item, wanted=ask.quantity, left=self.item(tx, ask).quantity)
-        return price
+        return int(item.price)
 
     def check(self, ask: Ask, price: int) -> int:
         """Check price and discount; return what the sale costs."""
@@ -289,16 +292,17 @@ class SellInOneTransaction(PostgresBusiness):
 
     def take_credit(self, tx: Transaction, ask: Ask, amount: int) -> None:
         """Add to what the customer owes if the limit allows it."""
-        taken = tx.change(
-            "UPDATE customers SET open_amount = open_amount + :amount"
-            " WHERE id = :id AND company = :company AND open_amount + :amount <= credit",
-            id=ask.customer,
-            company=ask.company,
-            amount=amount,
+        change_or_refuse(
+            lambda: tx.change(
+                "UPDATE customers SET open_amount = open_amount + :amount"
+                " WHERE id = :id AND company = :company AND open_amount + :amount <= credit",
+                id=ask.customer,
+                company=ask.company,
+                amount=amount,
+            ),
+            lambda: self.customer(tx, ask, lock=" FOR UPDATE"),
+            lambda stands: rules.credit_exceeded(amount=amount, limit=stands.credit, open_amount=stands.open_amount),
         )
-        if taken != 1:
-            customer = self.customer(tx, ask)
-            raise rules.credit_exceeded(amount=amount, limit=customer.credit, open_amount=customer.open_amount)
 
     def work(self, ask: Ask) -> None:
         """Do what takes its time and needs no number: here, wait as long as a call to a payment terminal would."""
@@ -325,13 +329,22 @@ class SellInOneTransaction(PostgresBusiness):
 
     def mark_void(self, tx: Transaction, ask: Ask) -> Any:
         """Mark the one issued sale with this number as void, and return what it took."""
-        voided = tx.rows(VOID, company=ask.company, text=ask.subject, reason=ask.reason)
-        if len(voided) != 1:
-            known = "SELECT count(*) FROM sales WHERE company = :company AND text = :text"
-            if not tx.value(known, company=ask.company, text=ask.subject):
-                raise unknown("sale", ask.subject)
+        voided = change_or_refuse(
+            lambda: tx.rows(VOID, company=ask.company, text=ask.subject, reason=ask.reason),
+            lambda: self.lock_sale(tx, ask),
+            lambda stands: rules.not_one(ask.subject, 0),
+        )
+        if len(voided) > 1:
             raise rules.not_one(ask.subject, len(voided))
         return voided[0]
+
+    def lock_sale(self, tx: Transaction, ask: Ask) -> None:
+        """Lock what was sold under this number, if anything was."""
+        found = tx.rows(
+            "SELECT FROM sales WHERE company = :company AND text = :text FOR UPDATE", company=ask.company, text=ask.subject
+        )
+        if not found:
+            raise unknown("sale", ask.subject)
 
     def return_stock(self, tx: Transaction, sale: Any) -> None:
         """Put back what the sale took out of stock."""
@@ -341,19 +354,19 @@ class SellInOneTransaction(PostgresBusiness):
         """Take the sale off what its customer owes."""
         tx.change("UPDATE customers SET open_amount = open_amount - :amount WHERE id = :id", id=sale.customer, amount=sale.amount)
 
-    def item(self, tx: Transaction, ask: Ask) -> Any:
-        """Read an item of this company."""
+    def item(self, tx: Transaction, ask: Ask, *, lock: str = "") -> Any:
+        """Read an item of this company, to explain. Never to decide."""
         item = tx.row(
-            "SELECT price, quantity FROM items WHERE id = :item AND company = :company", item=ask.item, company=ask.company
+            f"SELECT price, quantity FROM items WHERE id = :item AND company = :company{lock}", item=ask.item, company=ask.company
         )
         if item is None:
             raise unknown("item", ask.item)
         return item
 
-    def customer(self, tx: Transaction, ask: Ask) -> Any:
-        """Read a customer of this company."""
+    def customer(self, tx: Transaction, ask: Ask, *, lock: str = "") -> Any:
+        """Read a customer of this company, to explain. Never to decide."""
         customer = tx.row(
-            "SELECT credit, open_amount FROM customers WHERE id = :id AND company = :company",
+            f"SELECT credit, open_amount FROM customers WHERE id = :id AND company = :company{lock}",
             id=ask.customer,
             company=ask.company,
         )

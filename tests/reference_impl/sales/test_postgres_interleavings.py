@@ -174,6 +174,53 @@ def test_a_void_that_is_cut_off_gives_back_what_it_took_or_leaves_the_sale_as_it
         assert verdict(stage) - {"L-RETRY"} == spoke
 
 
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+@pytest.mark.parametrize(
+    ("before", "table", "asked", "meanwhile"),
+    [
+        (sale(), "items", ("sell", sale("Baguio")), ("void_sale", void())),
+        (sale(item="j", customer="c"), "customers", ("sell", sale("Baguio", customer="c")), ("void_sale", void())),
+        (None, "sales", ("void_sale", void()), ("sell", sale())),
+    ],
+    ids=["stock", "credit", "void"],
+)
+def test_what_another_client_makes_possible_is_not_refused_for_it(
+    postgres_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    isolation: str,
+    before: dict[str, Any] | None,
+    table: str,
+    asked: tuple[str, dict[str, Any]],
+    meanwhile: tuple[str, dict[str, Any]],
+) -> None:
+    """The update finds nothing, then another client commits: what is read to explain the refusal would allow the request."""
+    with play(RIGHT, postgres_database, isolation=isolation) as stage:
+        b = shop(stage)
+        if before is not None:
+            assert b.does("sell", "before", **before).outcome is Outcome.OK
+        a = stage.actor()
+        run = a.connection.session._wire.run
+        others: list[Any] = []
+
+        def run_and_be_overtaken(sql: str, values: Any) -> Any:
+            found = run(sql, values)
+            if sql.strip().startswith(f"UPDATE {table}") and not found[1] and not others:
+                others.append(b.does(meanwhile[0], "B", **meanwhile[1]))
+            return found
+
+        monkeypatch.setattr(a.connection.session._wire, "run", run_and_be_overtaken)
+        done = a.does(asked[0], "A", **asked[1])
+        assert [other.outcome for other in others] == [Outcome.OK]
+        if before is None and isolation != "read_committed":  # A's snapshot is of the moment before: there was no such sale
+            assert done.failure is not None
+            assert done.failure.code == "unknown_sale"
+        else:
+            assert done.outcome is Outcome.OK, done.failure
+            assert done.result is not None
+            assert done.result["attempts"] == (1 if isolation == "read_committed" else 2)
+        assert verdict(stage) == set()
+
+
 def test_a_void_keeps_the_number_with_its_reason_and_is_answered_again(postgres_database: Database) -> None:
     with play(RIGHT, postgres_database, **INDEX) as stage:
         a = shop(stage)
