@@ -23,7 +23,7 @@ BROKEN = [
     _case("S04-void", "pg.void_in_two_transactions", "voids_with_trouble", "fail", "S-STOCK"),
     _case("S05", "pg.document_then_counter", "sales_with_trouble", "fail", "N-UNIQ"),
     _case("S05-indexed", "pg.document_then_counter", "sales_with_trouble", "fail", "L-RETRY", unique_index=True),
-    _case("S06", "pg.number_early", "oversell", "pass", note="right, and slow where the sale waits for something: see the docs"),
+    _case("S06", "pg.number_early", "oversell", "pass", note="right, and slow where the sale takes its time: see the docs"),
 ]
 
 RIGHT_FROM = {

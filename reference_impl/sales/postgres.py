@@ -305,7 +305,12 @@ class SellInOneTransaction(PostgresBusiness):
         )
 
     def work(self, ask: Ask) -> None:
-        """Do what takes its time and needs no number: here, wait as long as a call to a payment terminal would."""
+        """Compute what takes its time and needs no number; here, wait as long. Item and customer are locked meanwhile.
+
+        Nothing that has an effect elsewhere, such as a call to a payment terminal, belongs here: this transaction may be run
+        again from its beginning, or roll back, and whoever wants the same item waits for it. Reserve and commit first, then
+        call with a key of the call's own, then confirm in a second transaction; or let the outbox deliver it.
+        """
         if self.settings["work_ms"]:
             time.sleep(self.settings["work_ms"] / 1000)
 

@@ -11,7 +11,7 @@ from reference_impl.sales.requests import OPERATIONS
 from reference_impl.variants import ISOLATION, TRANSACTION, UNIQUE_INDEX, Setting, variant
 
 STOCK_CHECK = Setting(default=False, help="CHECK (quantity >= 0) as second line of defence", choices=(True, False))
-WORK = Setting(default=0, help="milliseconds that a sale waits for something outside, such as a payment terminal")
+WORK = Setting(default=0, help="milliseconds that a sale computes something while it holds its locks; never a call to elsewhere")
 
 POSTGRES = {"isolation": ISOLATION, "unique_index": UNIQUE_INDEX, "stock_check": STOCK_CHECK, "work_ms": WORK}
 
