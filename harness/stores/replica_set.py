@@ -7,7 +7,6 @@ primary and brings the rest back to work.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -156,8 +155,14 @@ class ReplicaSet:
     def step_down(self) -> str:
         """Make the primary hand over, without waiting for anybody to catch up."""
         number = self.primary()
-        with contextlib.suppress(pymongo.errors.AutoReconnect):
+        try:
             self._direct[number].admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=0, force=True)
+        except pymongo.errors.PyMongoError as e:
+            # A node that steps down may close the connection instead of answering. Connections are closed for other reasons
+            # as well, so it is asked whether it leads. A subclass says that the node was not reached, or did not lead.
+            closed = type(e) is pymongo.errors.AutoReconnect
+            if not closed or self._hello(number).get("isWritablePrimary", True):
+                raise problem(e) from e
         return f"{self._nodes[number].address}, the primary, stepped down"
 
     def hold_replication(self) -> str:

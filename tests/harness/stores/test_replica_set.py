@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pymongo
+import pymongo.database
 import pymongo.monitoring
 import pytest
 
-from harness.model import UsageError
+from harness.model import EnvironmentProblem, UsageError
 from harness.stores import Database, StoreKind, StoreOptions, embedded_mongo, open_store
 from tests.containers import needs_docker
 
@@ -140,6 +141,43 @@ def test_a_primary_that_steps_down_loses_nothing(nodes: Any, collection: Any) ->
 
     assert collection.count_documents({}) == 1
     assert nodes.primary() != before
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"errorCode": 10107}, {"errorCode": 24}, {"closeConnection": True}],
+    ids=["it does not lead", "its lock is taken", "the connection is closed"],
+)
+def test_a_step_down_that_did_not_happen_is_not_told_as_done(nodes: Any, collection: Any, how: dict[str, Any]) -> None:
+    collection.insert_one({"n": 1})
+    refuse = {"configureFailPoint": "failCommand", "data": {"failCommands": ["replSetStepDown"], **how}}
+    try:
+        for node in nodes._direct:  # whichever leads by then
+            node.admin.command({**refuse, "mode": "alwaysOn"})
+        with pytest.raises(EnvironmentProblem, match="MongoDB"):
+            nodes.step_down()
+    finally:
+        for node in nodes._direct:
+            node.admin.command({**refuse, "mode": "off"})
+
+    assert "stepped down" in nodes.step_down()
+
+
+def test_a_primary_that_closes_the_connection_as_it_steps_down_did_step_down(
+    nodes: Any, collection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.insert_one({"n": 1})
+    command = pymongo.database.Database.command
+
+    def answer_by_closing(self: Any, name: Any, *values: Any, **more: Any) -> Any:
+        answer = command(self, name, *values, **more)
+        if name == "replSetStepDown":
+            raise pymongo.errors.AutoReconnect("connection closed")
+        return answer
+
+    monkeypatch.setattr(pymongo.database.Database, "command", answer_by_closing)
+
+    assert "stepped down" in nodes.step_down()
 
 
 def test_a_primary_that_is_cut_off_is_replaced_and_comes_back(nodes: Any, collection: Any, place: str) -> None:
