@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from reference_impl.base.arguments import COMPANY
 from reference_impl.service.page.form import MEDIA_TYPE, Typed, minor_units, read_form
-from reference_impl.service.page.view import CHOOSE, SUBMIT, notice_of, page_of
+from reference_impl.service.page.view import CHOOSE, NOT_SHOWN, SUBMIT, notice_of, page_of
 from reference_impl.service.problems import MEANINGS, SCHEMA, Problem
 from reference_impl.service.problems import MEDIA_TYPE as PROBLEM_TYPE
 
@@ -156,7 +156,8 @@ def _failed(problem: Problem, typed: Typed | None = None, action: str = "") -> R
     notice = notice_of(problem) if typed else None
     title = notice.heading if notice else HTTPStatus(problem.status).phrase
     again = typed if notice and notice.same_key else None
-    text = notice.text if notice else problem.message
+    refusal = NOT_SHOWN if problem.status >= 500 else problem.message
+    text = notice.text if notice else refusal
     return _html("failed.html.j2", problem.status, code=problem.code, title=title, text=text, again=again, action=action)
 
 

@@ -18,6 +18,8 @@ AMOUNT_WRONG = frozenset({"invalid_amount", "exceeds_available_balance"})
 """Refusals that another amount would not have met."""
 
 AGAIN = "It is safe to submit it again without changes: the payment counts only once."
+NOT_SHOWN = "The account cannot be shown at the moment. Load the page again."
+"""Told where the page was only looked at: nothing was asked to happen, so there is nothing to send again."""
 REFUSALS: Mapping[str, str] = {
     "invalid_request": "Select a payment term.",
     "key_reused": (

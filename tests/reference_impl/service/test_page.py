@@ -424,6 +424,20 @@ def test_a_form_keeps_its_key_when_the_account_cannot_be_read_either(
     assert payments(service, account) == [("1", 10_050, "awaiting_approval")]
 
 
+@pytest.mark.parametrize(("error", "status"), [(LOST, 504), (RuntimeError("a bug"), 500), (NoLine("none left"), 503)])
+def test_a_page_that_cannot_be_shown_asks_for_nothing_to_be_sent_again(
+    service: Running, account: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, {"account": error})
+        answer = service.get(f"accounts/{account}")
+
+    assert answer.status == status
+    assert "The account cannot be shown at the moment. Load the page again." in answer.body
+    assert ("Send" in answer.body, "Idempotency-Key" in answer.body, "<form" in answer.body) == (False, False, False)
+    assert service.get(f"accounts/{account}").status == 200
+
+
 def test_a_refused_form_is_served_again_with_a_fresh_key(service: Running, account: str) -> None:
     key = secrets.token_hex(16)
 
