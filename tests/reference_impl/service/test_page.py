@@ -352,6 +352,25 @@ def test_nothing_stands_in_the_way_of_a_screen_reader_or_a_small_screen(
 
 
 @in_browser
+def test_the_reason_is_heard_when_it_appears_and_takes_no_room_before(account: str, tab: Tab) -> None:
+    """A live region must be in the accessibility tree before its first message, or some screen readers miss that."""
+    page = tab(account)
+    reason = page.locator("#reason")
+    devtools = page.context.new_cdp_session(page)
+    found = devtools.send("Runtime.evaluate", {"expression": "document.getElementById('reason')"})
+    asked = {"objectId": found["result"]["objectId"], "fetchRelatives": False}
+    [node] = devtools.send("Accessibility.getPartialAXTree", asked)["nodes"]
+    below = "document.getElementById('history').getBoundingClientRect().top"
+    with_it = page.evaluate(below)
+    reason.evaluate("element => element.remove()")
+
+    assert reason.count() == 0
+    assert node["ignored"] is False
+    assert {p["name"]: p["value"]["value"] for p in node["properties"]}["live"] == "polite"
+    assert page.evaluate(below) == with_it
+
+
+@in_browser
 def test_names_are_text_and_never_markup(service: Running, tab: Tab) -> None:
     name = '<img src=x onerror="alert(1)">&amp;'
     service.post("open_account", {"subject": name, "assessment": 1000})
