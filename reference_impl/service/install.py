@@ -1,4 +1,8 @@
-"""Makes a variant's tables where there are none, and makes sure that those that are there are its own."""
+"""Makes a variant's tables where there are none, and refuses a database with tables that lacks those of the variant's books.
+
+It asks whether they are there, and not whose they are. Tables of another variant with the same names are taken, as they are
+and with the indexes that they have: use a fresh database for each variant, and for each of its settings.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from reference_impl.variants import Variant
 
 
 def prepare(variant: Variant, settings: Mapping[str, Any], url: str) -> str:
-    """Make the variant's tables in an empty database, and leave a database that has them alone.
+    """Make the variant's tables in an empty database, and leave a database that has tables of their names alone.
 
     Returns a sentence on what was done.
 
     Raises:
-        ValueError: the database has other tables.
+        ValueError: the database has tables, but not those of the variant's books.
         ConnectionError: it cannot be reached, or refuses us.
     """
     try:
