@@ -9,6 +9,11 @@ The rules, each of which somebody has left out (`reference_impl.payments.broken_
 - A key may be forgotten after its window. The intent may not: the audit row is unique by token for ever, so a late
   retry runs into it and is told what happened the first time. If it is refused before it gets that far (the payment is
   approved already, the last piece is sold: to itself), the audit row has the last word as well.
+
+Keys are global, and so are the identities of webhook events: the company is no part of them. A key must be unique over all
+clients of all companies, as a random UUID is. A service whose tenants choose their own keys puts the tenant into the unique
+indexes (of keys, of the audit log's tokens, of webhook events) and into the queries that look there. Otherwise one tenant's
+``1`` is in the way of another's.
 """
 
 from __future__ import annotations
