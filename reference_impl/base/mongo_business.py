@@ -1,8 +1,8 @@
 """What every business on MongoDB has in common: a connection that reads requests and carries each out in one transaction.
 
 A token counts once for an operation because the audit log has a unique index over both: the audit document is written in
-the operation's own transaction, and a repeated token is answered from it. A duplicate key inside a transaction aborts it,
-so the answer is looked up afterwards, in another.
+the operation's own transaction with the answer, and a repeated token is answered from it. A duplicate key inside a transaction
+aborts it, so the answer is looked up afterwards, in another.
 
 As long as its window lasts a key belongs to one operation: the audit document holds it in ``key``, which has a unique index of
 its own. What needs no key, such as a webhook, holds none, and its token is nobody else's business.
@@ -30,6 +30,7 @@ from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused
 
 Settings = Mapping[str, Any]
+Answer = dict[str, Any]
 Books = Mapping[str, tuple[str, list[dict[str, Any]]]]
 
 AUDIT_BOOKS: Books = {
@@ -175,13 +176,13 @@ class MongoBusiness(ABC):
             raise self.refusals[index](ask) from error
         raise error
 
-    def done_before(self, work: Work, ask: Any) -> dict[str, Any] | None:
+    def done_before(self, work: Work, ask: Any) -> Answer | None:
         """Return the answer that a repeated token had for this operation; refuse it for another request."""
         done = work.find("audit", {"token": ask.key, "action": ask.f})
         if done is None:
             return None
         self.same_request(done["request"], ask)
-        return {"subject": done["subject"], "amount": done["amount"], "replayed": True}
+        return {**done["answer"], "replayed": True}
 
     def claim(self, work: Work, ask: Any) -> None:
         """Refuse the key of another operation, or take it from there when its window is over."""
@@ -197,24 +198,26 @@ class MongoBusiness(ABC):
         if stored != ask.request:
             raise key_reused(ask.key)
 
-    def record(self, work: Work, ask: Any, amount: int) -> None:
+    def record(self, work: Work, ask: Any, answer: Answer) -> Answer:
         """Tell audit log and outbox, which are one document here: ``delivered`` says whether it was published.
 
         The event is known by what happened and not by the document: if a failover takes that back and the client sends it
-        again, it is the same event.
+        again, it is the same event. The answer is kept for a repeated token, and returned.
         """
         work.at("before_audit")
         told = {
             "event": f"{ask.f} {ask.key}",
             "subject": ask.subject,
             "action": ask.f,
-            "amount": amount,
+            "amount": answer["amount"],
+            "answer": answer,
             "token": ask.key,
             "request": ask.request,
             "at": ask.at,
             "delivered": False,
         }
         work.insert("audit", told if ask.f in self.without_key else {**told, HELD: ask.key})
+        return answer
 
     def publish(self, work: Work, most: int) -> dict[str, Any]:
         """Publish up to ``most`` waiting events, mark them, and tell how many are left.

@@ -65,8 +65,7 @@ class NumberFromOrder(MongoBusiness):
         due = ask.total - ask.advance
         order = {"_id": ask.subject, "company": ask.company, "total": ask.total, "advance": ask.advance, "discount": 0}
         work.insert("orders", {**order, "refunded": 0, "installments": 0, "status": rules.OPEN, "balance": due})
-        self.record(work, ask, ask.advance)
-        return {"subject": ask.subject, "amount": ask.advance, "balance": due}
+        return self.record(work, ask, {"subject": ask.subject, "amount": ask.advance, "balance": due})
 
     def pay_installment(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Record a payment of the balance, never more than is due."""
@@ -81,8 +80,8 @@ class NumberFromOrder(MongoBusiness):
             raise self.why_not(work, ask)
         number = order["installments"] if number is None else number
         work.insert("installments", {"order": ask.subject, "number": number, "amount": ask.amount, "token": ask.key})
-        self.record(work, ask, ask.amount)
-        return {"subject": ask.subject, "amount": ask.amount, "installment": number, "balance": order["balance"]}
+        told = {"subject": ask.subject, "amount": ask.amount, "installment": number, "balance": order["balance"]}
+        return self.record(work, ask, told)
 
     def next_number(self, work: Work, ask: Ask) -> int | None:
         """Leave the number to the step that counts the payment."""

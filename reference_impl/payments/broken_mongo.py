@@ -191,8 +191,8 @@ class WebhookWithoutDedup(ApproveInTransaction):
         work.at("payment_read")
         work.change("payments", {"_id": ask.subject}, {"$set": {"status": rules.PAID}})
         work.change("terms", {"_id": payment["term"]}, {"$inc": {"balance": -payment["amount"], "pending": -payment["amount"]}})
-        self.record(work, ask, payment["amount"])
-        return {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": rules.PAID}
+        told = {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": rules.PAID}
+        return self.record(work, ask, told)
 
 
 class TokenLookedUpFirst(ApproveInTransaction):

@@ -16,7 +16,7 @@ from pymongo.database import Database
 
 from reference_impl.base.keys import WINDOW
 from reference_impl.base.mongo import Checkpoint, MongoSession
-from reference_impl.base.mongo_business import HELD, ONCE, Settings, Work
+from reference_impl.base.mongo_business import HELD, ONCE, Answer, Settings, Work
 from reference_impl.base.refusal import Refused
 from reference_impl.payments.mongo import ApproveInTransaction
 from reference_impl.payments.requests import Ask
@@ -135,8 +135,9 @@ class AuditAfterwards(ApproveInTransaction):
     A approves and commits; crash; nothing tells of it, and nothing will be published.
     """
 
-    def record(self, work: Work, ask: Any, amount: int) -> None:
+    def record(self, work: Work, ask: Any, answer: Answer) -> Answer:
         """Nothing yet."""
+        return answer
 
     def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Carry out the operation, and log it when it is done."""
@@ -144,7 +145,7 @@ class AuditAfterwards(ApproveInTransaction):
         if f not in ("account", "history", "deliver") and not answer.get("replayed"):
             checkpoint("committed")
             ask = self.understand(f, arguments, token)
-            super().record(Work(self.session.database, None, checkpoint), ask, answer["amount"])
+            super().record(Work(self.session.database, None, checkpoint), ask, answer)
         return answer
 
 
@@ -155,9 +156,9 @@ class AuditWithoutSession(ApproveInTransaction):
     all is well.
     """
 
-    def record(self, work: Work, ask: Any, amount: int) -> None:
+    def record(self, work: Work, ask: Any, answer: Answer) -> Answer:
         """Write at once."""
-        super().record(Work(work.database, None, work.at), ask, amount)
+        return super().record(Work(work.database, None, work.at), ask, answer)
 
 
 class SideEffectFirst(ApproveInTransaction):
@@ -171,14 +172,13 @@ class SideEffectFirst(ApproveInTransaction):
     def approve(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Tell first, change afterwards."""
         amount = self.payment(work, ask)["amount"]
-        super().record(Work(work.database, None, work.at), ask, amount)
+        super().record(Work(work.database, None, work.at), ask, {"amount": amount})
         work.at("ledger_told")
         return super().approve(work, ask)
 
-    def record(self, work: Work, ask: Any, amount: int) -> None:
+    def record(self, work: Work, ask: Any, answer: Answer) -> Answer:
         """Approvals have been told of."""
-        if ask.f != "approve":
-            super().record(work, ask, amount)
+        return answer if ask.f == "approve" else super().record(work, ask, answer)
 
     def done_before(self, work: Work, ask: Any) -> dict[str, Any] | None:
         """What the ledger was told of an approval proves nothing."""

@@ -73,8 +73,7 @@ class ApproveInTransaction(MongoBusiness):
             stored = {**term, "_id": term["id"], "company": ask.company, "pending": 0, "assessment": ask.amount}
             del stored["id"]
             work.insert("terms", stored)
-        self.record(work, ask, ask.amount)
-        return {"subject": ask.subject, "amount": ask.amount, "terms": terms}
+        return self.record(work, ask, {"subject": ask.subject, "amount": ask.amount, "terms": terms})
 
     def split(self, assessment: int) -> list[int]:
         """Split an assessment into the five terms."""
@@ -85,16 +84,15 @@ class ApproveInTransaction(MongoBusiness):
         term = self.reserve(work, ask)
         work.at("reserved")
         work.insert("payments", self.new_payment(ask, term))
-        self.record(work, ask, ask.amount)
-        return {"subject": ask.subject, "term": ask.term, "amount": ask.amount, "status": rules.AWAITING}
+        return self.record(work, ask, {"subject": ask.subject, "term": ask.term, "amount": ask.amount, "status": rules.AWAITING})
 
     def approve(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Take a payment off its term, once."""
         payment = self.decide(work, ask, rules.PAID)
         work.at("marked_paid")
         self.reduce(work, payment)
-        self.record(work, ask, payment["amount"])
-        return {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": rules.PAID}
+        told = {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": rules.PAID}
+        return self.record(work, ask, told)
 
     def reject(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Accounting turns a payment down; the term is free for another."""
@@ -109,8 +107,8 @@ class ApproveInTransaction(MongoBusiness):
         payment = self.decide(work, ask, status)
         work.at("decided")
         self.unreserve(work, payment)
-        self.record(work, ask, payment["amount"])
-        return {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": status}
+        told = {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": status}
+        return self.record(work, ask, told)
 
     def refund(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Give money back: in parts, never more than was paid. The term owes it again."""
@@ -128,8 +126,7 @@ class ApproveInTransaction(MongoBusiness):
         work.at("refund_counted")
         work.insert("refunds", {"payment": ask.subject, "amount": ask.amount, "token": ask.key})
         self.add_back(work, payment["term"], ask.amount)
-        self.record(work, ask, ask.amount)
-        return {"subject": ask.subject, "amount": ask.amount}
+        return self.record(work, ask, {"subject": ask.subject, "amount": ask.amount})
 
     def webhook(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Approve a payment because the gateway says so. The gateway repeats itself; the event's identity does not.
@@ -151,7 +148,8 @@ class ApproveInTransaction(MongoBusiness):
         if event["payment"] != ask.subject:
             raise key_reused(ask.event)
         payment = self.payment(work, ask)
-        return {"subject": ask.subject, "amount": payment["amount"], "status": payment["status"], "replayed": True}
+        told = {"subject": ask.subject, "term": payment["term"], "amount": payment["amount"], "status": payment["status"]}
+        return {**told, "replayed": True}
 
     def account(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Show an account: what each term owes, what awaits approval, what may be chosen."""

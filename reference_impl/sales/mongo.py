@@ -64,8 +64,7 @@ class TakeFromStock(MongoBusiness):
         """Take an item into stock."""
         stock = {"price": ask.price, "opening": ask.quantity, "quantity": ask.quantity}
         work.insert("items", {"_id": ask.subject, "company": ask.company, **stock})
-        self.record(work, ask, ask.price)
-        return {"subject": ask.subject, "amount": ask.price}
+        return self.record(work, ask, {"subject": ask.subject, "amount": ask.price})
 
     def sell(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Sell, and return the invoice's number."""
@@ -82,20 +81,11 @@ class TakeFromStock(MongoBusiness):
         place = {"scope": scope, "period": period, "number": number, "text": f"{prefix}{number:04d}"}
         sold = {"company": ask.company, "item": ask.item, "quantity": ask.quantity, "amount": amount}
         work.insert("sales", {**place, **sold, "dated": ask.at, "token": ask.key})
-        self.record(work, ask, amount)
-        return {"subject": ask.subject, "amount": amount, **place}
+        return self.record(work, ask, {"subject": ask.subject, "amount": amount, **place})
 
     def deliver(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Publish what waits in the outbox."""
         return self.publish(work, ask.most)
-
-    def done_before(self, work: Work, ask: Ask) -> dict[str, Any] | None:
-        """Answer a repeated token with its invoice."""
-        done = super().done_before(work, ask)
-        sale = work.find("sales", {"token": ask.key}) if done else None
-        if done and sale:
-            return {**done, **{name: sale[name] for name in ("scope", "period", "number", "text")}}
-        return done
 
     def take_stock(self, work: Work, ask: Ask) -> dict[str, Any]:
         """Take the quantity out of stock if it is there; return the item."""
