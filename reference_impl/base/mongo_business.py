@@ -2,7 +2,8 @@
 
 A token counts once for an operation because the audit log has a unique index over both: the audit document is written in
 the operation's own transaction with the answer, and a repeated token is answered from it. A duplicate key inside a transaction
-aborts it, so the answer is looked up afterwards, in another.
+aborts it, so what it means is looked up afterwards, in another. A failover may have taken back what was in the way: then nothing
+is done yet, and the operation is tried again.
 
 As long as its window lasts a key belongs to one operation: the audit document holds it in ``key``, which has a unique index of
 its own. What needs no key, such as a webhook, holds none, and its token is nobody else's business.
@@ -14,9 +15,10 @@ commits, and so does a refusal: a transaction that has written nothing is commit
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pymongo
 import pymongo.errors
@@ -26,11 +28,12 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from reference_impl.base.keys import WINDOW, key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, pause, violated
 from reference_impl.base.refusal import Refused
 
 Settings = Mapping[str, Any]
 Answer = dict[str, Any]
+Found = TypeVar("Found")
 Books = Mapping[str, tuple[str, list[dict[str, Any]]]]
 
 AUDIT_BOOKS: Books = {
@@ -43,6 +46,14 @@ AUDIT_BOOKS: Books = {
 
 ONCE, HELD = "token,action", "key"
 """The audit log's unique indexes: each operation once for its token, and each key with one operation."""
+
+
+class Conflict(NamedTuple):
+    """What an operation runs into on a unique index: where that is found, and the refusal if it is there."""
+
+    collection: str
+    query: Mapping[str, Any]
+    refusal: Refused
 
 
 class Work:
@@ -93,8 +104,8 @@ class MongoBusiness(ABC):
     """Operations that need no key: they change nothing, or nothing twice."""
     token_once: ClassVar[bool] = True
     """Whether indexes make each token count once in the audit log."""
-    refusals: ClassVar[Mapping[str, Callable[[Any], Refused]]] = {}
-    """What a conflict on each unique index means to the client, by the index's fields."""
+    conflicts: ClassVar[Mapping[str, Callable[[Any], Conflict]]] = {}
+    """What a request runs into on each unique index, by the index's fields."""
 
     def __init__(self, session: MongoSession, settings: Settings) -> None:
         self.session = session
@@ -133,20 +144,41 @@ class MongoBusiness(ABC):
         """Open one client's connection."""
         return cls(MongoSession(where), settings)
 
-    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    def call(self, f: str, arguments: Mapping[str, Any], token: str, checkpoint: Checkpoint) -> Answer:
         """Carry out one operation. Raises Refused, or the driver's error where the store failed."""
         ask = self.understand(f, arguments, token)
-        operation: Callable[[Work, Any], dict[str, Any]] = getattr(self, f)
+        operation: Callable[[Work, Any], Answer] = getattr(self, f)
 
-        def steps(work: Work) -> dict[str, Any]:
+        def steps(work: Work) -> Answer:
             if f not in self.without_key:
                 if done := self.done_before(work, ask):
                     return done
                 self.claim(work, ask)
             return operation(work, ask)
 
-        def work(session: ClientSession) -> dict[str, Any] | Refused:
-            work = Work(self.session.database, session, checkpoint)
+        limit, spent = time.monotonic() + self.session.patience, 0
+        while True:
+            try:
+                if self.settings.get("transaction", True):
+                    answer, attempts = self.together(steps, checkpoint)
+                else:
+                    answer, attempts = steps(Work(self.session.database, None, checkpoint)), 1
+                return {**answer, "attempts": spent + attempts}
+            except pymongo.errors.DuplicateKeyError as e:
+                spent += getattr(e, "attempts", 1)
+                e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
+                done, attempts = self.meaning_of(e, ask)
+                if done is not None:
+                    return {**done, "attempts": spent + attempts}
+                if time.monotonic() > limit:
+                    raise
+                pause(spent)
+
+    def together(self, steps: Callable[[Work], Found], at: Checkpoint) -> tuple[Found, int]:
+        """Run the steps in one transaction; return what they return and the tries. A refusal before any write is made certain."""
+
+        def work(session: ClientSession) -> Found | Refused:
+            work = Work(self.session.database, session, at)
             try:
                 return steps(work)
             except Refused as e:
@@ -154,27 +186,30 @@ class MongoBusiness(ABC):
                     raise
                 return e
 
-        try:
-            if self.settings.get("transaction", True):
-                answer, attempts = self.session.transaction(work, checkpoint)
-            else:
-                answer, attempts = steps(Work(self.session.database, None, checkpoint)), 1
-        except pymongo.errors.DuplicateKeyError as e:
-            answer, attempts = self.meaning_of(e, ask), 1
-        return {**answer, "attempts": attempts}
+        return self.session.transaction(work, at)
 
-    def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Any) -> dict[str, Any]:
-        """Answer or refuse what ran into a unique index. Raises the error where nobody knows what it means."""
+    def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Any) -> tuple[Answer | None, int]:
+        """Answer or refuse what ran into a unique index; None if what was in the way is gone.
+
+        Raises the error where nobody knows what it means.
+        """
         index = violated(error) or ""
-        if index == ONCE or ask.f not in self.without_key:  # whatever it ran into may be what it did itself
-            done, _ = self.session.transaction(lambda own: self.done_before(Work(self.session.database, own, _on), ask), _on)
-            if done is not None:
+        conflict = self.conflicts[index](ask) if index in self.conflicts else None
+
+        def look(work: Work) -> Answer | None:
+            mine = index == ONCE or ask.f not in self.without_key  # whatever it ran into may be what it did itself
+            if mine and (done := self.done_before(work, ask)):
                 return done
-        if index == HELD:
-            raise key_reused(ask.key) from error
-        if index in self.refusals:
-            raise self.refusals[index](ask) from error
-        raise error
+            if index == HELD:
+                self.claim(work, ask)
+            if conflict and work.find(conflict.collection, conflict.query):
+                raise conflict.refusal
+            return None
+
+        done, attempts = self.together(look, _on)
+        if done is None and conflict is None and index not in (ONCE, HELD):
+            raise error
+        return done, attempts
 
     def done_before(self, work: Work, ask: Any) -> Answer | None:
         """Return the answer that a repeated token had for this operation; refuse it for another request."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pymongo.database import Database
 
-from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, MongoBusiness, Settings, Work
+from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, Conflict, MongoBusiness, Settings, Work
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.orders import rules
 from reference_impl.orders.requests import Ask, understand
@@ -38,7 +38,9 @@ class NumberFromOrder(MongoBusiness):
     """The order's own document counts its installments: balance, count and number change in one step."""
 
     collections = ("orders", "installments")
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {"_id": lambda ask: rules.exists_already(ask.subject)}
+    conflicts: ClassVar[Mapping[str, Callable[[Ask], Conflict]]] = {
+        "_id": lambda ask: Conflict("orders", {"_id": ask.subject}, rules.exists_already(ask.subject))
+    }
 
     @classmethod
     def indexes(cls, database: Database[Any], settings: Settings) -> None:

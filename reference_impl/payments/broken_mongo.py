@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from pymongo.database import Database
 
-from reference_impl.base.mongo_business import Settings, Work
-from reference_impl.base.refusal import Refused, unknown
+from reference_impl.base.mongo_business import Conflict, Settings, Work
+from reference_impl.base.refusal import unknown
 from reference_impl.payments import rules
 from reference_impl.payments.mongo import ApproveInTransaction
 from reference_impl.payments.requests import Ask
@@ -25,8 +25,8 @@ class GuardThenInsert(ApproveInTransaction):
     index the second gets a write conflict in a transaction, whose retry counts 1; without one it gets an error.
     """
 
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
-        index: told for index, told in ApproveInTransaction.refusals.items() if index != "term"
+    conflicts: ClassVar[Mapping[str, Callable[[Ask], Conflict]]] = {
+        index: told for index, told in ApproveInTransaction.conflicts.items() if index != "term"
     }
 
     def reserve(self, work: Work, ask: Ask) -> dict[str, Any]:
@@ -157,9 +157,9 @@ class ResolutionDocument(ApproveInTransaction):
     """
 
     collections = (*ApproveInTransaction.collections, "resolutions")
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
-        **ApproveInTransaction.refusals,
-        "payment": lambda ask: rules.not_awaiting(ask.subject, "decided"),
+    conflicts: ClassVar[Mapping[str, Callable[[Ask], Conflict]]] = {
+        **ApproveInTransaction.conflicts,
+        "payment": lambda ask: Conflict("resolutions", {"payment": ask.subject}, rules.not_awaiting(ask.subject, "decided")),
     }
 
     @classmethod

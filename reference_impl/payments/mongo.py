@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from pymongo.database import Database
 
 from reference_impl.base.keys import key_reused
-from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, MongoBusiness, Settings, Work
+from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, Conflict, MongoBusiness, Settings, Work
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.payments import rules
 from reference_impl.payments.requests import Ask, understand
@@ -33,9 +33,9 @@ class ApproveInTransaction(MongoBusiness):
 
     collections: ClassVar[tuple[str, ...]] = ("accounts", "terms", "payments", "refunds", "events")
     without_key = frozenset({"webhook", "account", "history", "deliver"})
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {
-        "_id": lambda ask: rules.exists_already("account" if ask.f == "open_account" else "payment", ask.subject),
-        "term": lambda ask: rules.already_awaiting(),
+    conflicts: ClassVar[Mapping[str, Callable[[Ask], Conflict]]] = {
+        "_id": lambda ask: exists_already("account" if ask.f == "open_account" else "payment", ask.subject),
+        "term": lambda ask: Conflict("payments", {"term": ask.term, "status": rules.AWAITING}, rules.already_awaiting()),
     }
 
     @classmethod
@@ -266,3 +266,8 @@ class ApproveInTransaction(MongoBusiness):
             "token": ask.key,
             "submitted": ask.at,
         }
+
+
+def exists_already(kind: str, name: str) -> Conflict:
+    """Return the conflict over an identity that is used for different things."""
+    return Conflict(f"{kind}s", {"_id": name}, rules.exists_already(kind, name))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pymongo.database import Database
 
 from reference_impl.base.mongo import Checkpoint
-from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, MongoBusiness, Settings, Work
+from reference_impl.base.mongo_business import AUDIT_BOOKS, Books, Conflict, MongoBusiness, Settings, Work
 from reference_impl.base.refusal import Refused, unknown
 from reference_impl.sales import rules
 from reference_impl.sales.requests import Ask, understand
@@ -32,7 +32,9 @@ class TakeFromStock(MongoBusiness):
 
     collections = ("items", "sales", "counters")
     without_key = frozenset({"deliver"})
-    refusals: ClassVar[Mapping[str, Callable[[Ask], Refused]]] = {"_id": lambda ask: rules.exists_already("item", ask.subject)}
+    conflicts: ClassVar[Mapping[str, Callable[[Ask], Conflict]]] = {
+        "_id": lambda ask: Conflict("items", {"_id": ask.subject}, rules.exists_already("item", ask.subject))
+    }
 
     @classmethod
     def indexes(cls, database: Database[Any], settings: Settings) -> None:

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 import pymongo
+import pytest
+from pymongo.client_session import ClientSession
 
 from harness.model import Outcome
 from harness.stores import Database
@@ -29,24 +31,24 @@ class Client:
     def __init__(self, stage: Play) -> None:
         self.connection = stage.actor().connection
         self.connection.call("account", {"subject": "a"}, "look", lambda point: None)  # connects before anything is held
+        self.reached = threading.Event()
         self._said: list[Any] = []
         self._thread = threading.Thread()
 
     def begins(self, f: str, token: str, *, until: str, **arguments: Any) -> None:
         """Start the operation; return when it has come to the point and gone on, or has ended."""
-        reached = threading.Event()
 
         def call() -> None:
             try:
                 self._said.append(
-                    self.connection.call(f, arguments, token, lambda point: reached.set() if point == until else None)
+                    self.connection.call(f, arguments, token, lambda point: self.reached.set() if point == until else None)
                 )
             except Exception as e:  # noqa: BLE001 - every failure is an answer
                 self._said.append(e)
 
         self._thread = threading.Thread(target=call, daemon=True)
         self._thread.start()
-        while self._thread.is_alive() and not reached.wait(0.01):
+        while self._thread.is_alive() and not self.reached.wait(0.01):
             pass
 
     def ends(self) -> Any:
@@ -60,10 +62,14 @@ def approval_that_only_the_primary_has(nodes: Any, stage: Play, approver: Client
     """Stop replication, approve, and wait until the commit can be seen."""
     nodes.hold_replication()
     approver.begins("approve", "k", until="before_commit", subject="p1")
+    can_be_seen(stage, "payments", {"_id": "p1", "status": "paid"})
+
+
+def can_be_seen(stage: Play, collection: str, query: dict[str, Any]) -> None:
+    """Wait until a commit can be seen."""
     limit = time.monotonic() + 20
     with pymongo.MongoClient[Any](stage.database.url) as client:
-        payments = client.get_default_database().payments
-        while (payments.find_one({"_id": "p1"}) or {})["status"] != "paid":
+        while client.get_default_database()[collection].find_one(query) is None:
             assert time.monotonic() < limit
             time.sleep(0.01)  # between two looks: nobody can be told of a commit that is not replicated
 
@@ -106,3 +112,29 @@ def test_nothing_that_a_failover_takes_back_is_given_as_a_reason(nodes: Any, rep
         assert not isinstance(answer, Exception), "it was not paid when this was said"
         assert answer["status"] == "rejected"
         assert stage.books().table("payments")["status"].to_list() == ["rejected"]
+
+
+def test_nothing_that_a_failover_takes_back_is_said_to_be_there_already(
+    nodes: Any, replicated_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with play(RIGHT, replicated_database) as stage:
+        one_waits(stage)
+        first, second = Client(stage), Client(stage)
+        nodes.hold_replication()
+        first.begins("open_account", "first", until="before_commit", subject="b", assessment=500)
+        can_be_seen(stage, "accounts", {"_id": "b"})
+
+        abort = ClientSession.abort_transaction
+
+        def abort_transaction(session: ClientSession) -> None:  # the index has said no; what it means is looked up after this
+            second.reached.set()
+            abort(session)
+
+        monkeypatch.setattr(ClientSession, "abort_transaction", abort_transaction)
+        second.begins("open_account", "second", until="before_commit", subject="b", assessment=700)
+        fail_over(nodes, first)
+        answer = second.ends()
+        assert not isinstance(answer, Exception), "there was no account when this was said"
+        assert answer["amount"] == 700
+        assert answer["attempts"] > 1, "it ran into the first one's account"
+        assert stage.books().table("terms").filter(account="b")["assessment"].to_list() == [700] * 5
