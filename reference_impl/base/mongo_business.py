@@ -10,7 +10,7 @@ its own. What needs no key, such as a webhook, holds none, and its token is nobo
 
 What was read may never reach a majority of the nodes, and a failover would take it back. A change waits for its majority when it
 commits, and so does a refusal: a transaction that has written nothing is committed all the same. A refusal after a first write
-(too high a price, told when the stock has been taken) must roll back and cannot wait.
+(too high a price, told when the stock has been taken) must roll back, and is told even where nobody knows whether that was heard.
 """
 
 from __future__ import annotations

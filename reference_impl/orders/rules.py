@@ -37,7 +37,7 @@ def invoice(
 
 def exists_already(order: str) -> Refused:
     """Return the refusal to use an order's identity twice."""
-    return Refused("order_exists", f"There is already an order {order!r}.")
+    return Refused("order_exists", f"The order {order!r} exists already.")
 
 
 def exceeds_total(*, total: int, advance: int, discount: int) -> Refused:

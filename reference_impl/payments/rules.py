@@ -96,7 +96,7 @@ def not_paid(payment: str, status: str) -> Refused:
 
 def exists_already(kind: str, name: str) -> Refused:
     """Return the refusal to use an identity twice for different things."""
-    return Refused(f"{kind}_exists", f"There is already a {kind} {name!r}.")
+    return Refused(f"{kind}_exists", f"The {kind} {name!r} exists already.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def not_one(text: str, issued: int) -> Refused:
 
 def exists_already(kind: str, name: str) -> Refused:
     """Return the refusal to use an identity twice."""
-    return Refused(f"{kind}_exists", f"There is already a {kind} {name!r}.")
+    return Refused(f"{kind}_exists", f"The {kind} {name!r} exists already.")
 
 
 def insufficient_stock(item: str, *, wanted: int, left: int) -> Refused:
