@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import locust.runners
@@ -48,9 +48,12 @@ locust.runners.HEARTBEAT_LIVENESS = 15  # Locust's own 3 seconds take a worker o
 class Client(ScenarioUser):
     """One client of the scenario."""
 
+    closing: ClassVar[bool] = False
+    """Whether the test is being stopped: Locust gives the users of a worker that has left to those that are still there."""
+
     def on_start(self) -> None:
         """Take a seat, where there is one: a worker that came when the test had begun has no part in it."""
-        if getattr(type(self), "site", None) is None:
+        if getattr(type(self), "site", None) is None or self.closing:
             raise StopUser
         super().on_start()
 
@@ -149,6 +152,7 @@ def take(plan: LoadPlan, rank: int, processes: int) -> Site:
     """Make the site of this process's clients."""
     refuse_frozen()
     Client.site = Site(plan=plan, number=rank, rank=rank, processes=processes)
+    Client.closing = False
     return Client.site
 
 
@@ -269,6 +273,10 @@ def _serve(environment: Environment, handover: Handover) -> None:
             gevent.sleep(LOOK)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def close(**more: Any) -> None:
+        Client.closing = True
+
+    environment.events.test_stopping.add_listener(close)
     environment.events.test_stop.add_listener(lambda **more: handover.hand_in())
     environment.events.quitting.add_listener(leave)
     options: Any = environment.parsed_options

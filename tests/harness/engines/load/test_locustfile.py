@@ -140,6 +140,44 @@ def test_an_interrupt_of_everybody_lets_operations_complete(tmp_path: Path) -> N
     assert "KeyboardInterrupt" not in wrong
 
 
+HANDED_ON = """
+import sys
+from pathlib import Path
+
+import gevent
+from locust.env import Environment
+
+from harness.engines.load import locustfile
+from tests.harness.engines.load.test_engine import plan
+
+master = Environment(user_classes=[locustfile.Client]).create_master_runner("127.0.0.1", 0)
+environment = Environment(user_classes=[locustfile.Client])
+worker = environment.create_worker_runner("127.0.0.1", master.server.port)
+locustfile.on_init(environment)
+
+seated = []
+for number, stopping in enumerate((False, True)):
+    folder = Path(sys.argv[1]) / str(number)
+    folder.mkdir()
+    site = locustfile.take(plan(folder), 0, 1)
+    if stopping:
+        environment.events.test_stopping.fire(environment=environment)
+    worker.spawn_users({"Client": 2})
+    gevent.sleep(0.1)
+    seated.append(site.seated)
+    worker.stop_users({"Client": 2})
+print(*seated)
+"""
+
+
+def test_a_user_that_a_worker_is_given_while_the_test_is_being_stopped_takes_no_seat(tmp_path: Path) -> None:
+    """The user of a worker that has left already: it would begin an operation, and be killed in the middle."""
+    done = subprocess.run(
+        [sys.executable, "-c", HANDED_ON, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "2 0\n", done.stderr
+
+
 def test_what_does_not_exist_is_said_and_nothing_is_run(tmp_path: Path) -> None:
     process = locust(tmp_path, "pg.counter_rov", "-t", "3s")
     _, wrong = process.communicate(timeout=120)
