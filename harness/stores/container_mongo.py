@@ -10,7 +10,7 @@ import pymongo.errors
 
 from harness.stores.base import StoreKind
 from harness.stores.container import Container, Plan, Premises
-from harness.stores.embedded_mongo import initiate, new_set_name, server_flags
+from harness.stores.embedded_mongo import REPLICA_SET, initiate, server_flags
 from harness.stores.mongo import CONTROL, MongoDatabases
 from harness.stores.one_server import OneServer
 from harness.stores.options import StoreOptions
@@ -33,8 +33,7 @@ class ContainerMongo(OneServer):
     def __init__(self, options: StoreOptions, images: Sequence[str]) -> None:
         self._premises = Premises(options, images)
         with self._premises:
-            set_name = new_set_name()
-            self._server = self._premises.run(mongo_plan(set_name))
+            self._server = self._premises.run(mongo_plan(REPLICA_SET))
             host, port = self._server.address()
             address = f"{host}:{port}"
             self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(
@@ -42,7 +41,7 @@ class ContainerMongo(OneServer):
             )
             try:
                 members = [f"localhost:{PORT}"]
-                self._server.until(lambda: initiate(self.client, members, set_name=set_name, journal=options.fsync), TROUBLE)
+                self._server.until(lambda: initiate(self.client, members, set_name=REPLICA_SET, journal=options.fsync), TROUBLE)
                 self._await_server()
                 version = self.client.server_info()["version"]
             except BaseException:

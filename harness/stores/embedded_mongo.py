@@ -32,6 +32,8 @@ START_LIMIT = 30.0
 """Seconds that a server may take to become primary."""
 
 PORT_TRIES = 5
+REPLICA_SET = "racegate"
+"""The name of a set of one node. Clients reach it by its address, whatever its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def new_set_name() -> str:
-    """Return the name of a replica set that no other set has.
+    """Return the name of a replica set of several nodes, which no other set has.
 
     Drivers and nodes shun a server of another set by its name. Sets of one name would take each other's nodes for their own
     when a server comes to listen where one of another set was killed.
@@ -136,7 +138,6 @@ class EmbeddedMongo(OneServer):
     def __init__(self, options: StoreOptions) -> None:
         self._binary = mongo_binary()
         self._options = options
-        self._set_name = new_set_name()
         for attempt in range(PORT_TRIES):
             self._folder = data_folder("mongo")
             self._port = free_port()
@@ -171,13 +172,13 @@ class EmbeddedMongo(OneServer):
         self.description = f"MongoDB {self._binary.version}, embedded replica set of one node"
 
     def _command(self) -> list[str]:
-        return [str(self._binary.path), *process_flags(self._folder, self._port, self._set_name)]
+        return [str(self._binary.path), *process_flags(self._folder, self._port, REPLICA_SET)]
 
     def _initiate(self) -> None:
         """Wait until the server answers, make it a replica set, and wait until it is primary."""
         self._until(lambda: self.client.admin.command("ping"))
         try:
-            initiate(self.client, [f"127.0.0.1:{self._port}"], set_name=self._set_name, journal=self._options.fsync)
+            initiate(self.client, [f"127.0.0.1:{self._port}"], set_name=REPLICA_SET, journal=self._options.fsync)
         except pymongo.errors.OperationFailure as e:
             raise problem(e) from e
         self._await_server()
