@@ -107,6 +107,38 @@ class MongoSession:
                     raise
                 pause(attempt)
 
+    def settle(
+        self,
+        work: Callable[[], tuple[dict[str, Any], int]],
+        meaning_of: Callable[[pymongo.errors.DuplicateKeyError], tuple[dict[str, Any] | None, int]],
+    ) -> dict[str, Any]:
+        """Return what the work answers, or what it means that it ran into a unique index, with all tries that it took.
+
+        If what was in the way is gone, deleted or rolled back with a lost primary, nothing is done yet: the work is tried again.
+
+        Args:
+            work: returns an answer and its tries.
+            meaning_of: returns the answer to a duplicate key, or None if what was in the way is gone, and the tries; raises
+                whatever else it means.
+
+        Raises:
+            DuplicateKeyError: something was in the way for too long; its ``attempts`` tells how many tries there were.
+        """
+        limit, spent = time.monotonic() + self.patience, 0
+        while True:
+            try:
+                answer, attempts = work()
+                return {**answer, "attempts": spent + attempts}
+            except pymongo.errors.DuplicateKeyError as e:
+                spent += getattr(e, "attempts", 1)
+                e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
+                done, attempts = meaning_of(e)
+                if done is not None:
+                    return {**done, "attempts": spent + attempts}
+                if time.monotonic() > limit:
+                    raise
+                pause(spent)
+
     def vanish(self) -> None:
         """Cut every connection of this client that waits for no answer, without a goodbye; nothing more can be asked."""
         topology: Any = self._client._topology  # the driver has no public way to die

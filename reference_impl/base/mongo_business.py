@@ -15,7 +15,6 @@ commits, and so does a refusal: a transaction that has written nothing is commit
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -28,7 +27,7 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from reference_impl.base.keys import WINDOW, key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, Where, pause, violated
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, violated
 from reference_impl.base.refusal import Refused
 
 Settings = Mapping[str, Any]
@@ -156,23 +155,12 @@ class MongoBusiness(ABC):
                 self.claim(work, ask)
             return operation(work, ask)
 
-        limit, spent = time.monotonic() + self.session.patience, 0
-        while True:
-            try:
-                if self.settings.get("transaction", True):
-                    answer, attempts = self.together(steps, checkpoint)
-                else:
-                    answer, attempts = steps(Work(self.session.database, None, checkpoint)), 1
-                return {**answer, "attempts": spent + attempts}
-            except pymongo.errors.DuplicateKeyError as e:
-                spent += getattr(e, "attempts", 1)
-                e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
-                done, attempts = self.meaning_of(e, ask)
-                if done is not None:
-                    return {**done, "attempts": spent + attempts}
-                if time.monotonic() > limit:
-                    raise
-                pause(spent)
+        def work() -> tuple[Answer, int]:
+            if self.settings.get("transaction", True):
+                return self.together(steps, checkpoint)
+            return steps(Work(self.session.database, None, checkpoint)), 1
+
+        return self.session.settle(work, lambda error: self.meaning_of(error, ask))
 
     def together(self, steps: Callable[[Work], Found], at: Checkpoint) -> tuple[Found, int]:
         """Run the steps in one transaction; return what they return and the tries. A refusal before any write is made certain."""

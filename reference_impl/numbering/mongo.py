@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -25,7 +24,7 @@ import pymongo.errors
 from pymongo.client_session import ClientSession
 
 from reference_impl.base.keys import key_reused
-from reference_impl.base.mongo import Checkpoint, MongoSession, Where, looked, pause, violated
+from reference_impl.base.mongo import Checkpoint, MongoSession, Where, looked, violated
 from reference_impl.base.refusal import Refused, invalid
 from reference_impl.numbering.series import (
     Ask,
@@ -118,21 +117,7 @@ class CounterDocument:
         if f != "create" and f not in self.jobs:
             raise no_operation(f)
         work: Callable[[Ask, Checkpoint], Done] = getattr(self, f)
-        limit, spent = time.monotonic() + self.session.patience, 0
-        while True:
-            try:
-                answer, attempts = work(ask, checkpoint)
-                return {**answer, "attempts": spent + attempts}
-            except pymongo.errors.DuplicateKeyError as e:
-                spent += getattr(e, "attempts", 1)
-                done, attempts = self.meaning_of(e, ask)
-                if done is not None:
-                    return {**done, "attempts": spent + attempts}
-                # Whoever had the token is gone: deleted, or rolled back with a lost primary. So nothing is done yet.
-                if time.monotonic() > limit:
-                    e.attempts = spent  # type: ignore[attr-defined]  # read by whoever records the operation
-                    raise
-                pause(spent)
+        return self.session.settle(lambda: work(ask, checkpoint), lambda error: self.meaning_of(error, ask))
 
     def meaning_of(self, error: pymongo.errors.DuplicateKeyError, ask: Ask) -> tuple[dict[str, Any] | None, int]:
         """Answer or refuse what ran into a unique index; None if what was in the way is gone. Raises any other error again."""
