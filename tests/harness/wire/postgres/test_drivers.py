@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import time
 from typing import Any
 
 import asyncpg
@@ -18,11 +18,10 @@ from harness.wire.base import (
     ConnectionClosing,
     ConnectionOpened,
     Status,
-    StepArrived,
     StepKind,
     WireProxy,
 )
-from tests.harness.wire.watching import Watch
+from tests.harness.wire.watching import PATIENCE, Watch, running
 
 
 @pytest.fixture(autouse=True)
@@ -157,16 +156,28 @@ def test_psycopg_server_side_cursors_are_a_step_each_fetch(postgres_proxy: WireP
     assert 'DECLARE "c#" CURSOR FOR SELECT n FROM counters ORDER BY n' in [s.fingerprint for s in watch.steps()]
 
 
-def test_psycopg_cancels_through_the_proxy(postgres_proxy: WireProxy) -> None:
+def until_asleep(database: Database, backend: int) -> None:
+    """Wait until a backend is in pg_sleep: PostgreSQL ignores a cancel that finds it still waiting for its statement."""
+    limit = time.monotonic() + PATIENCE
+    with psycopg.connect(database.url, autocommit=True) as control:
+        while control.execute("SELECT wait_event FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone() != ("PgSleep",):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
+
+def test_psycopg_cancels_through_the_proxy(postgres_proxy: WireProxy, postgres_database: Database) -> None:
     watch = Watch(postgres_proxy)
     with psycopg.connect(postgres_proxy.url, autocommit=True) as connection:
-        waiting = threading.Thread(target=lambda: (watch.wait_for(StepArrived), connection.cancel_safe()))
-        waiting.start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
+
+        def cancel() -> None:
+            until_asleep(postgres_database, connection.info.backend_pid)
+            connection.cancel_safe()
+
+        with running(cancel) as raised, pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("SELECT pg_sleep(60)")
-        waiting.join()
-        (cancel,) = watch.wait_for(CancelSent)
-        assert cancel.connection == watch.steps()[0].connection
+        assert raised == [None]
+        (sent,) = watch.wait_for(CancelSent)
+        assert sent.connection == watch.steps()[0].connection
     assert watch.ends()[0].result.error == "57014"
 
 
