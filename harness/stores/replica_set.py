@@ -23,11 +23,17 @@ from harness.stores.mongo import CONTROL, MongoDatabases, problem
 START_LIMIT = 90.0
 """Seconds that the nodes may take until one is primary and the others follow it."""
 
-WATCHFUL = "heartbeatFrequencyMS=1000&connectTimeoutMS=5000"
-"""With their defaults drivers wait half a minute for the answer of a server that is frozen or cut off."""
+WATCHFUL = "heartbeatFrequencyMS=1000&connectTimeoutMS=5000&localThresholdMS=60000"
+"""With their defaults drivers wait half a minute for the answer of a server that is frozen or cut off, and read from no
+secondary whose first answer came a few milliseconds later than another's."""
 
 HOLD = "stopReplProducer"
 """The failpoint that keeps a secondary from fetching what the primary did."""
+
+NOT_SECONDARY = 95
+
+FROZEN = 600
+"""Seconds that a secondary which is held does not stand for election by itself, unless it is released before."""
 
 
 class Node(Protocol):
@@ -160,15 +166,20 @@ class ReplicaSet:
         except pymongo.errors.PyMongoError as e:
             # A node that steps down may close the connection instead of answering. Connections are closed for other reasons
             # as well, so it is asked whether it leads. A subclass says that the node was not reached, or did not lead.
-            closed = type(e) is pymongo.errors.AutoReconnect
-            if not closed or self._hello(number).get("isWritablePrimary", True):
+            if type(e) is not pymongo.errors.AutoReconnect or self._still_leads(number):
                 raise problem(e) from e
+        self._let_stand()
         return f"{self._nodes[number].address}, the primary, stepped down"
 
     def hold_replication(self) -> str:
-        """Keep every secondary from fetching what the primary does, until `release_replication`, whichever node leads by then."""
-        self._set(self.primary())
-        return self._hold(self._secondaries())
+        """Keep every secondary from fetching what the primary does, until `release_replication`, whichever node leads by then.
+
+        On a machine that stalls for a second, the others would elect another, and a fault would take that one away: nothing would
+        be lost. So those that are held do not stand for election until a fault takes the primary away.
+        """
+        leader = self.primary()
+        self._set(leader)
+        return self._hold([number for number in self._at_work() if number != leader])
 
     def hold_one_secondary(self) -> str:
         """Keep one secondary from fetching: a majority goes on, that one's data grows old."""
@@ -236,9 +247,12 @@ class ReplicaSet:
         number = self.primary()
         getattr(self._nodes[number], deed)()
         self._away[number] = what
+        self._let_stand()
         return f"{self._nodes[number].address}, the primary, was {what}"
 
     def _hold(self, numbers: Sequence[int]) -> str:
+        for number in numbers:
+            self._freeze(number, FROZEN)
         for number in numbers:
             times = self._set(number) + 1
             self._until(partial(self._stands_still, number, times), "does not stop replicating")
@@ -261,7 +275,20 @@ class ReplicaSet:
 
     def _clear(self, number: int) -> None:
         self._command(number, {"configureFailPoint": HOLD, "mode": "off"})
+        self._freeze(number, 0)
         self._held.discard(number)
+
+    def _let_stand(self) -> None:
+        for number in sorted(self._held - self._away.keys()):
+            self._freeze(number, 0)
+
+    def _freeze(self, number: int, seconds: int) -> None:
+        """Keep a node from standing for election, or let it stand again (0). One that leads has no need of either."""
+        try:
+            self._command(number, {"replSetFreeze": seconds})
+        except EnvironmentProblem as e:
+            if not (isinstance(e.__cause__, pymongo.errors.OperationFailure) and e.__cause__.code == NOT_SECONDARY):
+                raise
 
     def _command(self, number: int, command: dict[str, Any]) -> dict[str, Any]:
         admin = self._direct[number].admin
@@ -281,6 +308,16 @@ class ReplicaSet:
         except pymongo.errors.PyMongoError:
             return {}
         return hello
+
+    def _still_leads(self, number: int) -> bool:
+        answer: dict[str, Any] = {}
+
+        def answers() -> bool:
+            answer.update(self._hello(number))
+            return bool(answer)
+
+        self._until(answers, "does not say who leads")
+        return bool(answer["isWritablePrimary"])
 
     def _await_health(self) -> None:
         def healthy() -> bool:

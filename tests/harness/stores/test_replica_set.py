@@ -94,6 +94,8 @@ def test_what_is_held_stays_held_when_another_node_comes_to_lead(nodes: Any, col
     nodes.hold_replication()
     nodes.step_down()
     nodes.primary()  # another leads
+    for follower in nodes._secondaries():
+        nodes._freeze(follower, 60)  # and goes on leading, until the next fault
     with pytest.raises(pymongo.errors.WTimeoutError):  # a node that may fetch does so within one second
         collection.with_options(write_concern=pymongo.WriteConcern(w="majority", wtimeout=3000)).insert_one({"by": "one"})
     nodes.pause_primary()
@@ -102,6 +104,19 @@ def test_what_is_held_stays_held_when_another_node_comes_to_lead(nodes: Any, col
     assert seen(collection) == ["a majority"]
     nodes.bring_back()
     collection.with_options(write_concern=pymongo.WriteConcern(w=3)).insert_one({"by": "all"})
+
+
+def test_those_that_are_held_stand_for_election_after_a_fault_only(nodes: Any, collection: Any) -> None:
+    """One elected because the machine stalled would be the one that the fault takes away: nothing would be lost."""
+    collection.insert_one({"by": "a majority"})
+    nodes.hold_replication()
+    for follower in nodes._secondaries():
+        with pytest.raises(pymongo.errors.OperationFailure, match="Election failed"):
+            nodes._direct[follower].admin.command("replSetStepUp")
+
+    before = nodes.primary()
+    nodes.kill_primary()
+    assert nodes.primary() != before
 
 
 def test_a_store_is_not_at_rest_while_a_write_is_on_one_node_alone(nodes: Any, collection: Any) -> None:
