@@ -25,7 +25,7 @@ import orjson
 
 from harness.stores import StoreKind, StoreOptions, open_store
 from harness.stores.embedded_postgres import postgres_binaries
-from harness.stores.process import free_port
+from harness.stores.ports import free_port
 
 SECONDS = 8
 ROUNDS = 5

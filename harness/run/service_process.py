@@ -16,7 +16,8 @@ from urllib3.exceptions import HTTPError
 
 from harness.config.sections import TargetSection
 from harness.model.errors import EnvironmentProblem
-from harness.stores.process import SupervisedServer, free_port
+from harness.stores.ports import free_port
+from harness.stores.process import SupervisedServer
 from harness.stores.redaction import redact
 
 ASK_EVERY = 0.05

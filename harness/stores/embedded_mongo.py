@@ -26,7 +26,8 @@ from harness.stores.base import StoreKind
 from harness.stores.mongo import CONTROL, MongoDatabases, problem
 from harness.stores.one_server import OneServer
 from harness.stores.options import StoreOptions
-from harness.stores.process import SupervisedServer, data_folder, free_port, reachable
+from harness.stores.ports import free_port
+from harness.stores.process import SupervisedServer, data_folder, reachable
 
 START_LIMIT = 30.0
 """Seconds that a server may take to become primary."""

@@ -11,7 +11,8 @@ import pymongo.errors
 from harness.model.errors import EnvironmentProblem, UsageError
 from harness.stores.embedded_mongo import START_LIMIT, MongoBinary, mongo_binary, new_set_name, process_flags
 from harness.stores.options import StoreOptions
-from harness.stores.process import SupervisedServer, data_folder, free_port, keep_log
+from harness.stores.ports import free_port
+from harness.stores.process import SupervisedServer, data_folder, keep_log
 from harness.stores.replica_set import ReplicaSet
 
 TRIES = 5

@@ -26,8 +26,9 @@ from harness.model.errors import EnvironmentProblem
 from harness.stores.base import StoreKind
 from harness.stores.one_server import OneServer
 from harness.stores.options import StoreOptions
+from harness.stores.ports import free_port
 from harness.stores.postgres import PostgresControl, PostgresDatabases
-from harness.stores.process import SupervisedServer, cached, data_folder, free_port, reachable, server_account
+from harness.stores.process import SupervisedServer, cached, data_folder, reachable, server_account
 
 USER = "racegate"
 

@@ -10,14 +10,12 @@ import os
 import pwd
 import queue
 import shutil
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,11 +31,6 @@ LOCK = "supervised"
 
 STALE_AFTER = 3600
 """Seconds after which a data folder that no supervisor holds is swept: a fresh one may not have its supervisor yet."""
-
-PORT_DRAWS = 1000
-_given: deque[int] = deque(maxlen=4096)
-"""The ports that servers were given lately: fewer than there are."""
-_giving = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,28 +159,6 @@ def cached(name: str, make: Callable[[Path], object], *, mode: int = 0o700) -> P
         raise EnvironmentProblem(f"cannot prepare {final}: {e.strerror}; free some space or set TMPDIR elsewhere") from e
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def free_port() -> int:
-    """Return a loopback port that is free now. It may be taken before it is used: whoever uses it tries again.
-
-    Of the last thousands no port is returned twice: one that a killed server left belongs to that server, which comes back.
-
-    Raises:
-        EnvironmentProblem: there is none.
-    """
-    for _ in range(PORT_DRAWS):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", 0))
-            except OSError as e:
-                raise EnvironmentProblem(f"no free port on 127.0.0.1: {e.strerror}; end some servers or connections") from e
-            port: int = probe.getsockname()[1]
-        with _giving:
-            if port not in _given:
-                _given.append(port)
-                return port
-    raise EnvironmentProblem("no free port on 127.0.0.1 that no server had before; end some servers or connections")
 
 
 def keep_log(log: Path, folder: Path | None) -> None:

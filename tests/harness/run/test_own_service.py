@@ -24,7 +24,7 @@ from harness.model import EnvironmentProblem
 from harness.run.service_process import wait_until_healthy
 from harness.stores import Database
 from harness.stores.inplace import InPlaceMongo, InPlacePostgres
-from harness.stores.process import free_port
+from harness.stores.ports import free_port
 from tests.services import invoices
 
 TOKEN = "s3cr3t-t0ken"

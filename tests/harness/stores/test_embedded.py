@@ -95,10 +95,6 @@ def test_the_server_dies_even_when_its_supervisor_is_killed(kind: StoreKind) -> 
     assert not [memory for memory in shared if Path(memory).exists()]
 
 
-def test_a_port_is_not_given_to_another_server_while_the_first_may_come_back() -> None:
-    assert len({processes.free_port() for _ in range(1000)}) == 1000
-
-
 @KINDS
 def test_several_start_side_by_side_without_colliding(kind: StoreKind) -> None:
     with ThreadPoolExecutor(4) as pool:

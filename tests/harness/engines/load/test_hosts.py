@@ -19,7 +19,7 @@ import harness.engines.load
 from harness.recording.loader import load
 from harness.run.folder import RunFolder
 from harness.stores import Database
-from harness.stores.process import free_port
+from harness.stores.ports import free_port
 
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 import harness.engines.load
-from harness.stores.process import free_port
+from harness.stores.ports import free_port
 from tests.processes import descendants
 
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
