@@ -60,7 +60,7 @@ def serve(application: Any, line: socket.socket, ready: Callable[[str], None]) -
         ),
         lambda: ready(f"http://{HOST}:{line.getsockname()[1]}"),
     )
-    with _signals_only_stop(), line:
+    with _signals_only_stop(server), line:
         try:
             server.run(sockets=[line])
         except SystemExit as e:  # how uvicorn says that the application did not start
@@ -73,10 +73,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self.was_asked_to_stop = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in good order however often it is asked for: `GRACE` bounds it."""
-        self.should_exit = True
+        self.should_exit = self.was_asked_to_stop = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -85,11 +86,15 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _signals_only_stop() -> Iterator[None]:
-    """Uvicorn raises the signal that stopped it again when it is done; being asked to stop is no failure here."""
+def _signals_only_stop(server: _Server) -> Iterator[None]:
+    """Uvicorn raises the signal that stopped it again when it is done; being asked to stop is no failure here.
+
+    Nor is being asked once more, until the process has ended.
+    """
     kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        if not server.was_asked_to_stop:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
