@@ -104,6 +104,7 @@ def server_settings(options: StoreOptions) -> dict[str, str]:
         "fsync": durable,
         "full_page_writes": durable,
         "synchronous_commit": durable,
+        **({"wal_writer_delay": "10s"} if options.fsync else {}),  # what a commit did not wait for is lost when the server dies
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "max_wal_size": "4GB",
