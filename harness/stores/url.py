@@ -33,7 +33,7 @@ SCHEMES = {
     StoreKind.MONGO: ("mongodb", "mongodb+srv"),
 }
 
-CONNECT_TIMEOUT = 5
+CONNECT_TIMEOUT = 10
 """Seconds that a server may take to answer the first connection."""
 
 

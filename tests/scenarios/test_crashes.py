@@ -94,7 +94,7 @@ def test_no_schedule_decides_when_a_server_dies(tmp_path: Path) -> None:
 
 
 def test_the_server_dies_between_number_and_document(tmp_path: Path) -> None:
-    chosen: dict[str, Any] = {"crash_at": "number_taken", "crash_after": 20, "ops": 120, "policy": "gapless"}
+    chosen: dict[str, Any] = {"crash_at": "number_taken", "crash_after": 20, "ops": 400, "policy": "gapless"}
     lost = run(tmp_path, CRASH, "reference:pg.counter_on_other_connection", **chosen)
     kept = run(tmp_path, CRASH, "reference:pg.counter_row", **chosen)
 

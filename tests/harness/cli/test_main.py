@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,7 @@ def test_ctrl_c_or_a_cancelled_pipeline_ends_a_run_with_unknown_and_leaves_nothi
     while history is None or history.stat().st_size < 10_000:
         assert process.poll() is None
         history = next(tmp_path.glob("runs/*/history/worker-0.0.jsonl"), None)
+        time.sleep(0.05)
 
     os.killpg(process.pid, sent)
     out, err = process.communicate(timeout=30)

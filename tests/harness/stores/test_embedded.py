@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -195,12 +195,10 @@ def test_an_open_mongodb_transaction_is_seen_and_ended(mongo_store: Store, mongo
 
 
 def until_at_rest(store: Store, database: Database) -> None:
-    pause = threading.Event()
-    for _ in range(500):
-        if not store.in_flight(database):
-            return
-        pause.wait(0.01)
-    raise AssertionError(store.in_flight(database))
+    limit = time.monotonic() + 60
+    while under_way := store.in_flight(database):
+        assert time.monotonic() < limit, under_way
+        time.sleep(0.01)
 
 
 def test_dropping_a_database_disconnects_whoever_is_there(postgres_store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,14 +22,16 @@ class Invoices(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, str, Any, int]]
+    came: threading.Event
     release: threading.Event
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.seen.append((self.path, self.headers["Idempotency-Key"], body, self.client_address[1]))
+        self.came.set()
         if "/slow/" in self.path:
             self.release.wait(10)
-        if "/gone/" in self.path:
+        if "/gone/" in self.path or "/slow/" in self.path:  # whoever was slow has nobody to answer any more
             self.close_connection = True
             return
         status = 409 if "/taken/" in self.path else 500 if "/broken/" in self.path else 201
@@ -45,12 +48,12 @@ class Invoices(BaseHTTPRequestHandler):
 @pytest.fixture
 def service() -> Iterator[tuple[HttpTarget, type[Invoices]]]:
     """A server and the target that speaks to it."""
-    handler = type("Handler", (Invoices,), {"seen": [], "release": threading.Event()})
+    handler = type("Handler", (Invoices,), {"seen": [], "came": threading.Event(), "release": threading.Event()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     config = ServiceConfig(
-        target=TargetSection(url=f"http://user:pw@127.0.0.1:{server.server_port}/api/", timeout=0.5),
+        target=TargetSection(url=f"http://user:pw@127.0.0.1:{server.server_port}/api/", timeout=60),
         operations={
             "create": OperationSection(
                 path="/{company}/invoices",
@@ -96,7 +99,7 @@ def test_what_is_not_ok_is_classified_and_never_sent_again(
     service: tuple[HttpTarget, type[Invoices]], company: str, outcome: Outcome, code: str
 ) -> None:
     target, handler = service
-    connection = target.connect(None, 0)
+    connection = replace(target, timeout=0.5 if company == "slow" else 60).connect(None, 0)
 
     with pytest.raises(Exception) as error:  # noqa: PT011 - whatever it is, it is classified below
         connection.call("create", {"company": company, "amount": 5}, "t", lambda point: None)
@@ -105,6 +108,7 @@ def test_what_is_not_ok_is_classified_and_never_sent_again(
     seen, failure = classify_error(error.value)
     assert (seen, failure.code) == (outcome, code)
     assert "\n" not in failure.message
+    assert handler.came.wait(60)
     assert len(handler.seen) == 1
 
 

@@ -90,7 +90,7 @@ def test_an_approval_that_a_failover_takes_back_is_published_once_when_it_is_mad
         one_waits(stage)
         approver, publisher = Client(stage), Client(stage)
         approval_that_only_the_primary_has(nodes, stage, approver)
-        publisher.begins("deliver", "d1", until="published")
+        publisher.begins("deliver", "d1", until="its end")
         fail_over(nodes, approver)
         assert (publisher.ends()["delivered"], publisher.ends()["left"]) == (0, 0)
 

@@ -90,7 +90,10 @@ def served(
     SERVICE.prepare(variant, settings, database.url)
     line = line or listen(0)
     application = SERVICE.application(variant, settings, database.url, connections)
-    config = uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=3)
+    # A connection that the server closes after some quiet is used by a client that has not heard of it yet.
+    config = uvicorn.Config(
+        application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=3, timeout_keep_alive=600
+    )
     server, ready = uvicorn.Server(config), threading.Event()
 
     def run() -> None:

@@ -117,7 +117,7 @@ def test_what_a_target_raises_is_an_outcome_and_not_a_crash(tmp_path: Path) -> N
 
 
 def test_a_stuck_client_is_ended_at_the_budget_and_named(tmp_path: Path) -> None:
-    outcome, history = race(tmp_path, scenario=Echoes(sometimes="hang"), budget=1.0)
+    outcome, history = race(tmp_path, scenario=Echoes(sometimes="hang"), budget=5.0)
 
     assert [client for client, _ in outcome.stuck] == [0]
     assert history.count() == {"ok": 32, "fail": 0, "info": 1}
