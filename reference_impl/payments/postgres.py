@@ -228,7 +228,8 @@ class ApproveInOneTransaction(PostgresBusiness):
         if tx.value("SELECT payment FROM webhook_events WHERE event = :event", event=ask.event) != ask.subject:
             raise keys.key_reused(ask.event)
         payment = self.payment(tx, ask)
-        return {"subject": ask.subject, "amount": payment.amount, "status": payment.status, "replayed": True}
+        told = {"subject": ask.subject, "term": payment.term, "amount": payment.amount, "status": payment.status}
+        return {**told, "replayed": True}
 
     def account(self, tx: Transaction, ask: Ask) -> dict[str, Any]:
         """Show an account: what each term owes, what awaits approval, what may be chosen."""

@@ -322,7 +322,9 @@ def test_a_webhook_is_known_by_its_event_and_takes_no_key_and_needs_none(request
             told = a.does("webhook", "k", subject="p1", event="e1")
             assert told.outcome is Outcome.OK, told.failure
             assert told.result is not None
-            assert (told.result["status"], "replayed" in told.result) == ("paid", again)
+            assert ("replayed" in told.result) is again
+            said = {name: value for name, value in told.result.items() if name in ("subject", "term", "amount", "status")}
+            assert said == {"subject": "p1", "term": "a/1", "amount": 100, "status": "paid"}
         a.does("submit", "s2", subject="p2", term="a/2", amount=100)
         a.does("webhook", "w", subject="p2", event="e2")
         assert a.does("refund", "w", subject="p2", amount=10).outcome is Outcome.OK
