@@ -22,11 +22,14 @@ from reference_impl.cases import (
 
 _case = partial(case, area="payments", ops=1000)
 
+TWICE: dict[str, Any] = {"ops": 2000, "scenario_settings": {"payments": 1000}}
+"""Where the two of a pair lose step on a busy machine, the usual number of payments may bring them together five times only."""
+
 PG_BROKEN = [
     _case("P01", "pg.lock_without_transaction", "double_approval", "fail", "P-ONCE", "P-CONS"),
     _case("P01-twin", "pg.lock_without_transaction", "double_approval", "pass", transaction=True),
-    _case("P02-pg", "pg.exists_then_insert", "double_submit", "fail", "P-PEND1"),
-    _case("P02-pg-indexed", "pg.exists_then_insert", "double_submit", "fail", "L-RETRY", unique_index=True),
+    _case("P02-pg", "pg.exists_then_insert", "double_submit", "fail", "P-PEND1", **TWICE),
+    _case("P02-pg-indexed", "pg.exists_then_insert", "double_submit", "fail", "L-RETRY", unique_index=True, **TWICE),
     _case("P02-locked-repeatable_read", "pg.lock_the_term", "double_submit", "fail", "P-PEND1", isolation=RR),
     _case("P02-locked-twin", "pg.lock_the_term", "double_submit", "pass", isolation=RR, unique_index=True),
     _case("P04-pg", "pg.guard_by_json_number", "double_submit", "fail", "P-PEND1"),
@@ -52,7 +55,7 @@ PG_BROKEN = [
     _case("P24", "pg.rounded_split", "accounts_and_small_payments", "fail", "P-SPLIT", clients=1),
     _case("P25", "pg.validates_account_balance", "overpayment_across_terms", "fail", "P-NOOVER"),
     _case("P26", "pg.side_effect_first", "audit_and_outbox_delivery", "fail", "P-ONCE", "A-MATCH"),
-    _case("A01", "pg.audit_afterwards", "audit_and_outbox_delivery", "fail", "A-MATCH", area="audit"),
+    _case("A01", "pg.audit_afterwards", "audit_and_outbox_delivery", "fail", "A-MATCH", area="audit", ops=3000),
     _case("A01-before", "pg.side_effect_first", "audit_and_outbox_delivery", "fail", "A-MATCH", area="audit"),
     _case("A02", "pg.poll_by_cursor", "audit_and_outbox_delivery", "fail", "A-DELIVER", area="audit", ops=2000),
     _case("A03", "pg.consumer_without_dedup", "audit_and_outbox_delivery", "fail", "P-ONCE", area="audit"),
@@ -85,9 +88,16 @@ TOLD: dict[str, Any] = {"area": "audit", "scenario_settings": FEW}
 MONGO_BROKEN = [
     _case("P01-mongo", "mongo.blind_status", "double_approval", "fail", "P-ONCE", "P-CONS"),
     _case("P01-mongo-twin", "mongo.blind_status", "double_approval", "pass", transaction=True),
-    _case("P02-mongo", "mongo.guard_then_insert", "double_submit", "fail", "P-PEND1", transaction=False),
+    _case("P02-mongo", "mongo.guard_then_insert", "double_submit", "fail", "P-PEND1", transaction=False, **TWICE),
     _case(
-        "P02-mongo-indexed", "mongo.guard_then_insert", "double_submit", "fail", "L-RETRY", transaction=False, unique_index=True
+        "P02-mongo-indexed",
+        "mongo.guard_then_insert",
+        "double_submit",
+        "fail",
+        "L-RETRY",
+        transaction=False,
+        unique_index=True,
+        **TWICE,
     ),
     _case("P27", "mongo.guard_then_insert", "double_submit", "fail", "P-PEND1", note="a snapshot does not stop a second insert"),
     _case("P27-twin", "mongo.guard_then_insert", "double_submit", "pass", unique_index=True),

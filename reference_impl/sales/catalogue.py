@@ -15,7 +15,7 @@ BROKEN = [
     _case("S01-pg-checked", "pg.read_then_sell", "oversell", "fail", "L-RETRY", stock_check=True),
     _case("S01-void", "pg.void_writes_back", "voids_at_once", "fail", "S-STOCK", "S-CREDIT"),
     _case("S01-void-twice", "pg.void_by_look", "voids_at_once", "fail", "S-STOCK", "S-CREDIT"),
-    _case("S02", "pg.credit_by_sum", "credit_limit", "fail", "S-CREDIT"),
+    _case("S02", "pg.credit_by_sum", "credit_limit", "fail", "S-CREDIT", ops=1920, scenario_settings={"customers": 120}),
     _case("S03", "pg.validate_before_transaction", "oversell", "fail", "S-STOCK"),
     _case("S03-checked", "pg.validate_before_transaction", "oversell", "fail", "N-GAPBUDGET", stock_check=True),
     _case("S04", "pg.number_before_validation", "sales_with_trouble", "fail", "N-GAPLESS", policy="gapless"),
