@@ -45,6 +45,10 @@ OUTSIDE_AFTER = 400
 application: for a connection of a pool that is too small, or for a lock of the process. About a second; counted and not timed,
 because on a busy machine the client has as little time as the one who waits for it."""
 
+UNCLEAR_AFTER = 100
+"""Moments of silence after which a statement is taken to be that of the connection's last owner, though it could be that of
+one who waited for the connection: the last owner would have been heard by then if it did anything else."""
+
 STUCK_AFTER = 20.0
 """Seconds in which nothing at all happened: the target hangs, and the exploration says so."""
 
@@ -135,6 +139,8 @@ class Play:
         self.leaving: set[int] = set()
         """Connections that are being closed: the store may still hold locks for them."""
         self.trouble: BaseException | None = None
+        self._unclear: list[Step] = []
+        """Statements that came and may be one client's or another's, until more is heard."""
         self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
         """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
         self._published = 0
@@ -228,11 +234,12 @@ class Play:
         silent_since, moments = time.monotonic(), 0
         while True:
             working, blocked = self._in(Mood.WORKING), self._in(Mood.BLOCKED)
-            if not working and not self.leaving and not stirred and not self._woken(blocked):
+            if not working and not self.leaving and not stirred and not self._unclear and not self._woken(blocked):
                 return
             item = yield self._patience
             if item is not None:
                 self._take(item)
+                self._settle()
                 stirred = False
                 silent_since, moments = time.monotonic(), 0
                 continue
@@ -242,18 +249,22 @@ class Play:
             if stirred and blocked:
                 self._let_go = True
                 stirred = not self._woken(blocked)
-            if moments > OUTSIDE_AFTER and self.held:
-                self._leave_outside()
-            if moments > OUTSIDE_AFTER and time.monotonic() - silent_since > STUCK_AFTER:
+            if self._unclear and moments > UNCLEAR_AFTER:
+                self._settle(guess=True)
+                silent_since, moments = time.monotonic(), 0
+            elif self.held and not self._unclear and self._leave_outside(moments):
+                silent_since, moments = time.monotonic(), 0
+            elif moments > OUTSIDE_AFTER and time.monotonic() - silent_since > STUCK_AFTER:
                 names = ", ".join(str(c) for c in self._in(Mood.WORKING, Mood.BLOCKED, Mood.OUTSIDE))
                 raise EnvironmentProblem(f"client {names} neither arrived at the gate, nor waited for a lock, nor ended")
 
-    def _leave_outside(self) -> None:
+    def _leave_outside(self, moments: int) -> bool:
         """Go on without those who have no statement in flight and say nothing: they wait for something of the application."""
-        for client in self._in(Mood.WORKING):
-            if client not in self.flying:
-                self.mood[client] = Mood.OUTSIDE
-                self.run.outside.add(client)
+        gone = [client for client in self._in(Mood.WORKING) if client not in self.flying and moments > OUTSIDE_AFTER]
+        for client in gone:
+            self.mood[client] = Mood.OUTSIDE
+        self.run.outside |= set(gone)
+        return bool(gone)
 
     def _backends(self, clients: Sequence[int]) -> dict[int, int]:
         backend = self._ground.backend
@@ -302,6 +313,7 @@ class Play:
             self._ground.backend[item.connection] = item.backend
         elif isinstance(item, ConnectionClosing):
             self.leaving.add(item.connection)
+            self._unclear = [step for step in self._unclear if step.connection != item.connection]
         elif isinstance(item, ConnectionClosed):
             self.leaving.discard(item.connection)
             self._let_go = True
@@ -324,11 +336,20 @@ class Play:
         step = held or (flying.step if flying else None)
         return step is not None and not step.acknowledged
 
-    def _arrive(self, step: Step) -> None:
+    def _settle(self, *, guess: bool = False) -> None:
+        """Look again whose the statements are that were not clear; with ``guess``, decide."""
+        unclear, self._unclear = self._unclear, []
+        for step in unclear:
+            self._arrive(step, guess=guess)
+
+    def _arrive(self, step: Step, *, guess: bool = False) -> None:
         if self._ground.background is not None and self._ground.background.search(step.text):
             self._ground.proxy.decide(step, Decision.RELEASE)
             return
-        client = self._client_of(step)
+        client = self._client_of(step, guess=guess)
+        if client is None:
+            self._unclear.append(step)
+            return
         self._sessions[step.session] = client
         if client in self._ground.dead:
             self.leaving.add(step.connection)
@@ -374,11 +395,14 @@ class Play:
             asked = (done.step.text, tuple(map(repr, done.step.parameters)), self._looked[client] if kept else None)
             past.append((*asked, result.tag, result.error, result.first_rows))
 
-    def _client_of(self, step: Step) -> int:
+    def _client_of(self, step: Step, *, guess: bool) -> int | None:
         """Tell whose step it is: a client is a request, not a socket, because a pool gives any request any connection.
 
         In a transaction it is its owner's; otherwise that of the one client that is at work without a statement in flight, of
         several the connection's last owner. A comment in the statement (``/*client='1'*/``) settles it.
+
+        None if one of several waited outside: the connection may have been handed on to it before the last owner's end is
+        heard. Who sent the statement waits for its answer, and the other goes on and is heard. If nobody is, ``guess``.
         """
         owner = self._ground.owner
         tag = step.tags.get("client", "")
@@ -393,6 +417,8 @@ class Play:
                 return last
             if len(busy) == 1:
                 owner[step.connection] = busy[0]
+            elif not guess and last not in self._ground.dead and any(self.mood[c] is Mood.OUTSIDE for c in busy):
+                return None
             elif last not in busy:
                 raise EnvironmentProblem(
                     f"a statement came and it is not clear whose it is ({step.text[:80]}); is there traffic of another "

@@ -19,6 +19,8 @@ import sqlalchemy
 from harness.model import EnvironmentProblem, UsageError, Verdict
 from harness.run.coded import Client, Request, Seen, explore, replay
 from harness.stores.base import Database
+from harness.wire.base import Event, StepArrived, WireProxy
+from harness.wire.opening import open_proxy
 
 INVOICES = ["CREATE TABLE invoices (number int)", "INSERT INTO invoices VALUES (1), (2)"]
 COUNT = "SELECT count(*) + 1 FROM invoices"
@@ -270,6 +272,52 @@ def test_a_pool_smaller_than_the_number_of_clients_is_told(postgres_database: Da
 
     assert (found.verdict, found.coverage, found.diverged) == (Verdict.PASS, "exhaustive", 0)
     assert list(found.waited_outside) == [1], "one connection makes the clients take turns: it hides the race"
+
+
+def test_a_connection_that_a_pool_hands_on_is_not_its_last_owners_any_more(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Client 0 is not done when client 1 speaks on the connection that it gave back."""
+    begun = threading.Event()
+
+    def opened(kind: str, url: str) -> WireProxy:
+        proxy = open_proxy(kind, url)
+        control = proxy.control
+
+        def watched(on_event: Any) -> None:
+            def hear(event: Event) -> None:
+                on_event(event)
+                if isinstance(event, StepArrived) and event.step.text == "BEGIN":
+                    begun.set()
+
+            control(hear)
+
+        monkeypatch.setattr(proxy, "control", watched)
+        return proxy
+
+    monkeypatch.setattr("harness.engines.explore.engine.open_proxy", opened)
+    made: dict[str, sqlalchemy.Engine] = {}
+
+    def create(url: str) -> None:
+        pool = made.setdefault(
+            url, sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=1, max_overflow=0)
+        )
+        with pool.begin() as connection:
+            connection.execute(sqlalchemy.text(STORE.format(3)))
+            begun.clear()
+
+    def create_and_linger(url: str) -> None:
+        create(url)
+        assert begun.wait(20), "nobody got the connection"
+
+    found = explore(
+        database=postgres_database, clients=[create_and_linger, create], invariants=[numbers_are_unique], setup=INVOICES
+    )
+    for pool in made.values():
+        pool.dispose()
+
+    script = ["BEGIN", STORE.format(3), "COMMIT"]
+    assert [(step["client"], step["statement"]) for step in found.steps] == [(n, text) for n in (0, 1) for text in script]
 
 
 def test_a_sequence_that_sessions_take_ahead_from_gives_the_same_numbers_in_every_run(postgres_database: Database) -> None:
