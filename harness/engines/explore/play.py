@@ -45,6 +45,11 @@ OUTSIDE_AFTER = 400
 application: for a connection of a pool that is too small, or for a lock of the process. About a second; counted and not timed,
 because on a busy machine the client has as little time as the one who waits for it."""
 
+ELSEWHERE = 4
+"""So many times as many moments for a client whose code runs in another process, until one was seen to wait there: the
+process may be held up by what does not hold us up, such as its own start. No more, because while we look on, the client may
+lose its patience too: of the pools in common use, the first gives up after five seconds (Rails)."""
+
 UNCLEAR_AFTER = 100
 """Moments of silence after which a statement is taken to be that of the connection's last owner, though it could be that of
 one who waited for the connection: the last owner would have been heard by then if it did anything else."""
@@ -107,7 +112,8 @@ class Ground:
 
     ``ask`` tells which of these backends wait, and for which others of them where the store says so. ``kill`` ends a client's
     code, if it runs here. ``owner`` and ``backend`` are by connection. ``dead`` are clients that were killed in this run:
-    whatever their code still does, they do not act. ``background`` matches statements that are nobody's.
+    whatever their code still does, they do not act. ``background`` matches statements that are nobody's. ``here`` are clients
+    whose code runs in this process; ``waited`` tells that one of the others was seen to wait outside.
     """
 
     proxy: WireProxy
@@ -120,6 +126,8 @@ class Ground:
     backend: dict[int, int] = field(default_factory=dict)
     dead: set[int] = field(default_factory=set)
     background: re.Pattern[str] | None = None
+    here: frozenset[int] = frozenset()
+    waited: bool = False
 
 
 Story = Generator[float, Any, None]
@@ -254,16 +262,20 @@ class Play:
                 silent_since, moments = time.monotonic(), 0
             elif self.held and not self._unclear and self._leave_outside(moments):
                 silent_since, moments = time.monotonic(), 0
-            elif moments > OUTSIDE_AFTER and time.monotonic() - silent_since > STUCK_AFTER:
+            elif moments > ELSEWHERE * OUTSIDE_AFTER and time.monotonic() - silent_since > STUCK_AFTER:
                 names = ", ".join(str(c) for c in self._in(Mood.WORKING, Mood.BLOCKED, Mood.OUTSIDE))
                 raise EnvironmentProblem(f"client {names} neither arrived at the gate, nor waited for a lock, nor ended")
 
     def _leave_outside(self, moments: int) -> bool:
         """Go on without those who have no statement in flight and say nothing: they wait for something of the application."""
-        gone = [client for client in self._in(Mood.WORKING) if client not in self.flying and moments > OUTSIDE_AFTER]
+        ground = self._ground
+        near = OUTSIDE_AFTER if ground.waited else ELSEWHERE * OUTSIDE_AFTER
+        silent = [client for client in self._in(Mood.WORKING) if client not in self.flying]
+        gone = {client for client in silent if moments > (OUTSIDE_AFTER if client in ground.here else near)}
         for client in gone:
             self.mood[client] = Mood.OUTSIDE
-        self.run.outside |= set(gone)
+        self.run.outside |= gone
+        ground.waited = ground.waited or not gone <= ground.here
         return bool(gone)
 
     def _backends(self, clients: Sequence[int]) -> dict[int, int]:

@@ -54,7 +54,9 @@ class Stage:
         alike: Sequence[frozenset[int]] = (),
         here: frozenset[int] = frozenset(),
     ) -> None:
-        self._ground = Ground(proxy=proxy, ask=blocked, kill=self._kill, footprints=footprints, faults=faults, alike=alike)
+        self._ground = Ground(
+            proxy=proxy, ask=blocked, kill=self._kill, footprints=footprints, faults=faults, alike=alike, here=here
+        )
         self._here = here
         self._proxy = proxy
         self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -9,10 +9,11 @@ import pytest
 
 from harness.engines.explore.footprints import Footprints, Schema
 from harness.engines.explore.moves import Move
-from harness.engines.explore.play import OUTSIDE_AFTER, UNCLEAR_AFTER, Ground, Mood, Play, Story
+from harness.engines.explore.play import ELSEWHERE, OUTSIDE_AFTER, UNCLEAR_AFTER, Ground, Mood, Play, Story
 from harness.model.errors import EnvironmentProblem
 from harness.wire.base import ConnectionClosing, Decision, Fate, Result, Status, Step, StepArrived, StepDone
 
+HERE = frozenset({0, 1})
 POOLED = 7
 """The connection of client 0."""
 
@@ -33,10 +34,10 @@ class Still:
 class Hand:
     """Plays two clients. At the beginning client 0 has a statement at the gate, and client 1 was begun a moment ago."""
 
-    def __init__(self) -> None:
+    def __init__(self, here: frozenset[int] = HERE) -> None:
         proxy: Any = Still()
         footprints = Footprints(Schema())
-        self.ground = Ground(proxy=proxy, ask=lambda backends: {}, kill=lambda client: None, footprints=footprints)
+        self.ground = Ground(proxy=proxy, ask=lambda backends: {}, kill=lambda client: None, footprints=footprints, here=here)
         self.begin()
 
     def begin(self) -> None:
@@ -150,6 +151,26 @@ def test_a_statement_that_never_becomes_clear_is_told(hand: Hand) -> None:
 
     with pytest.raises(EnvironmentProblem, match="it is not clear whose it is"):
         hand.silence(UNCLEAR_AFTER + 1)
+
+
+def test_a_client_in_another_process_is_given_more_time_until_one_has_waited_there() -> None:
+    played = Hand(here=frozenset())
+    played.silence(OUTSIDE_AFTER + 1)
+    assert not played.waits_outside(1), "its process may be held up by what does not hold us up"
+    played.silence((ELSEWHERE - 1) * OUTSIDE_AFTER)
+    assert played.waits_outside(1)
+
+    played.begin()
+    played.silence(OUTSIDE_AFTER + 1)
+    assert played.waits_outside(1)
+
+
+def test_what_clients_of_this_process_waited_for_says_nothing_of_another() -> None:
+    played = Hand(here=frozenset({1}))
+    played.silence(OUTSIDE_AFTER + 1)
+
+    assert played.waits_outside(1)
+    assert not played.ground.waited
 
 
 def test_on_a_slow_machine_whoever_waits_outside_is_not_taken_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
