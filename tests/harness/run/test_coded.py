@@ -228,6 +228,13 @@ def unlocked(connection: Any) -> int:
     return number
 
 
+@pytest.fixture
+def soon_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stays connected past the proxy is refused sooner."""
+    monkeypatch.setattr("harness.engines.explore.bypass.LEAVING", 1.0)
+
+
+@pytest.mark.usefixtures("soon_refused")
 def test_a_client_that_goes_past_the_proxy_is_refused_though_it_stays_connected(postgres_database: Database) -> None:
     past = Client(connect=lambda url: psycopg.connect(postgres_database.url, autocommit=True), act=unlocked)
 
@@ -243,6 +250,7 @@ def test_a_client_that_goes_past_the_proxy_is_refused_though_it_connects_for_a_m
         explore(database=postgres_database, clients=[past, past], invariants=[numbers_are_unique], setup=INVOICES)
 
 
+@pytest.mark.usefixtures("soon_refused")
 def test_a_client_that_goes_past_the_proxy_to_mongo_is_refused(mongo_database: Database) -> None:
     past = Client(
         connect=lambda url: pymongo.MongoClient(mongo_database.url),

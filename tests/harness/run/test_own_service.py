@@ -397,6 +397,7 @@ def test_a_service_that_does_not_use_the_wire_has_not_passed(
     config = described(tmp_path, bug=False, database=postgres_database)
     config.write_text(config.read_text().replace("[target]", '[target]\ndatabase_variable = "UNUSED"'))
     monkeypatch.setenv("DATABASE_URL", postgres_database.url)
+    monkeypatch.setattr("harness.engines.explore.bypass.LEAVING", 1.0)
 
     assert main(["explore", "--config", str(config), "--out", str(tmp_path)]) == 3
     assert re.search("no statement came through the proxy|traffic that does not go through the proxy", capsys.readouterr().err)
