@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pymongo
@@ -18,6 +20,30 @@ CONTROL = "racegate control"
 def problem(error: pymongo.errors.PyMongoError) -> EnvironmentProblem:
     """Return the driver's error as ours, on one line and without secrets."""
     return EnvironmentProblem(f"MongoDB: {redact(str(error).splitlines()[0].split(', Timeout:')[0])}")
+
+
+@contextmanager
+def lasting_transactions(client: pymongo.MongoClient[Any], seconds: int = 60) -> Iterator[None]:
+    """Let transactions that begin meanwhile last as long as MongoDB lets them by itself, on a server of ours.
+
+    Ours end them after three seconds, lest the living wait for the dead. That is too soon for one whose client is held at
+    the proxy, or gets no processor. Ours are known by their test commands; somebody's own server is left as it is.
+
+    Args:
+        client: may set parameters.
+        seconds: how long.
+    """
+    name = "transactionLifetimeLimitSeconds"
+    was = None
+    with suppress(pymongo.errors.PyMongoError):  # who may not ask is not on a server of ours
+        if client.admin.command("getParameter", 1, enableTestCommands=1).get("enableTestCommands"):
+            was = client.admin.command({"setParameter": 1, name: seconds})["was"]
+    try:
+        yield
+    finally:
+        if was is not None:
+            with suppress(pymongo.errors.PyMongoError), pymongo.timeout(5.0):  # the server may be gone
+                client.admin.command({"setParameter": 1, name: was})
 
 
 class MongoDatabases:

@@ -28,6 +28,7 @@ from harness.engines.explore.token import short
 from harness.model.errors import EnvironmentProblem
 from harness.model.finding import Finding, FindingClass
 from harness.stores.base import Database, StoreKind
+from harness.stores.mongo import lasting_transactions
 from harness.wire.base import WireProxy
 from harness.wire.opening import open_proxy
 from harness.wire.postgres.blocking import blocked_pids
@@ -115,9 +116,11 @@ class ExploreEngine:
             self._bypass: Bypass = PostgresBypass(self._control, self._proxy, self._scene.backends)
         else:
             self._until_closed.enter_context(impatient())
-            self._scene = MongoScene(plan.database, piece.queries)
-            schema = read_mongo_schema(self._scene.client[plan.database.name])
-            self._bypass = MongoBypass(self._scene.client, self._proxy, plan.database.name)
+            scene = MongoScene(plan.database, piece.queries)
+            self._until_closed.enter_context(lasting_transactions(scene.client))
+            self._scene = scene
+            schema = read_mongo_schema(scene.client[plan.database.name])
+            self._bypass = MongoBypass(scene.client, self._proxy, plan.database.name)
         self._footprints = Footprints(schema)
         self._stage = Stage(self._proxy, self._blocked, self._footprints, piece.clients, plan.faults, piece.alike, piece.here)
         self._stage.let_through(plan.background)
@@ -174,8 +177,8 @@ class ExploreEngine:
         self._stage.close()
         if self._plan.proxy is None:
             self._proxy.close()
-        self._scene.close()
         self._until_closed.close()
+        self._scene.close()
         if self._control is not None:
             self._control.close()
 

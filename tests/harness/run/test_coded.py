@@ -150,6 +150,20 @@ def test_documents_of_mongo_race_too(mongo_database: Database) -> None:
     assert (found.verdict, found.message) == (Verdict.FAIL, "unique: it does not hold")
 
 
+def test_a_transaction_that_is_held_lasts_though_a_server_of_ours_ends_those_of_the_dead_soon(
+    mongo_store: Any, mongo_database: Database
+) -> None:
+    def limit() -> int:
+        found = mongo_store.client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+        return int(found["transactionLifetimeLimitSeconds"])
+
+    limits = []
+    client = Client(connect=pymongo.MongoClient, act=lambda client: limits.append(limit()))
+    explore(database=mongo_database, clients=[client], invariants=[lambda seen: True])
+
+    assert (set(limits), limit()) == ({60}, 3)
+
+
 class Invoicing(BaseHTTPRequestHandler):
     url = ""
 

@@ -24,6 +24,7 @@ from harness.model import EnvironmentProblem
 from harness.run.service_process import wait_until_healthy
 from harness.stores import Database
 from harness.stores.inplace import InPlaceMongo, InPlacePostgres
+from harness.stores.mongo import lasting_transactions
 from harness.stores.ports import free_port
 from tests.services import invoices
 
@@ -425,11 +426,11 @@ def test_a_role_that_may_not_put_rows_back_is_told_how(postgres_database: Databa
             connection.execute("DROP ROLE plain_writer")
 
 
-def test_mongo_transactions_that_were_open_are_waited_for(mongo_database: Database) -> None:
+def test_mongo_transactions_that_were_open_are_waited_for(mongo_store: Any, mongo_database: Database) -> None:
     url = mongo_database.url
     store = InPlaceMongo(url, mongo_database.name)
     client: pymongo.MongoClient[Any] = pymongo.MongoClient(url)
-    with client, client.start_session() as session:
+    with client, lasting_transactions(mongo_store.client), client.start_session() as session:
         client[mongo_database.name].create_collection("c")
         session.start_transaction()
         client[mongo_database.name].c.insert_one({"n": 1}, session=session)

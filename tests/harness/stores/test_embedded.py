@@ -21,6 +21,7 @@ import pytest
 from harness.model import EnvironmentProblem
 from harness.stores import Database, Store, StoreKind, StoreOptions, open_store
 from harness.stores import process as processes
+from harness.stores.mongo import lasting_transactions
 from tests.processes import still_running
 
 KINDS = pytest.mark.parametrize("kind", list(StoreKind))
@@ -178,10 +179,10 @@ def test_an_open_postgres_transaction_is_seen_and_ended(postgres_store: Store, p
     until_at_rest(postgres_store, postgres_database)
 
 
-def test_an_open_mongodb_transaction_is_seen_and_ended(mongo_store: Store, mongo_database: Database) -> None:
+def test_an_open_mongodb_transaction_is_seen_and_ended(mongo_store: Any, mongo_database: Database) -> None:
     client: pymongo.MongoClient[Any] = pymongo.MongoClient(mongo_database.url)
     other = mongo_store.create_database()
-    with client, client.start_session() as session:
+    with client, lasting_transactions(mongo_store.client), client.start_session() as session:
         client[mongo_database.name].documents.insert_one({"n": 0})
         assert mongo_store.in_flight(mongo_database) == []
         session.start_transaction()

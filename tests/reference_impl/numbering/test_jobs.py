@@ -15,6 +15,7 @@ from pymongo import MongoClient
 
 from harness.model import Fault, Outcome
 from harness.stores import Database, StoreKind
+from harness.stores.mongo import lasting_transactions
 from reference_impl.base.libpq import PREPARE_AT
 from reference_impl.base.refusal import Refused
 from reference_impl.numbering import duplicates, mongo, postgres
@@ -460,8 +461,8 @@ def test_a_series_is_filled_although_its_counter_was_introduced_while_it_was_emp
 
 
 @pytest.mark.parametrize("variant", ["mongo.counter_document"])
-def test_more_than_fits_into_one_transaction_is_not_taken_over(database: Database, variant: str) -> None:
-    with play(variant, database) as stage:
+def test_more_than_fits_into_one_transaction_is_not_taken_over(mongo_store: Any, database: Database, variant: str) -> None:
+    with lasting_transactions(mongo_store.client), play(variant, database) as stage:
         a = stage.actor()
         assert refused(a, "seed", "S", through=mongo.MOST_AT_ONCE + 1) == "invalid_request"
         done(a, "seed", "T", through=mongo.MOST_AT_ONCE)
