@@ -281,13 +281,16 @@ def test_asyncpg_pools_copies_and_cursors(postgres_proxy: WireProxy) -> None:
     ]
 
 
-def test_asyncpg_time_limits_cancel_through_the_proxy(postgres_proxy: WireProxy) -> None:
+def test_asyncpg_time_limits_cancel_through_the_proxy(postgres_proxy: WireProxy, postgres_database: Database) -> None:
     watch = Watch(postgres_proxy)
 
     async def work() -> int:
         connection = await asyncpg.connect(postgres_proxy.url)
+        sleeping = asyncio.create_task(connection.execute("SELECT pg_sleep(60)", timeout=0.2))
+        await asyncio.sleep(0)  # the statement is sent
+        until_asleep(postgres_database, connection.get_server_pid())  # meanwhile no time limit of this loop comes to its end
         with pytest.raises(TimeoutError):
-            await connection.execute("SELECT pg_sleep(60)", timeout=0.2)
+            await sleeping
         found: int = await connection.fetchval("SELECT n FROM counters WHERE id = 'a'")
         await connection.close()
         return found
