@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from harness.engines.client import InjectedRefusal
 from harness.invariants.registry import REGISTRY
 from harness.model import Books, Call, Fault, Finding, History, Operation, Outcome, Policy
 from harness.stores.base import Database, StoreKind
+from harness.stores.mongo import lasting_transactions
 from harness.targets.books_reader import read_books
 from harness.targets.classify import classify_error
 from reference_impl.provider import PROVIDER
@@ -61,13 +62,19 @@ class Actor:
             self.connection.session.attempt = 0
         call = Call(f=f, token=token, arguments=arguments, fault=fault)
         self._thread = threading.Thread(target=self._perform, args=(call, until), daemon=True)
-        self._thread.start()
-        limit = time.monotonic() + PATIENCE
-        while self._thread.is_alive() and not self._paused.is_set():
-            if self._blocked(self.number):
-                return
-            assert time.monotonic() < limit, f"client {self.number} neither paused, nor waited, nor ended"
-            self._thread.join(0.002)
+        with self._lasting() if until else nullcontext():
+            self._thread.start()
+            limit = time.monotonic() + PATIENCE
+            while self._thread.is_alive() and not self._paused.is_set():
+                if self._blocked(self.number):
+                    return
+                assert time.monotonic() < limit, f"client {self.number} neither paused, nor waited, nor ended"
+                self._thread.join(0.002)
+
+    def _lasting(self) -> AbstractContextManager[None]:
+        """Let a transaction that will be paused last; one whose client vanished ends soon, so that others need not wait."""
+        database = getattr(self.connection.session, "database", None)
+        return nullcontext() if database is None else lasting_transactions(database.client)
 
     @property
     def waits(self) -> bool:
