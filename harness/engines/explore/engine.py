@@ -117,7 +117,8 @@ class ExploreEngine:
         else:
             self._until_closed.enter_context(impatient())
             scene = MongoScene(plan.database, piece.queries)
-            self._until_closed.enter_context(lasting_transactions(scene.client))
+            if self._elsewhere:  # catalogues share their servers between explorations and runs that need them to be impatient
+                self._until_closed.enter_context(lasting_transactions(scene.client))
             self._scene = scene
             schema = read_mongo_schema(scene.client[plan.database.name])
             self._bypass = MongoBypass(scene.client, self._proxy, plan.database.name)
@@ -129,6 +130,11 @@ class ExploreEngine:
         self._touched: frozenset[str] | None = None
         self._fresh = False
         """Clients begin anew for every run."""
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether clients' code may run in another process, which keeps connections of its own."""
+        return self._plan.proxy is not None or len(self._piece.here) < self._piece.clients
 
     @property
     def url(self) -> str:
@@ -309,7 +315,7 @@ class ExploreEngine:
         self._scene.restore(self._touched)
         self._touched = None
         self._piece.begin()
-        if self._plan.proxy is not None or len(self._piece.here) < self._piece.clients:
+        if self._elsewhere:
             self._stage.adopt()
         for client in range(self._piece.clients):  # whoever lost its connection begins with a new one, as in the first run
             if not self._piece.entered(client):

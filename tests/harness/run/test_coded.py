@@ -7,8 +7,9 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import psycopg
@@ -150,20 +151,6 @@ def test_documents_of_mongo_race_too(mongo_database: Database) -> None:
     assert (found.verdict, found.message) == (Verdict.FAIL, "unique: it does not hold")
 
 
-def test_a_transaction_that_is_held_lasts_though_a_server_of_ours_ends_those_of_the_dead_soon(
-    mongo_store: Any, mongo_database: Database
-) -> None:
-    def limit() -> int:
-        found = mongo_store.client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
-        return int(found["transactionLifetimeLimitSeconds"])
-
-    limits = []
-    client = Client(connect=pymongo.MongoClient, act=lambda client: limits.append(limit()))
-    explore(database=mongo_database, clients=[client], invariants=[lambda seen: True])
-
-    assert (set(limits), limit()) == ({60}, 3)
-
-
 class Invoicing(BaseHTTPRequestHandler):
     url = ""
 
@@ -178,21 +165,46 @@ class Invoicing(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Limits(Invoicing):
+    seen: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        with pymongo.MongoClient[Any](self.url) as client:
+            self.seen.append(transactions_last(client))
+        self.send_response(204)
+        self.end_headers()
+
+
+def transactions_last(client: pymongo.MongoClient[Any]) -> int:
+    found = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+    return int(found["transactionLifetimeLimitSeconds"])
+
+
+@contextmanager
+def running(server: ThreadingHTTPServer, url: str) -> Iterator[None]:
+    Invoicing.url = url
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_services_transaction_that_is_held_lasts_though_a_server_of_ours_ends_those_of_the_dead_soon(
+    mongo_store: Any, mongo_database: Database
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Limits)
+    request = Request(url=f"http://127.0.0.1:{server.server_port}/")
+    explore(database=mongo_database, clients=[request], invariants=[lambda _: True], service=partial(running, server))
+
+    assert (set(Limits.seen), transactions_last(mongo_store.client)) == ({60}, 3)
+
+
 def test_requests_to_a_service_race_through_its_own_connections(postgres_database: Database) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Invoicing)
-
-    @contextmanager
-    def service(url: str) -> Iterator[None]:
-        Invoicing.url = url
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
     request = Request(url=f"http://127.0.0.1:{server.server_port}/invoices")
 
     def everybody_was_answered(seen: Seen) -> bool:
@@ -203,7 +215,7 @@ def test_requests_to_a_service_race_through_its_own_connections(postgres_databas
         clients=[request, request],
         invariants=[everybody_was_answered, numbers_are_unique],
         setup=INVOICES,
-        service=service,
+        service=partial(running, server),
     )
 
     assert (found.verdict, found.message) == (Verdict.FAIL, "number 3 was issued twice")
