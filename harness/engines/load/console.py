@@ -71,13 +71,20 @@ class Console:
         environment: Locust's, whose runner is there already.
         page: where and what.
         want: told the form when somebody presses Start.
+        resize: told how many users there are to be, and the spawn rate, when somebody asks for others while a run goes on.
 
     Raises:
         EnvironmentProblem: the port is taken, or this Locust's page is another one.
     """
 
-    def __init__(self, environment: Environment, page: Page, want: Callable[[Mapping[str, Any]], None]) -> None:
-        self._environment, self._page, self._want = environment, page, want
+    def __init__(
+        self,
+        environment: Environment,
+        page: Page,
+        want: Callable[[Mapping[str, Any]], None],
+        resize: Callable[[int, float], None],
+    ) -> None:
+        self._environment, self._page, self._want, self._resize = environment, page, want, resize
         self._options: Any = None
         self._answer: gevent.event.AsyncResult | None = None
         self._running = False
@@ -191,7 +198,7 @@ class Console:
             except UsageError as e:
                 return jsonify({"success": False, "message": str(e), "host": ""})
             if self._running and self._environment.runner is not None:
-                gevent.spawn(self._environment.runner.start, users, rate)
+                self._resize(users, rate)
                 return jsonify({"success": True, "message": "Swarming started", "host": self._environment.host})
             if self._answer is not None or self._panel.state["state"] == "judging":
                 return jsonify({"success": False, "message": "the last run is not over yet", "host": ""})

@@ -22,6 +22,7 @@ import gevent
 import gevent.event
 import locust.runners
 import psutil
+from gevent.pool import Group
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
@@ -206,12 +207,16 @@ class Control(Actor):
     """Starts the clients and stops them: what local and master have in common."""
 
     console: Console | None = None
+    going: gevent.Greenlet | None = None
+    """Follows the run that goes on; None once somebody stops it."""
 
     def listen(self) -> None:
         """Hear when a run is over, and show the page."""
+        self.ramps = Group()
+        self.environment.events.test_stopping.add_listener(self.on_stopping)
         self.environment.events.test_stop.add_listener(self.on_control_stop)
         if self.part.page is not None:
-            self.console = Console(self.environment, self.part.page, lambda form: self.say("wanted", form=form))
+            self.console = Console(self.environment, self.part.page, lambda form: self.say("wanted", form=form), self.resize)
 
     def say_ready(self) -> None:
         """Tell the parent that everybody is there, and where the page is."""
@@ -234,31 +239,41 @@ class Control(Actor):
 
     def on_go(self, order: dict[str, Any]) -> None:
         """Run from the first client to the last: until the duration is over, or no client has anything left to do."""
+        if self.console is not None:
+            self.console.begin(self.plan)
+        self.going = going = self.ramps.spawn(self.go)
+        going.join(self.plan.duration)
+        if self.going is going:  # else somebody else has stopped this run, and the next one may go on
+            self.runner.stop()
+
+    def go(self) -> None:
+        """Start the users, and return when none of them is at work any more."""
         spawned = gevent.event.Event()
 
         def all_there(user_count: int, **kwargs: Any) -> None:
             spawned.set()
 
         self.environment.events.spawning_complete.add_listener(all_there)
-        limit = gevent.Timeout.start_new(self.plan.duration) if self.plan.duration else None
         try:
-            if self.console is not None:
-                self.console.begin(self.plan)
             users = self.plan.locust_users(self.part.processes)
             self.runner.start(users, spawn_rate=max(self.plan.spawn_rate, users) if self.plan.arrivals else self.plan.spawn_rate)
             spawned.wait()
-            idle = 0
-            while idle < (SURE if self.part.processes > 1 else 1):
-                gevent.sleep(LOOK)
-                idle = 0 if self.runner.user_count else idle + 1
-        except gevent.Timeout as e:
-            if e is not limit:
-                raise
         finally:
             self.environment.events.spawning_complete.remove_listener(all_there)
-            if limit is not None:
-                limit.close()
-        self.runner.stop()
+        idle = 0
+        while idle < (SURE if self.part.processes > 1 else 1):
+            gevent.sleep(LOOK)
+            idle = 0 if self.runner.user_count else idle + 1
+
+    def resize(self, users: int, spawn_rate: float) -> None:
+        """Make the users of the run that goes on more or fewer."""
+        if self.going is not None:
+            self.ramps.spawn(self.runner.start, users, spawn_rate)
+
+    def on_stopping(self, **kwargs: Any) -> None:
+        """Begin to end the run, whoever wants it: a master would go on to send users to workers that have ended."""
+        self.going = None
+        self.ramps.kill()
 
     def on_control_stop(self, **kwargs: Any) -> None:
         """Tell the parent that no client is left, and what Locust counted."""

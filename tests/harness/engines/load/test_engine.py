@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.engines.load.engine import LoadEngine, LoadOutcome
-from harness.engines.load.plan import LoadPlan
+from harness.engines.load.plan import LoadPlan, Page
 from harness.engines.stress import Progress
 from harness.model import Fault, History, UsageError
 from harness.recording.loader import load
@@ -177,6 +179,43 @@ def test_an_interrupt_lets_operations_complete(one: LoadEngine, tmp_path: Path) 
     assert outcome.interrupted
     assert outcome.counts()["invoked"] == len(history)
     assert all(f.ended for f in facts)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_was_stopped_while_users_still_came_is_over(processes: int, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.invoked:
+            engine.abort()
+
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "next").mkdir()
+    with LoadEngine(processes=processes, logs=tmp_path / "logs") as engine:
+        stopped = engine.run(plan(tmp_path / "stopped", users=100, spawn_rate=4.0, duration=2.0), stop)
+        following, history = race(engine, tmp_path / "next", duration=3.0)
+
+    assert (stopped.lost, stopped.troubles) == ((), ()), "nobody came after the end"
+    assert following.seconds > 2.5, "the end of the first run's duration is not its own"
+    assert set(history.operations["client"]) == {0, 1, 2, 3}
+
+
+def test_users_asked_for_on_the_page_do_not_come_after_the_end(tmp_path: Path) -> None:
+    answers: list[dict[str, Any]] = []
+
+    def ask(progress: Progress) -> None:
+        if progress.invoked and not answers:
+            with urllib.request.urlopen(f"{engine.address}/swarm", b"user_count=100&spawn_rate=4") as response:
+                answers.append(json.load(response))
+
+    def stop(name: str, message: Mapping[str, Any]) -> None:
+        if message["users"] > 2:  # in one of two processes
+            engine.abort()
+
+    with LoadEngine(processes=2, logs=tmp_path / "logs", page=Page(host="127.0.0.1", port=0)) as engine:
+        outcome = engine.run(plan(tmp_path, duration=60.0), ask, stop)
+
+    assert answers[0]["success"]
+    assert outcome.seconds < 50, "they began to come"
+    assert (outcome.lost, outcome.troubles) == ((), ())
 
 
 def test_the_parent_imports_neither_locust_nor_gevent() -> None:
