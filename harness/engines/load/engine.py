@@ -91,8 +91,9 @@ class _Process:
 
 @dataclass
 class _Round:
-    """What is known of the round that runs. Times are ns."""
+    """What is known of the round that runs, the ``number``-th. Times are ns."""
 
+    number: int
     plan: LoadPlan
     observe: Callable[[Progress], None]
     hear: Callable[[str, Mapping[str, Any]], None]
@@ -136,6 +137,7 @@ class LoadEngine:
         self._processes: list[_Process] = []
         self._selector = selectors.DefaultSelector()
         self._round: _Round | None = None
+        self._rounds = 0
         self._interrupts = 0
         self._aborted = False
 
@@ -167,13 +169,14 @@ class LoadEngine:
         """
         if ended := [p.name for p in self._processes if p.gone]:
             raise EnvironmentProblem(f"Locust's {', '.join(ended)} is gone since an earlier run; start racegate again")
-        round = self._round = _Round(plan=plan, observe=observe, hear=hear)
+        self._rounds += 1
+        round = self._round = _Round(number=self._rounds, plan=plan, observe=observe, hear=hear)
         self._aborted = False
         self._interrupts = 0
         with self._interrupts_counted():
             for process in self._processes:
                 process.begin_round()
-                self._send_plan(process, plan)
+                self._send_plan(process, round)
             self._await(lambda p: p.prepared, "did not take the plan")
             round.began = now()
             self._control.channel.send({"order": "go"})
@@ -242,9 +245,9 @@ class LoadEngine:
         process.channel.send(part)
 
     @staticmethod
-    def _send_plan(process: _Process, plan: LoadPlan) -> None:
+    def _send_plan(process: _Process, round: _Round) -> None:
         try:
-            process.channel.send({"order": "plan", "plan": plan})
+            process.channel.send({"order": "plan", "plan": round.plan, "round": round.number})
         except (AttributeError, TypeError, pickle.PicklingError) as e:
             raise UsageError(
                 f"the target or the scenario cannot be sent to another process ({e}); define it at the top of a module"
@@ -292,21 +295,27 @@ class LoadEngine:
                 worker.channel.send({"order": "port", "port": message["port"]})
         elif said == "wanted":
             self._wanted.append(message["form"])
-        elif said == "prepared":
+        elif said == "broken":
+            raise _ERRORS.get(message["kind"], EnvironmentProblem)(message["text"])
+        elif round is not None and message["round"] == round.number:  # nobody reads between rounds: there may be older ones
+            self._take_of(round, process, message)
+
+    @staticmethod
+    def _take_of(round: _Round, process: _Process, message: Mapping[str, Any]) -> None:
+        """Take in what a process said of the round that runs."""
+        said = message["said"]
+        if said == "prepared":
             process.prepared = True
         elif said == "progress":
-            if round is not None:
-                round.hear(process.name, message)
+            round.hear(process.name, message)
             process.counts, process.users = message["counts"], message["users"]
         elif said == "final":
             process.final = message
             process.counts = message["counts"]
-        elif said == "stopped" and round is not None:
+        elif said == "stopped":
             round.stopped = True
             round.ended = now()
             round.requests, round.errors = message["requests"], message["errors"]
-        elif said == "broken":
-            raise _ERRORS.get(message["kind"], EnvironmentProblem)(message["text"])
 
     def _gone(self, process: _Process) -> None:
         """Note that a process ended; before its final word this is a loss, and there is no reason to go on."""

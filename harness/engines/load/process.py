@@ -107,17 +107,18 @@ class Actor:
         self.part = part
         self.channel = channel
         self.over = gevent.event.Event()
+        self.round = 0
         self.closed = user_class()
         self.open = arrival_class()
         self.environment = Environment(user_classes=[self.closed])
 
     def say(self, said: str, **more: Any) -> None:
-        """Tell the parent."""
-        self.channel.send({"said": said, **more})
+        """Tell the parent, and of which run it is said."""
+        self.channel.send({"said": said, "round": self.round, **more})
 
     def on_plan(self, order: dict[str, Any]) -> None:
         """Take what the next run is to do."""
-        self.plan = order["plan"]
+        self.plan, self.round = order["plan"], order["round"]
         self.environment.stop_timeout = self.plan.grace
         self.environment.user_classes = [self.open if self.plan.arrivals is not None else self.closed]
         self.prepare()

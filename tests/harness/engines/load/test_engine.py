@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -119,11 +120,34 @@ def test_a_client_that_never_comes_back_is_named(one: LoadEngine, tmp_path: Path
 
 
 def test_the_progress_is_told_while_it_runs(one: LoadEngine, tmp_path: Path) -> None:
+    told: set[int] = set()
+
+    def look(progress: Progress) -> None:
+        told.add(progress.invoked)
+        if len(told - {0}) > 1:
+            one.abort()
+
+    outcome = one.run(plan(tmp_path, duration=60.0), look)
+
+    assert len(told - {0}) > 1
+    assert outcome.seconds < 50
+
+
+def test_a_run_hears_nothing_of_the_run_before(one: LoadEngine, tmp_path: Path) -> None:
+    """A worker tells its progress between runs too, when nobody reads."""
+    (tmp_path / "before").mkdir()
+    (tmp_path / "now").mkdir()
+    before, _ = race(one, tmp_path / "before", duration=1.0)
+    assert before.counts()["invoked"] > 1
+    unread, _, _ = select.select([one._control.channel], [], [], 60)
     seen: list[Progress] = []
+    heard: list[Mapping[str, Any]] = []
+    outcome = one.run(plan(tmp_path / "now", duration=None, ops=1), seen.append, lambda name, message: heard.append(message))
 
-    one.run(plan(tmp_path, duration=1.5), seen.append)
-
-    assert any(0 < p.invoked < seen[-1].invoked for p in seen)
+    assert unread
+    assert outcome.counts()["invoked"] == 1
+    assert max(p.invoked for p in seen) == 1
+    assert all(message["counts"]["invoked"] <= 1 for message in heard)
 
 
 def test_what_cannot_be_sent_to_another_process_is_refused(tmp_path: Path) -> None:
