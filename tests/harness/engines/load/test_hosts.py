@@ -16,8 +16,10 @@ import psutil
 import pytest
 
 import harness.engines.load
+from harness.config.sections import TargetSection
 from harness.recording.loader import load
 from harness.run.folder import RunFolder
+from harness.run.service_process import wait_until_healthy
 from harness.stores import Database
 from harness.stores.ports import free_port
 
@@ -157,11 +159,13 @@ def test_a_service_that_is_there_already_is_judged_by_its_books_as_the_compose_f
     served = ["racegate", "serve", "pg.counter_row", "--port", str(port), "--database-url", "env:DATABASE_URL"]
     service = subprocess.Popen([str(Path(sys.executable).with_name(served[0])), *served[1:]], stderr=subprocess.DEVNULL)
     made.ends(service)
+    here = f"http://127.0.0.1:{port}"
+    wait_until_healthy(here, TargetSection(url=here, health="/health"), limit=60, process=None, shown=here)
     master = made.master("--racegate-config", "racegate.toml", "-t", "3s", "--expect-workers", "1")
     made.worker(other_host)
     master.wait(timeout=120)
 
     _, result = made.result()
     assert (master.returncode, result["verdict"]) == (0, "pass"), (made.folder / "said.log").read_text()
-    assert result["target"] == f"http://127.0.0.1:{port}"
+    assert result["target"] == here
     assert result["facts"]["load"]["hosts"][0]["fetched"]
