@@ -23,10 +23,13 @@ from tests.processes import descendants
 FILE = Path(harness.engines.load.__file__).with_name("locustfile.py")
 
 
+def two_workers() -> list[str]:
+    """Return the words for a master with two workers, on a port of their own: Locust's default is everybody's."""
+    port = str(free_port())
+    return ["--processes", "2", "--master-bind-port", port, "--master-port", port]
+
+
 def locust(out: Path, target: str, *more: str, **how: Any) -> subprocess.Popen[str]:
-    port = str(free_port())  # the default is everybody's, tests beside this one included
-    if "--processes" in more:
-        more = (*more, "--master-bind-port", port, "--master-port", port)
     words = ["-f", str(FILE), "--headless", "-u", "4", "-r", "4", "--target", f"reference:{target}", "--racegate-out", str(out)]
     return subprocess.Popen(
         [sys.executable, "-m", "locust", *words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
@@ -62,7 +65,7 @@ def test_the_verdict_is_locusts_exit_status(tmp_path: Path) -> None:
 
 
 def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: Path) -> None:
-    process = locust(tmp_path, "pg.counter_row", "-t", "60s", "--processes", "2")
+    process = locust(tmp_path, "pg.counter_row", "-t", "60s", *two_workers())
     await_work(process, tmp_path)
     descendants(process.pid, "locust")[0].send_signal(signal.SIGKILL)
     process.send_signal(signal.SIGTERM)
@@ -74,7 +77,7 @@ def test_workers_hand_in_their_final_word_and_a_killed_one_is_missed(tmp_path: P
 
 
 def test_what_a_killed_master_leaves_is_judged_and_nothing_goes_on(tmp_path: Path) -> None:
-    process = locust(tmp_path, "pg.counter_row", "--processes", "2", start_new_session=True)
+    process = locust(tmp_path, "pg.counter_row", *two_workers(), start_new_session=True)
     await_work(process, tmp_path)
     others = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
@@ -89,7 +92,7 @@ def test_what_a_killed_master_leaves_is_judged_and_nothing_goes_on(tmp_path: Pat
 
 def test_locusts_own_page_shows_the_verdict_after_stop(tmp_path: Path) -> None:
     page = f"http://127.0.0.1:{(port := free_port())}"
-    words = ["--web-host", "127.0.0.1", "--web-port", str(port), "--processes", "2", "--racegate-out", str(tmp_path)]
+    words = ["--web-host", "127.0.0.1", "--web-port", str(port), *two_workers(), "--racegate-out", str(tmp_path)]
     with (tmp_path / "said.log").open("w") as said:
         process = subprocess.Popen([sys.executable, "-m", "locust", "-f", str(FILE), *words], stdout=said, stderr=said)
     try:
@@ -129,7 +132,7 @@ def until(reached: Callable[[], bool]) -> None:
 
 def test_an_interrupt_of_everybody_lets_operations_complete(tmp_path: Path) -> None:
     """As a terminal sends it: to Locust, its workers and the keeper at once."""
-    process = locust(tmp_path, "pg.counter_row", "--processes", "2", start_new_session=True)
+    process = locust(tmp_path, "pg.counter_row", *two_workers(), start_new_session=True)
     await_work(process, tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     said, wrong = process.communicate(timeout=120)
