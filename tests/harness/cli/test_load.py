@@ -17,6 +17,7 @@ import pytest
 from harness.cli.load_page import choices_for
 from harness.cli.main import main
 from harness.config.service import load_service
+from harness.run.live import HistoryTail
 from harness.run.registry import target_named
 from harness.targets.http import HttpTarget
 from tests.processes import descendants
@@ -35,8 +36,12 @@ def started(out: Path, *more: str, target: str = "reference:pg.counter_row") -> 
 
 def await_history(process: subprocess.Popen[str], out: Path, files: int) -> None:
     """Wait until every worker has recorded something."""
+    until(process, lambda: sum(f.stat().st_size > 2000 for f in out.glob("*/history/load-*.jsonl")) >= files)
+
+
+def until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
     limit = time.monotonic() + 60
-    while sum(f.stat().st_size > 2000 for f in out.glob("*/history/load-*.jsonl")) < files:
+    while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -78,12 +83,15 @@ def test_a_killed_locust_process_is_unknown(
 
 
 def test_a_killed_server_never_passes(tmp_path: Path) -> None:
-    process = started(tmp_path, "--duration", "4s")
+    process = started(tmp_path, "--duration", "60s")
     await_history(process, tmp_path, 1)
     postgres(process).send_signal(signal.SIGKILL)
+    until(process, lambda: b'"type":"info"' in b"".join(f.read_bytes() for f in tmp_path.glob("*/history/load-*.jsonl")))
+    process.send_signal(signal.SIGINT)
     status, result, said = ended(process, tmp_path)
 
     assert (status, result.get("verdict")) in ((4, "unknown"), (3, None)), said
+    assert status == 3 or "the last operation got no answer" in json.dumps(result["findings"]), "not by Ctrl-C alone"
     assert "Traceback" not in said
     assert list(tmp_path.glob("*/history/load-0.jsonl"))
 
@@ -103,6 +111,14 @@ def test_ctrl_c_ends_in_good_order_and_proves_nothing(tmp_path: Path) -> None:
 def test_a_violation_is_a_fail_even_after_ctrl_c(tmp_path: Path) -> None:
     process = started(tmp_path, "--duration", "60s", target="reference:pg.count_plus_one")
     await_history(process, tmp_path, 1)
+    [folder] = tmp_path.glob("*/history")
+    tail = HistoryTail(folder)
+
+    def issued_twice() -> bool:
+        tail.follow()
+        return tail.duplicates > 0
+
+    until(process, issued_twice)
     process.send_signal(signal.SIGINT)
 
     assert ended(process, tmp_path)[0] == 1
