@@ -170,13 +170,14 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
 def test_a_real_counter_has_a_capacity(postgres_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = Stores({}, StoreOptions())
     monkeypatch.setattr(stores, "_open", {StoreKind.POSTGRES: postgres_store})
+    monkeypatch.setattr("harness.run.loaded.saturated", lambda generators: False)  # however busy this machine is
     asked: dict[str, Any] = {"scenario": "concurrent_creates", "target": "reference:pg.counter_row", "out": tmp_path}
     request = build_request(**asked, duration=1.5, clients=2, processes=1, seed=1, engine="load")
     found = find_capacity(
         request, fresh_database(request, stores), LoadOptions(spawn_rate=10.0), parse_limits(["p95=60s"]), tmp_path / "logs"
     )
 
-    assert [s.users for s in found.steps] == ([1] if found.steps[0].saturated else [1, 2]), "on a busy machine it says so"
+    assert [s.users for s in found.steps] == [1, 2]
     assert {s.verdict for s in found.steps} == {Verdict.PASS}
     assert "concurrent" not in text_of([found])
     assert "reference:pg.counter_row (PostgreSQL" in text_of([found])

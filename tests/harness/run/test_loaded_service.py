@@ -24,6 +24,12 @@ def api_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", TOKEN)
 
 
+@pytest.fixture
+def never_saturated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator that is late, as on a busy machine, ends a search at any step: that is proved elsewhere."""
+    monkeypatch.setattr("harness.run.loaded.saturated", lambda generators: False)
+
+
 def test_a_correct_service_passes_and_its_latencies_are_told(tmp_path: Path, postgres_database: Database) -> None:
     config = str(described(tmp_path, bug=False, database=postgres_database))
     status, result = called(tmp_path, "load", "--config", config, "--users", "4", "--duration", "2s", "--seed", "1")
@@ -55,7 +61,7 @@ def test_limits_in_the_configuration_are_kept_or_told(tmp_path: Path, postgres_d
 
 
 def test_the_capacity_of_a_service_is_found_each_step_on_rows_that_are_put_back(
-    tmp_path: Path, postgres_database: Database
+    tmp_path: Path, postgres_database: Database, never_saturated: None
 ) -> None:
     config = described(tmp_path, bug=False, database=postgres_database)
     words = ["load", "--config", str(config), "--users", "4", "--duration", "1s", "--find-capacity", "--slo", "p95=60s"]
@@ -65,12 +71,13 @@ def test_the_capacity_of_a_service_is_found_each_step_on_rows_that_are_put_back(
     steps = found["steps"]
     assert result["schema"] == "racegate.capacity/1"
     assert all(step["verdict"] == "pass" and step["rate"] > 0 for step in steps), "the rows of the step before are gone"
-    saturated = steps[0]["saturated"]
-    assert [step["users"] for step in steps][:2] == ([1] if saturated else [1, 2]), "on a busy machine it says so"
-    assert status == (4 if saturated else 0)
+    assert [step["users"] for step in steps][:2] == [1, 2]
+    assert status == 0
 
 
-def test_a_wrong_service_has_no_capacity_beyond_one_user(tmp_path: Path, postgres_database: Database) -> None:
+def test_a_wrong_service_has_no_capacity_beyond_one_user(
+    tmp_path: Path, postgres_database: Database, never_saturated: None
+) -> None:
     config = described(tmp_path, bug=True, database=postgres_database)
     words = ["load", "--config", str(config), "--users", "16", "--duration", "2s", "--find-capacity", "--slo", "p95=60s"]
     status, result = called(tmp_path, *words, "--seed", "1")
