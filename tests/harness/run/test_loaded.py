@@ -77,7 +77,7 @@ def echoes(tmp_path: Path, **changes: Any) -> RunRequest:
 
 
 def test_nothing_sent_is_unknown(tmp_path: Path) -> None:
-    request = echoes(tmp_path, target=EchoTarget(refuses_clients=True))
+    request = echoes(tmp_path, target=EchoTarget(refuses_clients=True), duration=3.0)  # it counts from before the first user
     result = run_load(request, Stores({}, StoreOptions()), LoadOptions(spawn_rate=100.0))
 
     assert result.verdict is Verdict.UNKNOWN
