@@ -163,14 +163,16 @@ class Timeline:
 
     def _fail_over(self, unreplicated: float) -> None:
         try:
-            if unreplicated:
-                self._store.hold_replication()
-                self._over.wait(unreplicated)
-            self._store.kill_primary()
+            try:
+                if unreplicated:
+                    self._store.hold_replication()
+                    self._over.wait(unreplicated)
+                self._store.kill_primary()
+            finally:
+                self._store.release_replication()
+            self._store.primary()  # waits until another leads: otherwise the killed one would lead again, and nothing were lost
         finally:
-            self._store.release_replication()
-        self._store.primary()  # waits until another leads: otherwise the killed one would lead again, and nothing were lost
-        self._store.bring_back()
+            self._store.bring_back()
 
 
 def _over_a_connection(kind: str, database: Database) -> None:

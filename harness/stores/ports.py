@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from harness.model.errors import EnvironmentProblem
 
-FIRST, LAST = 15_000, 65_536
-"""Below, well-known servers listen."""
+CHOICE = range(15_000, 65_536)
+"""The ports that are looked at. Most well-known servers listen below."""
 
 ENOUGH = 4096
-"""Ports that the system gives nobody by itself must be so many, or all are taken into account."""
+"""Ports that the system assigns to nobody by itself must be so many, or all are looked at."""
 
 LOCAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -29,13 +30,14 @@ _giving = threading.Lock()
 def free_port() -> int:
     """Return a loopback port that is free now. It may be taken before it is used: whoever uses it tries again.
 
-    It is none of those that the system gives to whoever asks for any port and to every connection, so nobody else comes upon it
-    by chance before the server listens, or while it is away. The process is given none again before it had all the others.
+    Where the system leaves enough, it is none of those that it gives to whoever asks for any port and to every connection: nobody
+    else comes upon it by chance before the server listens, or while it is away. The process is given none again before it had
+    all the others.
 
     Raises:
         EnvironmentProblem: there is none.
     """
-    ports = unassigned(_assigned())
+    ports = _ports()
     process = os.getpid()
     with _giving:
         for _ in ports:
@@ -47,14 +49,19 @@ def free_port() -> int:
     raise EnvironmentProblem(f"no free port on 127.0.0.1 from {ports[0]} to {ports[-1]}; end some servers or connections")
 
 
-def unassigned(assigned: range) -> range:
-    """Return the ports outside of those that the system assigns by itself; all of them if that leaves too few."""
-    below, above = range(FIRST, min(assigned.start, LAST)), range(max(assigned.stop, FIRST), LAST)
-    return next((ports for ports in (below, above) if len(ports) >= ENOUGH), range(FIRST, LAST))
+def unassigned(assigned: range) -> Sequence[int]:
+    """Return the ports that the system does not assign by itself; all of them if these are too few."""
+    others = [port for port in CHOICE if port not in assigned]
+    return others if len(others) >= ENOUGH else CHOICE
 
 
 @cache
-def _assigned() -> range:
+def _ports() -> Sequence[int]:
+    return unassigned(assigned())
+
+
+def assigned() -> range:
+    """Return the ports that the system assigns by itself."""
     try:
         first, last = LOCAL_RANGE.read_text().split()
         return range(int(first), int(last) + 1)

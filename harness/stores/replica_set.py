@@ -97,6 +97,8 @@ class ReplicaSet:
         """The nodes that are not at work, and what was done to them."""
         self._held: set[int] = set()
         """The nodes that fetch nothing: the failpoint is set on them."""
+        self._frozen: set[int] = set()
+        """The nodes that do not stand for election."""
         addresses = [node.address for node in nodes]
         self._direct = [_client(f"mongodb://{address}/?directConnection=true") for address in addresses]
         everybody = ",".join(addresses)
@@ -189,6 +191,7 @@ class ReplicaSet:
         """Let the secondaries fetch again."""
         for number in sorted(self._held - self._away.keys()):
             self._clear(number)
+        self._let_stand()
         return "the secondaries fetch again"
 
     def bring_back(self) -> str:
@@ -199,8 +202,10 @@ class ReplicaSet:
             {"killed": node.start, "stopped": node.start, "paused": node.resume, "cut off": node.reconnect}[what]()
             if what in ("killed", "stopped"):
                 self._held.discard(number)  # it starts without the failpoint
+                self._frozen.discard(number)
             elif number in self._held:
                 self._clear(number)
+        self._let_stand()
         self._await_health()
         return f"{', '.join(self._nodes[n].address for n in back) or 'nobody'} came back"
 
@@ -252,7 +257,7 @@ class ReplicaSet:
 
     def _hold(self, numbers: Sequence[int]) -> str:
         for number in numbers:
-            self._freeze(number, FROZEN)
+            self._freeze(number)
         for number in numbers:
             times = self._set(number) + 1
             self._until(partial(self._stands_still, number, times), "does not stop replicating")
@@ -275,17 +280,22 @@ class ReplicaSet:
 
     def _clear(self, number: int) -> None:
         self._command(number, {"configureFailPoint": HOLD, "mode": "off"})
-        self._freeze(number, 0)
         self._held.discard(number)
 
-    def _let_stand(self) -> None:
-        for number in sorted(self._held - self._away.keys()):
-            self._freeze(number, 0)
+    def _freeze(self, number: int) -> None:
+        """Keep a node from standing for election."""
+        self._frozen.add(number)
+        self._stand(number, FROZEN)
 
-    def _freeze(self, number: int, seconds: int) -> None:
-        """Keep a node from standing for election, or let it stand again (0). One that leads has no need of either."""
+    def _let_stand(self) -> None:
+        for number in sorted(self._frozen - self._away.keys()):
+            self._stand(number, 0)
+            self._frozen.discard(number)
+
+    def _stand(self, number: int, never_for: int) -> None:
+        """Tell a node for how many seconds it is not to stand for election. One that leads has no need of it."""
         try:
-            self._command(number, {"replSetFreeze": seconds})
+            self._command(number, {"replSetFreeze": never_for})
         except EnvironmentProblem as e:
             if not (isinstance(e.__cause__, pymongo.errors.OperationFailure) and e.__cause__.code == NOT_SECONDARY):
                 raise

@@ -93,10 +93,11 @@ def test_what_is_held_stays_held_when_another_node_comes_to_lead(nodes: Any, col
     """On a machine that stalls for a second, an election comes at any time."""
     collection.insert_one({"by": "a majority"})
     nodes.hold_replication()
+    before = nodes.primary()
     nodes.step_down()
-    nodes.primary()  # another leads
+    assert nodes.primary() != before
     for follower in nodes._secondaries():
-        nodes._freeze(follower, 60)  # and goes on leading, until the next fault
+        nodes._freeze(follower)  # the other one goes on leading, until the next fault
     with pytest.raises(pymongo.errors.WTimeoutError):  # a node that may fetch does so within one second
         collection.with_options(write_concern=pymongo.WriteConcern(w="majority", wtimeout=3000)).insert_one({"by": "one"})
     nodes.pause_primary()
@@ -118,6 +119,24 @@ def test_those_that_are_held_stand_for_election_after_a_fault_only(nodes: Any, c
     before = nodes.primary()
     nodes.kill_primary()
     assert nodes.primary() != before
+
+
+def test_a_hold_that_failed_half_way_leaves_nobody_who_may_not_lead(
+    nodes: Any, collection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.insert_one({"by": "a majority"})
+    with monkeypatch.context() as patched:
+        patched.setattr(nodes, "_stands_still", fail)
+        with pytest.raises(EnvironmentProblem):
+            nodes.hold_replication()
+    nodes.recover()
+
+    follower = nodes._secondaries()[1]
+    nodes._direct[follower].admin.command("replSetStepUp")
+
+
+def fail(*words: Any) -> bool:
+    raise EnvironmentProblem("it does not answer")
 
 
 def test_a_store_is_not_at_rest_while_a_write_is_on_one_node_alone(nodes: Any, collection: Any) -> None:
