@@ -28,7 +28,7 @@ from harness.engines.stress import Progress
 from harness.model.errors import EnvironmentProblem, RacegateError, UnsafeStore, UsageError
 from harness.recording.recorder import now
 
-START_LIMIT = 60.0
+START_LIMIT = 120.0
 """Seconds within which every process must have imported Locust and be ready."""
 
 END_LIMIT = 75.0

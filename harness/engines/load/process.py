@@ -24,7 +24,7 @@ import locust.runners
 import psutil
 from gevent.pool import Group
 from locust.env import Environment
-from locust.runners import MasterRunner, Runner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, Runner, WorkerRunner
 
 from harness.engines.load.arrival import arrival_class
 from harness.engines.load.channel import Channel
@@ -242,10 +242,16 @@ class Control(Actor):
         """Run from the first client to the last: until the duration is over, or no client has anything left to do."""
         if self.console is not None:
             self.console.begin(self.plan)
-        self.going = going = self.ramps.spawn(self.go)
+        self.going = going = gevent.spawn(self.go)
         going.join(self.plan.duration)
         if self.going is going:  # else somebody else has stopped this run, and the next one may go on
             self.runner.stop()
+
+    def on_stop(self, order: dict[str, Any]) -> None:
+        """Let operations complete and end, also if nothing has begun yet: a runner forgets that it was stopped before."""
+        while self.going and self.runner.state not in (STATE_SPAWNING, STATE_RUNNING):
+            gevent.sleep(LOOK)
+        super().on_stop(order)
 
     def go(self) -> None:
         """Start the users, and return when none of them is at work any more."""
@@ -257,7 +263,7 @@ class Control(Actor):
         self.environment.events.spawning_complete.add_listener(all_there)
         try:
             users = self.plan.locust_users(self.part.processes)
-            self.runner.start(users, spawn_rate=max(self.plan.spawn_rate, users) if self.plan.arrivals else self.plan.spawn_rate)
+            self.ramp(users, max(self.plan.spawn_rate, users) if self.plan.arrivals else self.plan.spawn_rate)
             spawned.wait()
         finally:
             self.environment.events.spawning_complete.remove_listener(all_there)
@@ -269,10 +275,21 @@ class Control(Actor):
     def resize(self, users: int, spawn_rate: float) -> None:
         """Make the users of the run that goes on more or fewer."""
         if self.going is not None:
-            self.ramps.spawn(self.runner.start, users, spawn_rate)
+            self.ramp(users, spawn_rate)
+
+    def ramp(self, users: int, spawn_rate: float) -> None:
+        """Begin to come to so many users, in place of what was asked for before: Locust can only do one of them."""
+        self.ramps.kill()
+        self.ramps.spawn(self.runner.start, users, spawn_rate).link_exception(self.on_no_ramp)
+
+    def on_no_ramp(self, ramp: gevent.Greenlet) -> None:
+        """Tell the parent that the users cannot be started."""
+        self.say("broken", kind="EnvironmentProblem", text=f"Locust cannot start its users ({ramp.exception!r})")
 
     def on_stopping(self, **kwargs: Any) -> None:
         """Begin to end the run, whoever wants it: a master would go on to send users to workers that have ended."""
+        if self.going is not None:
+            self.going.kill()
         self.going = None
         self.ramps.kill()
 

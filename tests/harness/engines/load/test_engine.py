@@ -242,6 +242,41 @@ def test_users_asked_for_on_the_page_do_not_come_after_the_end(tmp_path: Path) -
     assert (outcome.lost, outcome.troubles) == ((), ())
 
 
+def test_other_numbers_of_users_are_asked_for_while_the_first_still_come(tmp_path: Path) -> None:
+    answers: list[dict[str, Any]] = []
+
+    def ask(progress: Progress) -> None:
+        if progress.invoked and not answers:
+            with urllib.request.urlopen(f"{engine.address}/swarm", b"user_count=8&spawn_rate=4") as response:
+                answers.append(json.load(response))
+
+    with LoadEngine(processes=2, logs=tmp_path / "logs", page=Page(host="127.0.0.1", port=0)) as engine:
+        outcome = engine.run(plan(tmp_path, users=40, spawn_rate=2.0, duration=5.0), ask)
+
+    assert answers[0]["success"]
+    assert outcome.seconds > 4.5, "nobody ended it before"
+    assert (outcome.lost, outcome.troubles) == ((), ())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stop_that_comes_with_the_go_is_not_forgotten(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LoadEngine(processes=processes, logs=tmp_path / "logs") as engine:
+        (tmp_path / "first").mkdir()
+        (tmp_path / "stopped").mkdir()
+        race(engine, tmp_path / "first")
+        send = engine._control.channel.send
+
+        def both(message: Mapping[str, Any]) -> None:
+            send(message)
+            if message["order"] == "go":
+                send({"order": "stop"})
+
+        monkeypatch.setattr(engine._control.channel, "send", both)
+        outcome, _ = race(engine, tmp_path / "stopped", duration=60.0)
+
+    assert outcome.seconds < 50
+
+
 def test_the_parent_imports_neither_locust_nor_gevent() -> None:
     program = "import sys, harness.run.loaded, harness.cli.loading; print([m for m in sys.modules if m in ('locust', 'gevent')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
