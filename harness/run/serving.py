@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -65,7 +66,7 @@ def serve(application: Any, line: socket.socket, ready: Callable[[str], None]) -
             server.run(sockets=[line])
         except SystemExit as e:  # how uvicorn says that the application did not start
             raise EnvironmentProblem("the service did not start; its reason is above") from e
-    if not server.started:
+    if not server.started and not server.was_asked_to_stop:
         raise EnvironmentProblem("the service did not start; its reason is above")
 
 
@@ -87,14 +88,28 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _signals_only_stop(server: _Server) -> Iterator[None]:
-    """Uvicorn raises the signal that stopped it again when it is done; being asked to stop is no failure here.
+    """Being asked to stop is no failure here, also before uvicorn listens to signals and while what we opened is closed.
 
-    Nor is being asked once more, until the process has ended.
+    Whoever still asks `GRACE` seconds after the service has ended means the process: then the usual handlers are back.
     """
-    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def put_back() -> None:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
     try:
         yield
     finally:
-        if not server.was_asked_to_stop:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
+        if server.was_asked_to_stop:
+            patient_until = time.monotonic() + GRACE
+
+            def again(number: int, frame: FrameType | None) -> None:
+                if time.monotonic() > patient_until:
+                    put_back()
+                    signal.raise_signal(number)
+
+            for number in kept:
+                signal.signal(number, again)
+        else:
+            put_back()
