@@ -105,7 +105,11 @@ class ExploreEngine:
     def __init__(self, plan: ExplorePlan, piece: Piece) -> None:
         self._plan = plan
         self._piece = piece
-        self._until_closed = ExitStack()
+        with ExitStack() as opening:
+            self._open(plan, piece, opening)
+            self._until_closed = opening.pop_all()
+
+    def _open(self, plan: ExplorePlan, piece: Piece, opening: ExitStack) -> None:
         self._proxy = plan.proxy or open_proxy(plan.database.kind.value, plan.database.url)
         self._scene: Scene
         self._control: psycopg.Connection[Any] | None = None
@@ -115,10 +119,10 @@ class ExploreEngine:
             self._scene = PostgresScene(plan.database.url, piece.queries)
             self._bypass: Bypass = PostgresBypass(self._control, self._proxy, self._scene.backends)
         else:
-            self._until_closed.enter_context(impatient())
+            opening.enter_context(impatient())
             scene = MongoScene(plan.database, piece.queries)
             if self._elsewhere:  # catalogues share their servers between explorations and runs that need them to be impatient
-                self._until_closed.enter_context(lasting_transactions(scene.client))
+                opening.enter_context(lasting_transactions(scene.client))
             self._scene = scene
             schema = read_mongo_schema(scene.client[plan.database.name])
             self._bypass = MongoBypass(scene.client, self._proxy, plan.database.name)

@@ -47,12 +47,16 @@ because on a busy machine the client has as little time as the one who waits for
 
 ELSEWHERE = 4
 """So many times as many moments for a client whose code runs in another process, until one was seen to wait there: the
-process may be held up by what does not hold us up, such as its own start. No more, because while we look on, the client may
-lose its patience too: of the pools in common use, the first gives up after five seconds (Rails)."""
+process may be held up by what does not hold us up, such as its own start."""
+
+LONGEST_SILENCE = 4.0
+"""Seconds after which such a client counts as waiting, however few moments that were: of the pools in common use, the first gives
+up after five seconds (Rails)."""
 
 UNCLEAR_AFTER = 100
 """Moments of silence after which a statement is taken to be that of the connection's last owner, though it could be that of
-one who waited for the connection: the last owner would have been heard by then if it did anything else."""
+one who waited for the connection: the last owner would mostly have been heard by then if it did anything else. It is the price
+of a statement outside a transaction while somebody waits outside. A guess that was wrong is taken back when its client ends."""
 
 STUCK_AFTER = 20.0
 """Seconds in which nothing at all happened: the target hangs, and the exploration says so."""
@@ -149,6 +153,7 @@ class Play:
         self.trouble: BaseException | None = None
         self._unclear: list[Step] = []
         """Statements that came and may be one client's or another's, until more is heard."""
+        self._guessed: list[Step] = []
         self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
         """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
         self._published = 0
@@ -260,18 +265,20 @@ class Play:
             if self._unclear and moments > UNCLEAR_AFTER:
                 self._settle(guess=True)
                 silent_since, moments = time.monotonic(), 0
-            elif self.held and not self._unclear and self._leave_outside(moments):
+            elif self.held and not self._unclear and self._leave_outside(moments, time.monotonic() - silent_since):
                 silent_since, moments = time.monotonic(), 0
             elif moments > ELSEWHERE * OUTSIDE_AFTER and time.monotonic() - silent_since > STUCK_AFTER:
                 names = ", ".join(str(c) for c in self._in(Mood.WORKING, Mood.BLOCKED, Mood.OUTSIDE))
                 raise EnvironmentProblem(f"client {names} neither arrived at the gate, nor waited for a lock, nor ended")
 
-    def _leave_outside(self, moments: int) -> bool:
+    def _leave_outside(self, moments: int, silence: float) -> bool:
         """Go on without those who have no statement in flight and say nothing: they wait for something of the application."""
+        if moments <= OUTSIDE_AFTER:
+            return False
         ground = self._ground
-        near = OUTSIDE_AFTER if ground.waited else ELSEWHERE * OUTSIDE_AFTER
-        silent = [client for client in self._in(Mood.WORKING) if client not in self.flying]
-        gone = {client for client in silent if moments > (OUTSIDE_AFTER if client in ground.here else near)}
+        all_of_them = ground.waited or moments > ELSEWHERE * OUTSIDE_AFTER or silence > LONGEST_SILENCE
+        silent = {client for client in self._in(Mood.WORKING) if client not in self.flying}
+        gone = silent if all_of_them else silent & ground.here
         for client in gone:
             self.mood[client] = Mood.OUTSIDE
         self.run.outside |= gone
@@ -329,6 +336,7 @@ class Play:
         elif isinstance(item, ConnectionClosed):
             self.leaving.discard(item.connection)
             self._let_go = True
+            self._unclear = [step for step in self._unclear if step.connection != item.connection]
             self._ground.backend.pop(item.connection, None)
             self._ground.owner.pop(item.connection, None)
 
@@ -340,7 +348,11 @@ class Play:
             self._ended.add(client)
             if not self._still_to_write(client):
                 self.mood[client] = Mood.DONE
-                self.held.pop(client, None)
+                step = self.held.pop(client, None)
+                if step is not None and any(
+                    step is guessed for guessed in self._guessed
+                ):  # it waits for its answer, so it is somebody else's
+                    self._unclear.append(step)
 
     def _still_to_write(self, client: int) -> bool:
         """A client that asked for no answer may be done before its write is."""
@@ -367,6 +379,8 @@ class Play:
             self.leaving.add(step.connection)
             self._ground.proxy.decide(step, Decision.LOSE_REQUEST)
             return
+        if guess:
+            self._guessed.append(step)
         self.held[client] = step
         self.mood[client] = Mood.HELD
 
@@ -434,8 +448,8 @@ class Play:
             elif last not in busy:
                 raise EnvironmentProblem(
                     f"a statement came and it is not clear whose it is ({step.text[:80]}); is there traffic of another "
-                    "program, or of the service itself? Name the service's own in target.background, or mark each request's "
-                    "statements with a comment such as /*client='1'*/"
+                    "program, or of the service itself? Name the service's own in target.background. Do several requests wait "
+                    "for one connection? Mark each request's statements with a comment such as /*client='1'*/"
                 )
         return owner[step.connection]
 

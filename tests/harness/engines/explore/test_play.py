@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 
 from harness.engines.explore.footprints import Footprints, Schema
 from harness.engines.explore.moves import Move
-from harness.engines.explore.play import ELSEWHERE, OUTSIDE_AFTER, UNCLEAR_AFTER, Ground, Mood, Play, Story
+from harness.engines.explore.play import ELSEWHERE, LONGEST_SILENCE, OUTSIDE_AFTER, UNCLEAR_AFTER, Ground, Mood, Play, Story
 from harness.model.errors import EnvironmentProblem
 from harness.wire.base import ConnectionClosing, Decision, Fate, Result, Status, Step, StepArrived, StepDone
 
@@ -32,9 +31,10 @@ class Still:
 
 
 class Hand:
-    """Plays two clients. At the beginning client 0 has a statement at the gate, and client 1 was begun a moment ago."""
+    """Plays clients. At the beginning client 0 has a statement at the gate, and client 1 was begun a moment ago."""
 
-    def __init__(self, here: frozenset[int] = HERE) -> None:
+    def __init__(self, here: frozenset[int] = HERE, clients: int = 2) -> None:
+        self._clients = clients
         proxy: Any = Still()
         footprints = Footprints(Schema())
         self.ground = Ground(proxy=proxy, ask=lambda backends: {}, kill=lambda client: None, footprints=footprints, here=here)
@@ -43,7 +43,7 @@ class Hand:
     def begin(self) -> None:
         """Begin another run."""
         self.ground.owner.clear()
-        self.play = Play(self.ground, 2)
+        self.play = Play(self.ground, self._clients)
         self.quiet = False
         self._story = self._told()
         next(self._story)
@@ -131,6 +131,23 @@ def test_an_owner_that_says_nothing_else_keeps_its_connection(hand: Hand) -> Non
     assert hand.waits_outside(1)
 
 
+def test_a_guess_is_taken_back_when_its_client_ends() -> None:
+    """Client 2 waits for a connection of a pool, client 0 hands its own on and says late that it has ended."""
+    hand = Hand(here=frozenset({0, 1, 2}), clients=3)
+    hand.arrives(POOLED + 1)
+    hand.silence(OUTSIDE_AFTER + 1)
+    hand.goes(0)
+    hand.arrives(POOLED)
+    hand.silence(UNCLEAR_AFTER + 1)
+    assert hand.play.held.keys() == {0, 1}
+
+    hand.goes(1)
+    hand.ends(0)
+    hand.ends(1)
+
+    assert hand.play.held.keys() == {2}
+
+
 def test_a_statement_in_a_transaction_is_its_owners_at_once(hand: Hand) -> None:
     hand.arrives(POOLED, Status.IN_TRANSACTION)
 
@@ -173,9 +190,29 @@ def test_what_clients_of_this_process_waited_for_says_nothing_of_another() -> No
     assert not played.ground.waited
 
 
+class Clock:
+    """Each look at it is some seconds after the one before."""
+
+    def __init__(self, step: float) -> None:
+        self._now, self._step = 0.0, step
+
+    def monotonic(self) -> float:
+        self._now += self._step
+        return self._now
+
+
+def test_on_a_slow_machine_a_client_in_another_process_counts_as_waiting_before_its_pool_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.engines.explore.play.time", Clock(step=LONGEST_SILENCE))
+    played = Hand(here=frozenset())
+    played.silence(OUTSIDE_AFTER + 1)
+
+    assert played.waits_outside(1)
+
+
 def test_on_a_slow_machine_whoever_waits_outside_is_not_taken_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(step=60)
-    monkeypatch.setattr("harness.engines.explore.play.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("harness.engines.explore.play.time", Clock(step=60))
     played = Hand()
     played.silence(OUTSIDE_AFTER + 1)
 
