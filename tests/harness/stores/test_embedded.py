@@ -123,6 +123,7 @@ def test_fsync_stays_on_when_it_is_asked_for() -> None:
     try:
         with psycopg.connect(store.create_database().url) as connection:
             assert connection.execute("SHOW fsync").fetchone() == ("on",)
+            assert connection.execute("SHOW wal_writer_delay").fetchone() == ("10s",), "nothing else writes what nobody waits for"
     finally:
         store.close()
 
