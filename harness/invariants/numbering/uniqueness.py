@@ -30,15 +30,20 @@ from harness.model.policy import Continuity
 
 @dataclass(frozen=True, kw_only=True)
 class _Evidence:
-    """What the rule looks at: documents, the requests that were told a number, and the claims that follow from both."""
+    """What the rule looks at: documents, the requests that were told a number, and the claims that follow from both.
+
+    ``earlier`` are the rows that are known to have been there before the race.
+    """
 
     history: History
     documents: pl.DataFrame
     told: pl.DataFrame
     claims: pl.DataFrame
+    earlier: frozenset[str]
 
 
-_CLAIM = ["scope", "period", "number", "text", "token", "row"]
+_CLAIM = ["scope", "period", "number", "text", "token", "row", "stands"]
+"""``stands``: a document without a token is counted for a request that was told its number, which claims nothing besides."""
 
 
 @invariant("N-UNIQ")
@@ -47,7 +52,7 @@ def unique_numbers(history: History, books: Books, policy: Policy) -> list[Findi
     documents = stored(books, policy)
     told = acknowledged(history, documents, policy)
     print_key = ["scope", "text"] if policy.unique_per == "ever" else ["scope", "period", "text"]
-    claims = _claims(documents, told, print_key)
+    claims = _claims(documents, told, print_key, books.earlier.get("documents"))
     if not claims["number"].count() + claims["text"].count() and acknowledged_without_number(history).height:
         raise NotChecked("neither books nor answers hold a number")
     by_number = _claimed_twice(claims.filter(pl.col("number").is_not_null()), KEY)
@@ -56,24 +61,37 @@ def unique_numbers(history: History, books: Books, policy: Policy) -> list[Findi
     if printed["text"].n_unique() < printed.height:
         known = printed.join(by_number, on=KEY, how="semi").select(print_key).unique()
         by_text = _claimed_twice(printed.join(known, on=print_key, how="anti"), print_key)
-    evidence = _Evidence(history=history, documents=documents, told=told, claims=claims)
+    earlier = books.earlier.get("documents", frozenset())
+    evidence = _Evidence(history=history, documents=documents, told=told, claims=claims, earlier=earlier)
     return [*_tell(evidence, by_number, KEY), *_tell(evidence, by_text, print_key)]
 
 
-def _claims(documents: pl.DataFrame, told: pl.DataFrame, print_key: list[str]) -> pl.DataFrame:
+def _claims(documents: pl.DataFrame, told: pl.DataFrame, print_key: list[str], earlier: frozenset[str] | None) -> pl.DataFrame:
     """Return one row for each document, and one for each request that was told a number which no document of its own holds.
 
-    Without tokens in the books, a document stands for at most one of the requests that were told its number, or its print where
-    one of the two has nothing else.
+    A document without a token stands for at most one of the requests that were told its number, or its print where one of the
+    two has nothing else. Where other documents have tokens, only one that came with the race does (``earlier``, where known,
+    are the rows that did not).
     """
+    documents = documents.with_row_index("_nth").with_columns(stands=pl.lit(value=False))
+    before = pl.col("row").is_in(earlier or frozenset())
     if keeps_tokens(documents):
-        loose = _requests(unstored(told, documents))
-        return pl.concat([_as_told(documents, told).select(_CLAIM), loose.select(_CLAIM)])
-    requests = _requests(told)
+        requests = _requests(unstored(told, documents))
+        came = documents.filter(pl.col("token").is_null(), pl.lit(earlier is not None) & ~before)
+        documents = _as_told(documents, told)
+        if came.is_empty() or requests.is_empty():
+            return pl.concat([documents.select(_CLAIM), requests.select(_CLAIM)])
+    else:
+        requests = _requests(told)
+        # Those that were there before are the last to stand for a request of the race.
+        came = documents.sort(before, maintain_order=True) if earlier else documents
     printed = requests.filter(pl.col("number").is_null())
-    numbered, free = _left_over(requests.filter(pl.col("number").is_not_null()), documents, KEY)
+    numbered, free = _left_over(requests.filter(pl.col("number").is_not_null()), came, KEY)
     numbered, rest = _left_over(numbered, free.filter(pl.col("number").is_null()), print_key)
-    printed, _ = _left_over(printed, pl.concat([free.filter(pl.col("number").is_not_null()), rest]), print_key)
+    printed, free = _left_over(printed, pl.concat([free.filter(pl.col("number").is_not_null()), rest]), print_key)
+    standing = came.join(free, on="_nth", how="anti").select("_nth", _stands=pl.lit(value=True))
+    documents = documents.join(standing, on="_nth", how="left", maintain_order="left")
+    documents = documents.with_columns(stands=pl.col("_stands").fill_null(value=False))
     return pl.concat([frame.select(_CLAIM) for frame in (documents, numbered, printed)])
 
 
@@ -110,7 +128,7 @@ def _requests(told: pl.DataFrame) -> pl.DataFrame:
     return (
         told.sort("completed", "invoked", nulls_last=True)
         .unique([*KEY, "text", "token"], keep="first", maintain_order=True)
-        .with_columns(row=pl.lit(None, pl.String()))
+        .with_columns(row=pl.lit(None, pl.String()), stands=pl.lit(value=False))
     )
 
 
@@ -142,7 +160,7 @@ def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Find
         where = f" in {place_name(scope, period)}" if wrong.height > 1 else ""
         return violation(
             "N-UNIQ",
-            f"{name} was issued {times(first['claims'][0])}{where}{_by_whom(history, claimed, asked)}",
+            f"{name} was issued {times(first['claims'][0])}{where}{_by_whom(evidence, claimed, asked)}",
             total=wrong.height,
             operations=shown(history, told.join(examples, on=key, how="semi").select(history.operations.columns)),
             books={"documents": rows(shown_rows)},
@@ -151,13 +169,19 @@ def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Find
     return each_place("N-UNIQ", ordered, one, many="more numbers were issued twice")
 
 
-def _by_whom(history: History, claimed: pl.DataFrame, asked: pl.DataFrame) -> str:
+def _by_whom(evidence: _Evidence, claimed: pl.DataFrame, asked: pl.DataFrame) -> str:
     """Name who was told the number, and the documents that nobody asked for; add what all of them had read, if they said."""
-    parts = [whom(history, o) for o in asked.iter_rows(named=True)]
+    parts = [whom(evidence.history, o) for o in asked.iter_rows(named=True)]
     known = set(asked["token"].to_list())
+    stands = claimed["stands"].any()
     for claim in claimed.iter_rows(named=True):
-        if claim["token"] is None:
-            parts.append(f"a document that was there before (row {claim['row']})")
+        if claim["token"] is None and claim["row"] in evidence.earlier:
+            parts += [] if claim["stands"] else [f"a document that was there before (row {claim['row']})"]
+        elif claim["token"] is None and stands:
+            # Which of these rows is the request's that it is counted for, nobody knows.
+            parts += [] if claim["stands"] else ["one more document without a token"]
+        elif claim["token"] is None:
+            parts.append(f"a document without a token (row {claim['row']})")
         elif claim["token"] not in known:
             parts.append(f"a request that was never answered (row {claim['row']})")
     bases = asked.select(basis=answer("basis"))["basis"]
