@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from harness.invariants.matching import foreign_words, strange_tokens, tokens_given_up, unmatched, without_tokens
+from harness.invariants.matching import as_stored, foreign_words, strange_tokens, tokens_given_up, unmatched, without_tokens
 from harness.invariants.registry import Invariant, NotChecked, named
 from harness.invariants.resolution import ambiguous, resolve
 from harness.model import Books, Finding, FindingClass, History, Policy, Verdict, verdict_of
@@ -40,7 +40,8 @@ def judge(
     if without := [*(s.table for s in strange), *tokens_given_up(books)]:
         books = without_tokens(books, without)
     resolved = resolve(history, books)
-    findings = [*ambiguous(resolved, books), *unmatched(resolved, books, policy, strange), *foreign_words(books)]
+    resolved, elsewhere = as_stored(resolved, books)
+    findings = [*ambiguous(resolved, books), *unmatched(resolved, books, policy, strange), *elsewhere, *foreign_words(books)]
     checked: list[str] = []
     skipped: dict[str, str] = {}
     for invariant in [named(id) for id in dict.fromkeys(ids)]:

@@ -3,6 +3,7 @@
 A row is its request's by the client's token, or, where rows have none, by the number in its scope and period. A description of a
 service may read another column as token, or leave a scope unsaid: then every answer would seem to be lost, and every
 unanswered request never to have happened. A sound service must not be accused of that: it is said, and the verdict is unknown.
+So it is where tokens match, and every answer names another scope than its document has.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from harness.invariants.numbering.columns import FEWEST, PLACE, acknowledgements, named_nowhere, stored, unnamed
+from harness.invariants.numbering.columns import FEWEST, PLACE, acknowledgements, documenting, named_nowhere, stored, unnamed
 from harness.invariants.resolution import ELSEWHERE, READS, TABLE_OF, added, keeps_tokens, undecided
 from harness.invariants.telling import listed
 from harness.model import Books, Finding, History, Policy
@@ -104,6 +105,53 @@ def unmatched(history: History, books: Books, policy: Policy, strange: Sequence[
         for s in strange
     ]
     return [undecided(message) for message in (*said, *_doubtful_places(history, books, policy))]
+
+
+def as_stored(history: History, books: Books) -> tuple[History, list[Finding]]:
+    """Return the history in the scopes and periods of the books, and an indeterminate finding if answers name others.
+
+    Only where every answer names another than the document with its token has: that is how the service is described, and no
+    race. Where some agree, the others are the service's own doing, and the history stays as it is.
+    """
+    findings = []
+    for name in PLACE if books.complete and books.has("documents") else ():
+        held = books.table("documents").select("token", _held=name).drop_nulls().filter(pl.col("_held") != "").unique()
+        told = history.operations.filter(
+            pl.col("outcome") == "ok", pl.col("completed").is_not_null(), pl.col("f").is_in(documenting(history))
+        )
+        told = told.select("token", "invoked", _told=name).drop_nulls().filter(pl.col("_told") != "")
+        if _agrees(told.head(FIRST), held) or _agrees(told, held):
+            continue
+        both = told.join(held, on="token", how="inner").sort("invoked", "_held")
+        if both.is_empty():
+            continue
+        findings.append(
+            undecided(
+                f"every answer names another {name} than its document has: {_brief(both['_told'][0])} where the document with "
+                f"its token is of {_brief(both['_held'][0])}; so the {name} that answers name is not gone by: let both name the "
+                f"same {name}, or leave it out of the answer",
+                total=both["token"].n_unique(),
+            )
+        )
+        history = replace(history, operations=_moved(history.operations, name, held, both))
+    return history, findings
+
+
+def _agrees(told: pl.DataFrame, held: pl.DataFrame) -> bool:
+    """Tell whether some answer names the place of its document."""
+    return not told.join(held, left_on=["token", "_told"], right_on=["token", "_held"], how="semi").is_empty()
+
+
+def _moved(operations: pl.DataFrame, name: str, held: pl.DataFrame, both: pl.DataFrame) -> pl.DataFrame:
+    """Put operations where their documents are; others where the documents of their place are, if that is one; or nowhere."""
+    own = both.select("token", _own="_held").unique("token", keep="first", maintain_order=True)
+    pairs = both.select(_told="_told", _there="_held").unique()
+    pairs = pairs.unique("_told", keep="none").unique("_there", keep="none")
+    moved = operations.join(own, on="token", how="left", maintain_order="left")
+    moved = moved.join(pairs, left_on=name, right_on="_told", how="left", maintain_order="left")
+    known = pl.col(name).is_in(held["_held"].unique().implode()) & ~pl.col(name).is_in(both["_told"].unique().implode())
+    place = pl.when(pl.col(name).is_not_null()).then(pl.coalesce("_own", "_there", pl.when(known).then(name)))
+    return moved.with_columns(place.alias(name)).select(operations.columns)
 
 
 def _doubtful_places(history: History, books: Books, policy: Policy) -> Iterator[str]:

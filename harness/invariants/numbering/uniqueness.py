@@ -154,15 +154,17 @@ def _tell(evidence: _Evidence, twice: pl.DataFrame, key: list[str]) -> list[Find
         asked = told.join(first, on=key, how="semi").sort("completed", "invoked", nulls_last=True)
         asked = asked.unique("token", keep="first", maintain_order=True)
         examples = ends(wrong, worst="claims")
-        held = claims.join(examples, on=key, how="semi").select("scope", "period", "row")
+        held = claims.join(examples, on=key, how="semi")
         shown_rows = documents.join(held, on=["scope", "period", "row"], how="semi").drop("row")
+        named = told.join(examples, on=key, how="semi").select(history.operations.columns)
+        others = history.operations.join(held, on="token", how="semi").join(named, on="token", how="anti")
         name = number_name(next((t for t in claimed["text"] if t), None), first["number"][0])
         where = f" in {place_name(scope, period)}" if wrong.height > 1 else ""
         return violation(
             "N-UNIQ",
             f"{name} was issued {times(first['claims'][0])}{where}{_by_whom(evidence, claimed, asked)}",
             total=wrong.height,
-            operations=shown(history, told.join(examples, on=key, how="semi").select(history.operations.columns)),
+            operations=shown(history, pl.concat([named, others])),
             books={"documents": rows(shown_rows)},
         )
 
@@ -183,11 +185,20 @@ def _by_whom(evidence: _Evidence, claimed: pl.DataFrame, asked: pl.DataFrame) ->
         elif claim["token"] is None:
             parts.append(f"a document without a token (row {claim['row']})")
         elif claim["token"] not in known:
-            parts.append(f"a request that was never answered (row {claim['row']})")
+            parts.append(f"{_whose(evidence.history, claim['token'])} (row {claim['row']})")
     bases = asked.select(basis=answer("basis"))["basis"]
     both = "both" if asked.height == 2 else "all"
     same = asked.height > 1 and bases.null_count() == 0 and bases.n_unique() == 1
     return (f": by {listed(parts)}" if parts else "") + (f"; {both} read {bases.unique().item()}" if same else "")
+
+
+def _whose(history: History, token: str) -> str:
+    """Name the request of a document whose number its answer, if it had one, does not name."""
+    answered = history.operations.filter(pl.col("token") == token, pl.col("outcome") != "info", pl.col("completed").is_not_null())
+    if answered.is_empty():
+        return "a request that was never answered"
+    first = answered.sort(pl.col("outcome") != "ok", "completed").row(0, named=True)
+    return whom(history, first) if first["outcome"] == "ok" else f"the failed request of {whom(history, first)}"
 
 
 @invariant("N-DOC1", tables=["documents"])

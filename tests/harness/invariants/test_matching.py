@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.policy import load_policy
 from harness.invariants.judge import judge
-from harness.invariants.matching import foreign_words, strange_tokens
+from harness.invariants.matching import as_stored, foreign_words, strange_tokens
 from harness.invariants.numbering.columns import FEWEST
 from harness.model import Books, History, Operation, Outcome
 from harness.model.books import STATUSES
@@ -168,6 +168,72 @@ def test_a_number_told_twice_is_found_in_whatever_place() -> None:
     verdict, said = judged(asked, [invoice(n, scope="acme/invoice") for n in (*MANY, 99)])
     assert verdict == "fail"
     assert any("number 1 was issued twice" in line for line in said), said
+
+
+def test_tokens_match_documents_of_another_scope_than_every_answer_names() -> None:
+    asked = [created(f"c{n}", n, scope="acme/invoice") for n in (1, 2)]
+    documents = [invoice(n, f"c{n}", scope="acme") for n in (1, 2)]
+    assert judged(asked, documents) == (
+        "unknown",
+        [
+            "every answer names another scope than its document has: 'acme/invoice' where the document with its token is of "
+            "'acme'; so the scope that answers name is not gone by: let both name the same scope, or leave it out of the answer"
+        ],
+    )
+    assert judged([created(f"c{n}", n, scope="acme") for n in (1, 2)], documents) == ("pass", [])
+    assert judged([created(f"c{n}", n) for n in (1, 2)], documents) == ("pass", []), "what is left out is the document's"
+    assert judged(asked, [invoice(n, f"c{n}") for n in (1, 2)]) == ("pass", []), "documents that name none deny nothing"
+
+
+def test_so_it_is_with_periods() -> None:
+    asked = [created(f"c{n}", n, scope="acme", period="2025") for n in (1, 2)]
+    verdict, (line,) = judged(asked, [invoice(n, f"c{n}", scope="acme", period="2026") for n in (1, 2)])
+    assert verdict == "unknown"
+    assert "another period than its document has: '2025' where" in line
+    assert judged(asked, [invoice(n, f"c{n}", scope="acme", period="2025") for n in (1, 2)]) == ("pass", [])
+
+
+def test_a_race_is_found_in_the_scope_of_the_documents_and_laid_to_who_was_answered() -> None:
+    asked = [created("c1", 1, scope="acme/invoice"), created("c2", 1, scope="acme/invoice")]
+    verdict, said = judged(asked, [invoice(1, "c1", scope="acme", id="1"), invoice(1, "c2", scope="acme", id="2")])
+    assert verdict == "fail"
+    assert "number 1 was issued twice: by client 1 at +0.000 s and client 1 at +0.000 s" in said
+    lost = judged(asked, [invoice(1, "c1", scope="acme")])[1]
+    assert "number 1 was issued twice: by client 1 at +0.000 s and client 1 at +0.000 s" in lost, (
+        "its scope is known by the other"
+    )
+
+
+def test_where_one_answer_agrees_with_its_document_the_others_are_the_services_own_doing() -> None:
+    asked = [created(f"c{n}", n, scope="acme/invoice") for n in (1, 2)]
+    documents = [invoice(1, "c1", scope="acme"), invoice(2, "c2", scope="acme/invoice")]
+    books = Books.of(documents=documents)
+    same, nothing = as_stored(History.of(asked), books)
+    assert (same.operations["scope"].to_list(), nothing) == (["acme/invoice", "acme/invoice"], [])
+    assert as_stored(History.of(asked[:1]), books)[1] != []
+    assert as_stored(History.of(asked[:1]), replace(books, complete=False))[1] == []
+    assert as_stored(History.of([unknown("create", "c1")]), books)[1] == [], "nobody was answered"
+
+
+def test_what_names_the_scope_of_answers_is_moved_with_them_and_what_is_not_known_is_left_open() -> None:
+    asked = [
+        *(created("c1", 1, scope="acme/invoice"), created("c2", 2, scope="acme/invoice")),
+        *(created("lost", 3, scope="acme/invoice"), created("v", 1, f="void", scope="acme")),
+        *(created("d", 4, scope="elsewhere"), created("e", 5)),
+    ]
+    books = Books.of(documents=[invoice(1, "c1", scope="acme"), invoice(2, "c2", scope="acme")])
+    moved, (_,) = as_stored(History.of(asked), books)
+    assert moved.operations["scope"].to_list() == ["acme", "acme", "acme", "acme", None, None]
+    several = Books.of(documents=[invoice(1, "c1", scope="acme"), invoice(2, "c2", scope="globex")])
+    assert as_stored(History.of(asked), several)[0].operations["scope"].to_list()[:4] == ["acme", "globex", None, "acme"]
+
+
+def test_a_void_is_still_that_of_its_document() -> None:
+    asked = [created("c1", 1, scope="acme/invoice"), created("v", 1, f="void", scope="acme/invoice")]
+    books = Books.of(documents=[{**invoice(1, "c1", scope="acme"), "status": "void", "reason": "torn"}])
+    assert [f.invariant for f in judge(History.of(asked), books, load_policy("gapless"), ["N-VOID"]).findings] == ["RESOLVED"]
+    found = judge(History.of(asked[:1]), books, load_policy("gapless"), ["N-VOID"]).findings
+    assert [f.invariant for f in found] == ["RESOLVED", "N-VOID"]
 
 
 def test_a_status_in_words_of_the_services_own_is_unknown_and_names_ours() -> None:

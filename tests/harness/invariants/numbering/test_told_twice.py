@@ -90,3 +90,28 @@ def test_where_some_rows_have_tokens_one_that_came_without_is_the_request_whose_
     there_before = "number 1 was issued twice: by client 1 at +0.001 s and a document that was there before (row 1)"
     assert said([TWO[0], other], rows, {"1"}) == [there_before]
     assert said([TWO[0], other], rows) == [there_before.replace("that was there before", "without a token")]
+
+
+def test_a_row_whose_token_was_answered_is_laid_to_who_was_answered() -> None:
+    told_another = [created("a", 1, 1), created("b", 7, 2)]
+    rows = [invoice("1", 1, "a"), invoice("2", 1, "b")]
+    assert said(told_another, rows) == [
+        "number 1 was issued twice: by client 1 at +0.001 s and client 2 at +0.002 s (row 2)",
+    ]
+    failed = [TWO[0], created("b", 1, 2, Outcome.FAIL)]
+    assert said(failed, rows) == [
+        "number 1 was issued twice: by client 1 at +0.001 s and the failed request of client 2 at +0.002 s (row 2)"
+    ]
+    assert said(TWO[:1], rows) == [
+        "number 1 was issued twice: by client 1 at +0.001 s and a request that was never answered (row 2)"
+    ]
+    assert said(told_another, [invoice("1", 1, "a"), invoice("2", 7, "b")]) == []
+
+
+def test_who_was_answered_in_another_scope_than_the_row_has_is_shown() -> None:
+    """One answer agrees with its row, so that the scope is the service's own doing."""
+    asked = [created("a", 1, 1, scope="x"), created("b", 1, 2, scope="x"), created("c", 1, 3, scope="y")]
+    rows = [invoice("1", 1, "a", scope="y"), invoice("2", 1, "b", scope="y"), invoice("3", 1, "c", scope="y")]
+    found = judge(History.of(asked), Books.of(documents=rows), load_policy("unique"), ["N-UNIQ"]).findings
+    assert [o["token"] for o in found[0].evidence["operations"]] == ["a", "b", "c"]
+    assert "never answered" not in found[0].message
