@@ -115,14 +115,14 @@ def as_stored(history: History, books: Books) -> tuple[History, list[Finding]]:
     """
     findings = []
     for name in PLACE if books.complete and books.has("documents") else ():
-        held = books.table("documents").select("token", _held=name).drop_nulls().filter(pl.col("_held") != "").unique()
+        held = books.table("documents").select("token", _held=name).drop_nulls().filter(pl.col("_held") != "")
         told = history.operations.filter(
             pl.col("outcome") == "ok", pl.col("completed").is_not_null(), pl.col("f").is_in(documenting(history))
         )
         told = told.select("token", "invoked", _told=name).drop_nulls().filter(pl.col("_told") != "")
         if _agrees(told.head(FIRST), held) or _agrees(told, held):
             continue
-        both = told.join(held, on="token", how="inner").sort("invoked", "_held")
+        both = told.join(held.unique(), on="token", how="inner").sort("invoked", "_held")
         if both.is_empty():
             continue
         findings.append(
