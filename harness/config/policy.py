@@ -111,6 +111,24 @@ def policy_from(data: Mapping[str, Any], *, where: str) -> Policy:
     return _consistent(Policy(**values), where)
 
 
+def plain(policy: Policy) -> dict[str, Any]:
+    """Return a policy as the plain values that `policy_from` makes it of; what is not set is left out."""
+    values = dataclasses.asdict(policy)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if value is not None}
+
+
+def kept_policy(asked: Mapping[str, Any]) -> Policy:
+    """Return the policy of a run by its ``run.json``. One of an older version holds no more than a name or a path.
+
+    Raises:
+        UsageError: as `load_policy`.
+    """
+    rules = asked.get("policy_rules")
+    if isinstance(rules, Mapping):
+        return policy_from(rules, where="policy_rules of run.json")
+    return load_policy(asked.get("policy") or "")
+
+
 def _budget(value: Any, known: set[str], where: str) -> GapBudget:
     if not isinstance(value, dict):
         raise UsageError(f"{where}: budget must be a table: [budget] with normal, investigate ...")

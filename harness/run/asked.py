@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from harness.config.policy import plain
 from harness.run.run_request import RunRequest
 from harness.run.versions import versions
 from harness.targets.http import HttpTarget, shown_url
@@ -27,6 +28,7 @@ def asked(request: RunRequest, store: str | None) -> dict[str, Any]:
         "scenario_settings": dict(request.settings),
         "target_settings": dict(request.target.settings),
         "policy": request.policy.name,
+        "policy_rules": plain(request.policy),
         "store": store,
         "versions": versions(),
         "command": request.command,

@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from harness.config.policy import load_policy
+from harness.config.policy import kept_policy, load_policy
 from harness.invariants import judge, named
 from harness.invariants.linearizability import (
     MODELS,
@@ -188,8 +188,9 @@ def _judge_again(path: Path, history: History, policy: str | None) -> _Found:
     """Judge a run folder as the run did: same books, same invariants, its own policy unless another is asked for."""
     folder = RunFolder.open(path)
     asked, result = folder.read_json("run.json"), folder.read_json("result.json")
+    rules = load_policy(policy) if policy else kept_policy(asked)
     ids = [*result.get("checked", []), *result.get("skipped", {})]
-    judgement = judge(history, folder.read_books(), load_policy(policy or asked["policy"]), ids)
+    judgement = judge(history, folder.read_books(), rules, ids)
     return _Found(
         how=f"the invariants of {asked['scenario']}",
         findings=judgement.findings,

@@ -3,7 +3,7 @@
 ::
 
     runs/2026-11-20T10-00-00/
-      run.json          what was asked: scenario, target, settings, seed, policy, versions, the command that repeats it
+      run.json          what was asked: scenario, target, settings, seed, the policy's rules, versions, the command to repeat it
       history/          one file per process, as recorded
       books/            one Parquet file per canonical table; incomplete.json if they were not read to the end
       findings/         one JSON file per finding, and where an engine knows one its .schedule, drawn as .svg

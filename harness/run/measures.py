@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from harness.config.policy import load_policy
 from harness.invariants.numbering.columns import PLACE, stored
 from harness.invariants.numbering.gaps import extents, missing
-from harness.model import Books, History, RacegateError
+from harness.model import Books, History, Policy
 
 BATCHES = 20
 LEAST_IN_BATCH = 20
@@ -63,13 +62,13 @@ class Measures:
     shares: Mapping[str, Share] = field(default_factory=dict)
 
 
-def measures_of(history: History, books: Books, policy: str | None) -> Measures:
+def measures_of(history: History, books: Books, policy: Policy | None) -> Measures:
     """Return the figures of a run's race.
 
     Args:
         history: the operations of the race, without those that set the scene.
         books: what the store held afterwards.
-        policy: name of the policy, which says what a scope is and which numbers count as missing.
+        policy: says what a scope is and which numbers count as missing; None where it is not known.
     """
     done = history.operations.filter(pl.col("completed").is_not_null()).sort("completed")
     positive: dict[str, Positive] = {}
@@ -149,19 +148,15 @@ def _clumping(batches: Sequence[Floats]) -> float:
     return max(1.0, float(np.var([b.mean() for b in batches], ddof=1)) / expected)
 
 
-def _gaps(books: Books, policy: str | None) -> Share | None:
+def _gaps(books: Books, policy: Policy | None) -> Share | None:
     """Return missing numbers of those in range, over all scopes; None where the target keeps no documents."""
     if policy is None or not books.complete or not books.has("documents"):
         return None
-    try:
-        rules = load_policy(policy)
-    except RacegateError:
-        return None  # a policy from a file that is not on this machine
-    documents = stored(books, rules)
-    spans = extents(documents, rules)
+    documents = stored(books, policy)
+    spans = extents(documents, policy)
     if spans.is_empty():
         return None
-    holes = missing(documents, rules)
+    holes = missing(documents, policy)
     per_scope = spans.join(holes.group_by(PLACE).agg(pl.col("size").sum().alias("gone")), on=PLACE, how="left")
     gone = int(per_scope["gone"].fill_null(0).sum())
     runs = int(holes.height)  # a rolled back batch leaves a run of holes: it is one event

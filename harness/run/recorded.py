@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from harness.model import History, RacegateError, UsageError
+from harness.config.policy import kept_policy
+from harness.model import History, Policy, RacegateError, UsageError
 from harness.recording.loader import load
 from harness.run.folder import RunFolder
 from harness.run.measures import Measures, measures_of
@@ -121,7 +122,16 @@ def _measured(result: Mapping[str, Any], folder: Path) -> Recorded:
     try:
         whole, _ = load(kept.history_files())
         race = History(whole.operations.filter(pl.col("client") >= 0), open_at=whole.open_at)
-        figures = measures_of(race, kept.read_books(), result.get("facts", {}).get("policy"))
+        figures = measures_of(race, kept.read_books(), _policy(kept, result))
     except (RacegateError, OSError, pl.exceptions.PolarsError) as e:
         return Recorded(result=result, source=str(folder), note=f"its recorded data cannot be read: {e}")
     return Recorded(result=result, source=str(folder), measured=figures)
+
+
+def _policy(kept: RunFolder, result: Mapping[str, Any]) -> Policy | None:
+    """Return the run's policy, or None for one of an older version whose policy was in a file or a configuration."""
+    name = result.get("facts", {}).get("policy")
+    try:
+        return kept_policy({"policy": name, **kept.read_json("run.json")})
+    except RacegateError:
+        return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from harness.config.policy import load_policy
+from harness.config.policy import kept_policy
 from harness.invariants.resolution import resolve
 from harness.model import Books, History, Policy, RacegateError
 from harness.recording.loader import FileFacts, load
@@ -68,8 +68,8 @@ def gather(path: Path) -> Material:
 
 
 def _policy_of(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Policy | None:
-    name = asked.get("policy") or result.get("facts", {}).get("policy")
+    name = result.get("facts", {}).get("policy")
     try:
-        return load_policy(name) if name else None
+        return kept_policy({"policy": name, **asked})
     except RacegateError:
-        return None  # a policy from a file that is not on this machine
+        return None  # an older version kept the name alone of a policy that was in a file or a configuration

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from harness.config.number_format import (
     period_of,
     read_template,
 )
-from harness.config.policy import load_policy, policy_names
+from harness.config.policy import kept_policy, load_policy, plain, policy_names
 from harness.model import Continuity, GapBudget, Overflow, Period, Policy, UsageError
 
 JURISDICTIONS = {"fr", "es", "pt", "br-nfe", "de", "it", "uk", "in", "ph", "us", "mx"}
@@ -84,6 +85,15 @@ def test_a_file_says_everything_that_a_policy_can_say(tmp_path: Path) -> None:
         void_reason_required=False,
         budget=GapBudget(normal=0.01, investigate=0.02, minimum_sample=10, significance=0.1, denominator="issued"),
     )
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_a_policy_that_a_run_keeps_is_read_as_it_was(name: str) -> None:
+    policy = load_policy(name)
+    asked = orjson.loads(orjson.dumps({"policy": "gone", "policy_rules": plain(policy)}))
+
+    assert kept_policy(asked) == policy
+    assert kept_policy({"policy": name}) == policy
 
 
 def test_a_file_without_a_name_is_called_like_the_file(tmp_path: Path) -> None:

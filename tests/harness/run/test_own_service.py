@@ -21,6 +21,8 @@ import pytest
 from harness.cli.main import main
 from harness.config.sections import TargetSection
 from harness.model import EnvironmentProblem
+from harness.run.recorded import recorded_at
+from harness.run.registry import reports
 from harness.run.service_process import wait_until_healthy
 from harness.stores import Database
 from harness.stores.inplace import InPlaceMongo, InPlacePostgres
@@ -92,6 +94,23 @@ def test_a_bug_is_found_at_full_speed_and_no_secret_is_kept(
     kept = [p for p in (tmp_path / "runs").rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()]
     assert kept == []
     assert TOKEN not in "".join(capfd.readouterr())
+
+
+def test_a_run_folder_is_judged_and_reported_by_the_configurations_own_policy_where_that_is_gone(
+    tmp_path: Path, postgres_database: Database
+) -> None:
+    config = described(tmp_path, bug=False, database=postgres_database)
+    status, result = called(tmp_path, "run", "--config", str(config), "--seed", "1")
+    config.unlink()
+
+    assert status == 0
+    folder = Path(result["folder"])
+    assert main(["check", str(folder)]) == 0
+    page = reports()["html"].render([folder])
+    assert "Policy ours: no number may be missing" in page
+    assert "not known here" not in page
+    [recorded] = recorded_at(folder)
+    assert recorded.measured.shares["gaps"].hits == 0
 
 
 def test_an_answer_that_never_holds_what_it_should_is_told(tmp_path: Path, postgres_database: Database) -> None:
