@@ -8,7 +8,7 @@ from typing import Any
 
 import typer.main
 
-from harness.cli.main import build_app
+from harness.cli.app import build_app
 from harness.config.published import config_schema
 from harness.invariants import REGISTRY
 from harness.model.books import STATUSES, TABLES

@@ -1,6 +1,9 @@
 """The way in and the way out of the command line.
 
 Every error becomes one line on standard error and an exit status of `ExitStatus`; a traceback never reaches the user.
+
+This module imports next to nothing: whoever interrupts a call while the rest is imported is answered as at any other time. Before
+its first line Python itself starts, and what an interrupt does there is Python's.
 """
 
 from __future__ import annotations
@@ -8,37 +11,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
-
-import typer
-from typer.exceptions import TyperException
-
-COMMANDS = (
-    "run",
-    "demo",
-    "explore",
-    "replay",
-    "catalogue",
-    "load",
-    "check",
-    "audit",
-    "report",
-    "compare",
-    "prune",
-    "gate",
-    "init",
-    "serve",
-    "schema",
-    "list",
-    "doctor",
-)
 
 INTERRUPTED = 4
 """An interrupted run proved nothing: the exit status of an unknown verdict."""
@@ -51,51 +26,20 @@ WRONG_CALL = 2
 BUG = 3
 
 
-def build_app() -> typer.Typer:
-    """Return the command line with every command that is installed."""
-    app = typer.Typer(
-        name="racegate",
-        help=(
-            "Fires concurrent operations at code that numbers documents and moves money, on a real database, "
-            "and says whether the books are still right.\n\n"
-            "Start with: racegate doctor, then racegate demo. Exit status: 0 pass, 1 fail, 2 wrong call, "
-            "3 environment, 4 unknown."
-        ),
-        add_completion=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_everywhere)
-    for name in COMMANDS:
-        module = f"harness.cli.{name}_command"
-        try:
-            command = import_module(module)
-        except ModuleNotFoundError as e:
-            if e.name != module:
-                raise
-            continue
-        command.register(app)
-    return app
-
-
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        print(f"racegate {version('racegate')}")
-        raise typer.Exit
-
-
-def _everywhere(
-    _: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version and leave.")
-    ] = False,
-) -> None:
-    pass
-
-
-def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way out
+def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    from harness.model.errors import RacegateError  # noqa: PLC0415 - after --help has been answered
+    try:
+        return _called(argv)
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _called(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way out
+    import typer  # noqa: PLC0415 - here an interrupt has an answer
+    from typer.exceptions import TyperException  # noqa: PLC0415
+
+    from harness.cli.app import build_app  # noqa: PLC0415
+    from harness.model.errors import RacegateError  # noqa: PLC0415
 
     try:
         status = build_app()(args=list(argv) or ["--help"], prog_name="racegate", standalone_mode=False)
@@ -108,7 +52,7 @@ def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way
         return _say(f"{wrong}; see: {called} --help", e.exit_code)
     except typer.Exit as e:
         return e.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,13 +69,18 @@ def main(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way
 
 
 def _interrupted() -> int:
-    return _say("interrupted: nothing is proved; servers that were started are stopped", INTERRUPTED)
+    print("racegate: interrupted: nothing is proved; servers that were started are stopped", file=sys.stderr)
+    return INTERRUPTED
 
 
 def entry() -> None:
     """Entry point of the console script. SIGTERM, which a cancelled pipeline sends, ends a call in good order as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(main(sys.argv[1:]))
+    try:
+        signal.signal(signal.SIGTERM, _terminated)
+        status = main(sys.argv[1:])
+    except KeyboardInterrupt:  # once more, while the first was answered
+        status = INTERRUPTED
+    sys.exit(status)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -153,6 +102,9 @@ def _one_line(text: str) -> str:
 
 
 def _keep_traceback() -> Path:
+    import tempfile  # noqa: PLC0415
+    import traceback  # noqa: PLC0415
+
     from harness.stores.redaction import redact  # noqa: PLC0415
 
     descriptor, path = tempfile.mkstemp(prefix="racegate-bug-", suffix=".txt")

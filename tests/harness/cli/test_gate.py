@@ -12,7 +12,8 @@ import orjson
 import pytest
 import yaml
 
-from harness.cli.main import COMMANDS, main
+from harness.cli.app import COMMANDS
+from harness.cli.main import main
 from tests.harness.run.test_own_service import described
 
 ROOT = Path(__file__).parents[3]

@@ -220,6 +220,33 @@ def test_ctrl_c_or_a_cancelled_pipeline_ends_a_run_with_unknown_and_leaves_nothi
     assert "Traceback" not in err
 
 
+INTERRUPTED_IMPORT = """
+import os, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {sent})
+
+sys.meta_path.insert(0, Interrupting())
+from harness.cli.main import entry
+sys.argv = ["racegate", "serve", "pg.counter_row", "--port", "0"]
+entry()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["typer", "harness.cli.load_command", "uvicorn", "psycopg"])
+def test_ctrl_c_while_python_still_imports_is_one_line(module: str, sent: int) -> None:
+    program = INTERRUPTED_IMPORT.format(module=module, sent=int(sent))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.stderr.strip().splitlines() == [
+        "racegate: interrupted: nothing is proved; servers that were started are stopped"
+    ]
+    assert ended.returncode == 4
+
+
 @pytest.mark.parametrize("kind", ["scenarios", "targets", "invariants", "policies", "cases"])
 def test_everything_can_be_listed_with_a_summary(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", kind]) == 0
