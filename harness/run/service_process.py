@@ -71,8 +71,9 @@ class ServiceProcess:
         return self._server.exited
 
     def last_words(self) -> str:
-        """Return the last lines of its output as one line."""
-        return redact(self._server.last_words())
+        """Quote the last lines of its output in one line, or say that there are none."""
+        said = self._server.said()
+        return f"it said: {redact(said)}" if said else "it said nothing"
 
     def close(self) -> None:
         """End it."""
@@ -118,9 +119,10 @@ def wait_until_healthy(
         while True:
             if process is not None and process.exited is not None:
                 raise EnvironmentProblem(
-                    f"the service ended with status {process.exited} before it was healthy; it said: {process.last_words()}"
+                    f"the service ended with status {process.exited} before it was healthy; {process.last_words()}"
                 )
             late = time.monotonic() > until
+            hint = "" if process is not None else "; is it running?"
             try:
                 status = pool.request("GET", path, redirect=False).status
             except HTTPError as e:
@@ -130,7 +132,8 @@ def wait_until_healthy(
                 if status < 400 and (away or connections is None or connections() or late):
                     return
                 said = f"it answers {status}"
+                hint = f"; set target.health (now {section.health}) to a path that answers 2xx or 3xx" if status < 500 else ""
             if late:
-                words = f"; it said: {process.last_words()}" if process is not None else "; is it running?"
-                raise EnvironmentProblem(f"{shown}{section.health} is not healthy after {limit:g} s: {redact(said)}{words}")
+                words = f"; {process.last_words()}" if process is not None else ""
+                raise EnvironmentProblem(f"{shown}{section.health} is not healthy after {limit:g} s: {redact(said)}{hint}{words}")
             time.sleep(ASK_EVERY)  # between two questions; the condition is what the service answers

@@ -249,12 +249,16 @@ class SupervisedServer:
                 raise EnvironmentProblem(f"{self._name} did not {order} within {within:.0f} s") from None
 
     def last_words(self, lines: int = 3) -> str:
-        """Return the last lines of the server's log as one line."""
+        """Return the last lines of the server's log as one line, or that there are none."""
+        return self.said(lines) or "it said nothing"
+
+    def said(self, lines: int = 3) -> str:
+        """Return the last lines of the server's log as one line; empty if it said nothing."""
         try:
             text = self._log.read_text(errors="replace")
         except OSError:
-            return "it left no log"
-        return " | ".join(text.strip().splitlines()[-lines:]) or "it said nothing"
+            return ""
+        return " | ".join(text.strip().splitlines()[-lines:])
 
     def close(self) -> None:
         """Stop the server and wait until nothing of it is left."""

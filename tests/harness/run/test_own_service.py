@@ -23,7 +23,7 @@ from harness.config.sections import TargetSection
 from harness.model import EnvironmentProblem
 from harness.run.recorded import recorded_at
 from harness.run.registry import reports
-from harness.run.service_process import wait_until_healthy
+from harness.run.service_process import ServiceProcess, wait_until_healthy
 from harness.stores import Database
 from harness.stores.inplace import InPlaceMongo, InPlacePostgres
 from harness.stores.mongo import lasting_transactions
@@ -292,10 +292,10 @@ def test_rows_are_put_back_behind_the_last_request_of_a_run_that_is_broken_off(
 
 
 class _Up(BaseHTTPRequestHandler):
-    """Healthy."""
+    """Healthy, but for two paths."""
 
     def do_GET(self) -> None:
-        self.send_response(204)
+        self.send_response({"/nowhere": 404, "/broken": 500}.get(self.path, 204))
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -317,6 +317,34 @@ def test_a_service_that_was_there_before_is_waited_for_until_it_is_connected(mon
         assert asked == [0, 0, 0, 1]
         wait_until_healthy(here, TargetSection(url=here), limit=0, process=None, shown=here, connections=lambda: 0)
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("health", "own", "says"),
+    [
+        ("/nowhere", True, "it answers 404; set target.health (now /nowhere) to a path that answers 2xx or 3xx; it said nothing"),
+        ("/nowhere", False, "it answers 404; set target.health (now /nowhere) to a path that answers 2xx or 3xx"),
+        ("/broken", True, "it answers 500; it said nothing"),
+    ],
+)
+def test_a_service_that_is_not_healthy_in_time_is_told_with_what_to_set(
+    tmp_path: Path, health: str, own: bool, says: str
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Up) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        section = TargetSection(url=here, health=health, command=("sleep", "60"))
+        more: dict[str, Any] = {"url": here, "database_url": None, "root": tmp_path, "log": tmp_path / "log"}
+        process = ServiceProcess(section, **more) if own else None
+        try:
+            with pytest.raises(EnvironmentProblem) as told:
+                wait_until_healthy(here, section, limit=0, process=process, shown=here)
+        finally:
+            if process is not None:
+                process.close()
+            server.shutdown()
+
+    assert str(told.value) == f"{here}{health} is not healthy after 0 s: {says}"
 
 
 def test_a_service_that_runs_already_works_on_its_own_database_which_is_put_back(
