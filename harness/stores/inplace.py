@@ -41,7 +41,7 @@ class InPlacePostgres:
     kind = StoreKind.POSTGRES
 
     def __init__(self, url: str, disposable: str | None) -> None:
-        self._name = check_disposable(self.kind, url, disposable)
+        self._name = check_disposable(self.kind, url, disposable, in_place=True)
         self._url = url
         try:
             with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT, application_name=CONTROL) as connection:
@@ -103,7 +103,7 @@ class InPlaceMongo:
     kind = StoreKind.MONGO
 
     def __init__(self, url: str, disposable: str | None) -> None:
-        self._name = check_disposable(self.kind, url, disposable)
+        self._name = check_disposable(self.kind, url, disposable, in_place=True)
         self._url = url
         try:
             self.client: pymongo.MongoClient[Any] = pymongo.MongoClient(

@@ -43,8 +43,14 @@ def check_not_production(name: str, what: str) -> None:
         raise UnsafeStore(f"{what} {name!r} looks like production and racegate writes to what it tests; use another")
 
 
-def check_disposable(kind: StoreKind, url: str, disposable: str | None) -> str:
+def check_disposable(kind: StoreKind, url: str, disposable: str | None, *, in_place: bool = False) -> str:
     """Return the database's name if the URL may be written to.
+
+    Args:
+        kind: of the store.
+        url: names the database.
+        disposable: its owner's mark, which repeats that name.
+        in_place: the mark is the configuration's ``store.disposable``, and not ``--disposable``.
 
     Raises:
         UsageError: the URL is not one of this kind, or names no database.
@@ -59,11 +65,12 @@ def check_disposable(kind: StoreKind, url: str, disposable: str | None) -> str:
     check_not_production(name, "the database")
     check_not_production(parts.hostname or "", "the host")
     if disposable is None:
-        raise UnsafeStore(
-            f"racegate writes to the database {name!r} and wipes it; if it is disposable say so: --disposable {name}"
-        )
+        cure = f'say so in the configuration: [store] disposable = "{name}"' if in_place else f"say so: --disposable {name}"
+        does = "puts it back" if in_place else "wipes it"
+        raise UnsafeStore(f"racegate writes to the database {name!r} and {does}; if it is disposable {cure}")
     if disposable != name:
-        raise UnsafeStore(f"--disposable {disposable} does not name the URL's database, {name!r}; nothing was touched")
+        mark = f"store.disposable = {disposable!r}" if in_place else f"--disposable {disposable}"
+        raise UnsafeStore(f"{mark} does not name the URL's database, {name!r}; nothing was touched")
     return name
 
 

@@ -417,10 +417,10 @@ def test_a_program_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("store", "says"),
     [
-        ('postgres = "postgresql://u:hunter22@127.0.0.1:1/shop"', "if it is disposable say so: --disposable shop"),
+        ('postgres = "postgresql://u:hunter22@127.0.0.1:1/shop"', 'say so in the configuration: [store] disposable = "shop"'),
         (
             'postgres = "postgresql://u:hunter22@127.0.0.1:1/shop"\ndisposable = "shop2"',
-            "does not name the URL's database, 'shop'",
+            "racegate: store.disposable = 'shop2' does not name the URL's database, 'shop'; nothing was touched",
         ),
         ('postgres = "postgresql://u:hunter22@127.0.0.1:1/shop-prod"\ndisposable = "shop-prod"', "looks like production"),
         (
