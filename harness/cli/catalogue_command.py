@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from harness.cli import options
+
+if TYPE_CHECKING:
+    from harness.run.cases import Case
 
 
 def register(app: typer.Typer) -> None:
@@ -50,18 +54,8 @@ def catalogue(
     from harness.run.shards import parse_shard  # noqa: PLC0415
 
     known = cases()
-    chosen = [
-        case
-        for case in known
-        if (not area or case.area in area)
-        and (not store or case.store in store)
-        and (not id or any(case.id.startswith(prefix) for prefix in id))
-        and (not engine or case.engine in engine)
-        and (expect is None or case.expect == expect)
-    ]
-    if not chosen:
-        areas = ", ".join(sorted({c.area for c in known})) or "none"
-        raise UsageError(f"no case matches; the areas are: {areas}; see: racegate list cases")
+    wanted = {"id": id, "area": area, "store": store, "engine": engine, "expect": [expect] if expect else None}
+    chosen = _chosen(known, {part: values for part, values in wanted.items() if values})
     share = parse_shard(shard)
     if share.of > 1 and seed is None:
         raise UsageError("--shard needs --seed: the shards of one run share it")
@@ -86,3 +80,34 @@ def catalogue(
     if json != "-":
         print_matrix(results)
     return int(ExitStatus.PASS if all(r.met for r in results) else ExitStatus.FAIL)
+
+
+def _chosen(known: Sequence[Case], wanted: Mapping[str, Sequence[str]]) -> list[Case]:
+    """Return the cases that every choice leaves. Raises UsageError that names the choice that leaves none."""
+    from harness.model import UsageError  # noqa: PLC0415
+
+    def left(cases: Sequence[Case], part: str) -> list[Case]:
+        if part == "id":
+            return [case for case in cases if case.id.startswith(tuple(wanted[part]))]
+        return [case for case in cases if getattr(case, part) in wanted[part]]
+
+    def told(part: str) -> str:
+        return " ".join(f"--{part} {value}" for value in wanted[part])
+
+    def there(cases: Sequence[Case], part: str) -> str:
+        return ", ".join(sorted({getattr(case, part) for case in cases})) or "nothing"
+
+    for part in wanted:
+        if not left(known, part):
+            hint = "" if part == "id" else f"; there is: {there(known, part)}"
+            raise UsageError(f"no case matches {told(part)}{hint}; see: racegate list cases")
+    chosen, before = list(known), ""
+    for part in wanted:
+        fewer = left(chosen, part)
+        if not fewer:
+            counted = f"{len(chosen)} cases match" if len(chosen) != 1 else "1 case matches"
+            raise UsageError(
+                f"{counted} {before}, but not {told(part)}: there is {there(chosen, part)}; see: racegate list cases"
+            )
+        chosen, before = fewer, f"{before} {told(part)}".strip()
+    return chosen
