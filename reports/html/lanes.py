@@ -16,7 +16,7 @@ from markupsafe import Markup
 from harness.model import History
 from reports.html import svg
 from reports.html.charts import Chart, Hint, Legend, within
-from reports.html.scales import duration, round_ticks
+from reports.html.scales import amount, duration, round_ticks
 
 LABEL = 78.0
 WIDTH = 720.0
@@ -150,7 +150,8 @@ def chart(view: Lanes, *, name: str) -> Chart:
     base = height - 26
     ticks = round_ticks(0, span * 1e3, 6)
     axis = [svg.text(within(x(view.began + t / 1e3), f"{t:g} ms"), base + 18, f"{t:g} ms", anchor="middle") for t in ticks]
-    left_out = f" {view.others_left_out} more clients were busy and are not drawn." if view.others_left_out > 0 else ""
+    more = amount(view.others_left_out, "more client was busy and is", "more clients were busy and are")
+    left_out = f" {more} not drawn." if view.others_left_out > 0 else ""
     outcomes = [o for o in ("ok", "fail", "info") if any(b.outcome == o for b in view.bars)]
     return Chart(
         name=name,

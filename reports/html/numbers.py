@@ -16,7 +16,7 @@ from harness.invariants.numbering.gaps import missing
 from harness.model import Books, History, Policy
 from reports.html import svg
 from reports.html.charts import LEFT, RIGHT, WIDTH, Axis, Chart, Hint, Legend, Plot, draw, horizontal, vertical
-from reports.html.scales import count, round_ticks
+from reports.html.scales import amount, count, round_ticks
 
 MOST_DOTS = 1_500
 MOST_TWICE = 400
@@ -125,6 +125,7 @@ def chart(view: Numbers, *, name: str) -> Chart:
     heights = [t.number for t in view.told] + [b for _, b in view.gaps] + [a for a, _ in view.gaps]
     low, high = min(heights), max(heights)
     x, y = horizontal(began, max(ended, began + 1e-6)), vertical(low - 0.5, high + 0.5, height=HEIGHT)
+    twice = amount(view.twice_total, "number", "numbers")
     marks, over = [], []
     if view.gaps:
         edges = [n for a, b in view.gaps for n in dict.fromkeys((a, b))]
@@ -163,7 +164,7 @@ def chart(view: Numbers, *, name: str) -> Chart:
         ),
         legend=[
             Legend(mark="dot ok", text="a client was told a number"),
-            *([Legend(mark="dot twice", text=f"told more than once ({count(view.twice_total)} numbers)")] if view.twice else []),
+            *([Legend(mark="dot twice", text=f"told more than once ({twice})")] if view.twice else []),
             *([Legend(mark="mark gap", text=f"missing from the books ({count(view.gaps_total)})")] if view.gaps else []),
         ],
         hints=[
@@ -175,10 +176,10 @@ def chart(view: Numbers, *, name: str) -> Chart:
 
 
 def _summary(view: Numbers) -> str:
-    parts = [f"{count(view.total)} answers with a number"]
-    parts.append(
-        f"{count(view.twice_total)} numbers were told more than once" if view.twice_total else "no number was told twice"
-    )
-    parts.append(f"{count(view.gaps_total)} numbers are missing from the books" if view.gaps_total else "none is missing")
+    twice = amount(view.twice_total, "number was told more than once", "numbers were told more than once")
+    gaps = amount(view.gaps_total, "number is missing from the books", "numbers are missing from the books")
+    parts = [amount(view.total, "answer with a number", "answers with a number")]
+    parts.append(twice if view.twice_total else "no number was told twice")
+    parts.append(gaps if view.gaps_total else "none is missing")
     thin = [] if len(view.told) == view.total else [f"the picture shows {count(len(view.told))} of them, extremes kept"]
     return ", ".join([*parts, *thin]) + "."

@@ -14,7 +14,7 @@ from harness.model import History
 from harness.recording.loader import FileFacts
 from reports.html import svg
 from reports.html.charts import BOTTOM, TOP, Axis, Chart, Hint, Legend, Plot, draw, horizontal, vertical
-from reports.html.scales import count, duration, nice_high, round_ticks
+from reports.html.scales import amount, count, duration, nice_high, round_ticks
 
 BUCKETS = 120
 OUTCOMES = ("ok", "fail", "info")
@@ -133,7 +133,7 @@ def chart(view: OverTime, *, name: str) -> Chart:
         marks.append(svg.line(at, TOP, at, HEIGHT - BOTTOM, f"mark {mark.kind}"))
     sums = {o: sum(view.counts[o]) for o in OUTCOMES}
     told = ", ".join(f"{count(sums[o])} {NAMES[o]}" for o in OUTCOMES)
-    left_out = f" {view.marks_left_out} more marks are not drawn." if view.marks_left_out else ""
+    left_out = f" {amount(view.marks_left_out, 'more mark is', 'more marks are')} not drawn." if view.marks_left_out else ""
     return Chart(
         name=name,
         title="Operations over time",

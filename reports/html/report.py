@@ -20,6 +20,7 @@ from harness.model import Verdict, worst
 from harness.run.versions import versions
 from reports.html.charts import Chart
 from reports.html.material import gather
+from reports.html.scales import amount
 from reports.html.view import run_view
 
 LIMIT = 4_800_000
@@ -144,6 +145,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["hints"] = hints_json
+    environment.globals["amount"] = amount
     return environment
 
 

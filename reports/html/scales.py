@@ -64,6 +64,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
+def amount(number: int, one: str, several: str) -> str:
+    """Return a count with its words: ``1 mark is``, ``2 marks are``."""
+    return f"{count(number)} {one if number == 1 else several}"
+
+
 def duration(seconds: float) -> str:
     """Return a length of time in its natural unit: ``450 µs``, ``12.5 ms``, ``3.20 s``, ``2 min 5 s``."""
     if seconds < 0:

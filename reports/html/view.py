@@ -308,10 +308,36 @@ def _schedules(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("coverage", f"{schedules['coverage']}: {label}" if label else str(schedules["coverage"])),
         ("diverged on replay", count(schedules["diverged"])),
     ]
-    more = [
-        (k.replace("_", " "), cut(v, LONGEST_CELL)) for k, v in schedules.items() if k not in ("explored", "coverage", "diverged")
-    ]
-    return known + more
+    more = [(name, cut(text(value, schedules), LONGEST_CELL)) for key, name, text in _SCHEDULES if (value := schedules.get(key))]
+    told = {"explored", "coverage", "diverged", "missed", *(key for key, _, _ in _SCHEDULES)}
+    others = [(k.replace("_", " "), cut(v, LONGEST_CELL)) for k, v in schedules.items() if k not in told and v]
+    return known + more + others
+
+
+def _among(clients: Sequence[int]) -> str:
+    *most, last = (str(client) for client in clients)
+    return f"clients {', '.join(most)} and {last}" if most else f"client {last}"
+
+
+_SCHEDULES: Sequence[tuple[str, str, Callable[[Any, Mapping[str, Any]], str]]] = (
+    ("failing", "went wrong", lambda n, _: count(n)),
+    ("endings", "different endings", lambda n, _: count(n)),
+    ("cut_short", "broken off", lambda n, _: f"{count(n)}: all that could follow had been seen"),
+    (
+        "audited",
+        "left out, and tried after all",
+        lambda n, every: f"{count(n)}, of which {every.get('missed') or 'none'} ended in a way of its own",
+    ),
+    ("faults", "faults that could strike", lambda kinds, _: ", ".join(kind.replace("_", " ") for kind in kinds)),
+    ("alike", "do the same, and may change places", lambda groups, _: "; ".join(_among(group) for group in groups)),
+    (
+        "waited_outside",
+        "waited inside the application",
+        lambda who, _: f"{_among(who)}: for a connection or a lock of its own, where nothing can be held",
+    ),
+    ("per_second", "schedules a second", lambda n, _: count(n)),
+)
+"""What else an exploration tells, where it is not nothing: its name in the result, in the report, and the words."""
 
 
 def _settings(result: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -190,6 +190,40 @@ def test_an_explored_finding_has_its_schedule_coverage_and_replay_command(tmp_pa
     assert "rg1:abc" in text
 
 
+def test_what_an_exploration_tells_is_in_words_and_what_is_empty_is_left_out(tmp_path: Path) -> None:
+    schedules = {
+        "explored": 17,
+        "coverage": "exhaustive",
+        "diverged": 0,
+        "failing": 0,
+        "cut_short": 1,
+        "endings": 2,
+        "audited": 5,
+        "missed": 0,
+        "faults": ["lose_reply", "kill_client"],
+        "alike": [[0, 1], [2, 3, 4]],
+        "waited_outside": [1],
+        "per_second": 43.5,
+    }
+    nothing = {"cut_short": 0, "endings": 0, "audited": 0, "faults": [], "alike": [], "waited_outside": [], "per_second": None}
+    full = write_run(tmp_path / "full", racy_creates(4), engine="explore", schedules=schedules)
+    bare = write_run(tmp_path / "bare", racy_creates(4), engine="explore", schedules={**schedules, **nothing})
+
+    full_text, bare_text = (" ".join(parsed(FORMAT.render([run])).text.split()) for run in (full, bare))
+
+    assert (
+        "different endings 2 broken off 1: all that could follow had been seen "
+        "left out, and tried after all 5, of which none ended in a way of its own "
+        "faults that could strike lose reply, kill client "
+        "do the same, and may change places clients 0 and 1; clients 2, 3 and 4 "
+        "waited inside the application client 1: for a connection or a lock of its own, where nothing can be held "
+        "schedules a second 43.5"
+    ) in full_text
+    assert "diverged on replay 0" in bare_text
+    for gone in ("went wrong", "alike", "endings", "broken off", "missed", "faults", "[]", "null", "waited"):
+        assert gone not in bare_text
+
+
 def test_very_many_long_schedules_do_not_push_the_findings_out_of_the_page(tmp_path: Path) -> None:
     statement = f"SELECT {'some_column, ' * 30}"
     findings = [

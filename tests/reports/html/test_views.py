@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,8 @@ def test_what_was_done_to_the_store_is_marked_where_it_was_done() -> None:
     assert view is not None
     assert [(mark.kind, mark.text) for mark in view.marks] == [("fault", "restart@1s")]
     assert view.marks[0].at == pytest.approx(0.15)
+    for left_out, says in ((1, " 1 more mark is not drawn."), (2, " 2 more marks are not drawn.")):
+        assert over_time.chart(replace(view, marks_left_out=left_out), name="n").summary.endswith(says)
 
 
 def test_percentiles_are_those_of_the_operations_that_were_answered() -> None:
@@ -122,6 +125,8 @@ def test_duplicates_and_gaps_of_a_scope_are_shown_exactly() -> None:
     assert (view.scope, view.total, left_out) == ("acme/invoice", 5, 0)
     assert (view.twice_total, [(t.number, t.client) for t in view.twice]) == (1, [(2, 1), (2, 0)])
     assert (view.gaps, view.gaps_total) == ([(3, 4)], 2)
+    summary = "5 answers with a number, 1 number was told more than once, 2 numbers are missing from the books."
+    assert numbers.chart(view, name="n").summary == summary
 
 
 def test_the_same_request_told_its_number_twice_is_no_duplicate() -> None:
