@@ -25,6 +25,9 @@ from reference_impl.variants import Variant
 Caller = Callable[[str, Mapping[str, Any], str], Awaitable[dict[str, Any]]]
 """Carries out an operation: its name, its arguments and the client's token."""
 
+LONGEST_PATH = 200
+"""Characters of an unknown path that are repeated in the answer."""
+
 LOG = logging.getLogger("racegate.service")
 
 
@@ -67,7 +70,7 @@ def build_app(variant: Variant, settings: Mapping[str, Any], url: str, connectio
     @app.exception_handler(HTTPException)
     async def no_such_path(request: Request, error: HTTPException) -> Response:
         code = {404: "unknown_path", 405: "method_not_allowed"}.get(error.status_code, "not_understood")
-        message = f"{error.detail}: {request.method} is not known here; see /openapi.json."
+        message = _no_such(request, error)
         return answer(Problem(status=error.status_code, code=code, message=message), error.headers)
 
     return app
@@ -139,6 +142,18 @@ def _add_operation(app: FastAPI, variant: Variant, operation: str, call: Caller)
             ],
         },
     )
+
+
+def _no_such(request: Request, error: HTTPException) -> str:
+    """Say whether it is the path that is not known, or the method that does not go with it."""
+    path = request.url.path
+    shown = path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
+    if error.status_code == 404:
+        return f"There is nothing at {shown}; each operation is a POST to a path of its own, see /openapi.json."
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return f"{shown} takes {allowed}, and this was {request.method}; see /openapi.json."
+    return f"{error.detail}; see /openapi.json."
 
 
 def _add_health(app: FastAPI, variant: Variant, lines: Lines) -> None:

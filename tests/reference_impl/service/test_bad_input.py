@@ -234,3 +234,24 @@ def test_what_belongs_to_another_company_cannot_be_seen_or_touched(spoiled: tupl
         assert answer.status in (404, 409), operation
 
     assert books(service) == before
+
+
+def test_a_path_that_is_not_there_is_named_and_a_method_only_where_it_is_at_fault(
+    spoiled: tuple[Running, dict[str, dict[str, Any]]],
+) -> None:
+    service, valid = spoiled
+    operation, elsewhere = min(valid), "each operation is a POST to a path of its own, see /openapi.json."
+
+    for method, path, detail in (
+        ("GET", "", f"There is nothing at /; {elsewhere}"),
+        ("POST", "invoices", f"There is nothing at /invoices; {elsewhere}"),
+        (
+            "POST",
+            "x" * 300,
+            f"There is nothing at /{'x' * 199}...; {elsewhere}",
+        ),
+        ("GET", operation, f"/{operation} takes POST, and this was GET; see /openapi.json."),
+        ("POST", "health", "/health takes GET, and this was POST; see /openapi.json."),
+    ):
+        answer = service.send(path, b"{}", {KEY: "k"}, method=method)
+        assert (answer.status, answer.body["detail"]) == (405 if "takes" in detail else 404, detail)
