@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from harness.cli.output import colours
@@ -94,8 +96,8 @@ def to_json(results: Sequence[CaseResult]) -> dict[str, Any]:
     }
 
 
-def print_demo(files: Sequence[Any], results: Sequence[CaseResult]) -> None:
-    """Print a block for each case file: a row a stage, with what went wrong first."""
+def print_demo(files: Sequence[Any], results: Sequence[CaseResult], out: Path) -> None:
+    """Print a block for each case file: a row a stage, with what went wrong first. ``out`` is where the runs are kept."""
     from rich.table import Table  # noqa: PLC0415
 
     by_id = {r.case.id: r for r in results}
@@ -117,4 +119,10 @@ def print_demo(files: Sequence[Any], results: Sequence[CaseResult]) -> None:
             table.add_row("", "", command_of(stage, found.seed), style="dim")
         _print(table)
     met = sum(r.met for r in results)
-    print(f"\n{met} of {len(results)} as expected. Each run is kept; racegate report FOLDER shows it again.")
+    print(f"\n{met} of {len(results)} as expected. Each run is kept in a folder below {out}{_again(results[:1], out)}.")
+
+
+def _again(results: Sequence[CaseResult], out: Path) -> str:
+    """Say how the runs are shown again, with one of them as an example."""
+    folders = [quote(str(r.result.folder)) for r in results if r.result.folder]
+    return "".join(f"; racegate report {folder} shows one again, racegate report {quote(str(out))} all" for folder in folders)

@@ -48,5 +48,5 @@ def demo(
     if json is not None:
         write_json(to_json(results), json)
     if json != "-":
-        print_demo(files, results)
+        print_demo(files, results, out)
     return int(ExitStatus.PASS if all(r.met for r in results) else ExitStatus.FAIL)

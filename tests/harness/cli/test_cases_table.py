@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.cli.cases_table import print_matrix
+from harness.cli.cases_table import print_demo, print_matrix
 from harness.model import Verdict
 from harness.run.cases import CaseResult
 from harness.run.result import RunResult
@@ -33,8 +34,7 @@ class LongCase:
     note: str = ""
 
 
-def test_a_row_is_one_line_with_every_word_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    case = LongCase()
+def ended(case: LongCase, folder: Path | None = None) -> CaseResult:
     result = RunResult(
         verdict=Verdict.PASS,
         seed=1,
@@ -45,9 +45,23 @@ def test_a_row_is_one_line_with_every_word_of_it(capsys: pytest.CaptureFixture[s
         findings=[],
         timings={},
         checked=["N-UNIQ"],
+        folder=folder,
     )
+    return CaseResult(case=case, seed=1, result=result, seconds=1.25)
 
-    print_matrix([CaseResult(case=case, seed=1, result=result, seconds=1.25)])
+
+def test_a_row_is_one_line_with_every_word_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    case = LongCase()
+    print_matrix([ended(case)])
 
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split() == [case.id, case.variant, case.scenario, "pass", "pass", "7", "1.2", "as", "expected"]
+
+
+def test_the_demo_says_where_its_runs_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    print_demo([], [ended(LongCase(), Path("my runs/2026-11-20T10-00-00"))], Path("my runs"))
+
+    assert capsys.readouterr().out.strip() == (
+        "1 of 1 as expected. Each run is kept in a folder below my runs; "
+        "racegate report 'my runs/2026-11-20T10-00-00' shows one again, racegate report 'my runs' all."
+    )
