@@ -99,7 +99,7 @@ def _chosen(known: Sequence[Case], wanted: Mapping[str, Sequence[str]]) -> list[
 
     for part in wanted:
         if not left(known, part):
-            hint = "" if part == "id" else f"; there is: {there(known, part)}"
+            hint = f"; the areas are: {there(known, 'area')}" if part == "id" else f"; there is: {there(known, part)}"
             raise UsageError(f"no case matches {told(part)}{hint}; see: racegate list cases")
     chosen, before = list(known), ""
     for part in wanted:

@@ -283,22 +283,26 @@ class ReplicaSet:
         self._held.discard(number)
 
     def _freeze(self, number: int) -> None:
-        """Keep a node from standing for election."""
+        """Keep a node from standing for election. One that leads has no need of it; one that stands just now is waited for."""
         self._frozen.add(number)
-        self._stand(number, FROZEN)
+        self._until(
+            lambda: self._stand(number, FROZEN) or bool(self._hello(number).get("isWritablePrimary")), "does not end an election"
+        )
 
     def _let_stand(self) -> None:
         for number in sorted(self._frozen - self._away.keys()):
             self._stand(number, 0)
             self._frozen.discard(number)
 
-    def _stand(self, number: int, never_for: int) -> None:
-        """Tell a node for how many seconds it is not to stand for election. One that leads has no need of it."""
+    def _stand(self, number: int, never_for: int) -> bool:
+        """Tell a node for how many seconds it is not to stand for election; return false if it leads, or stands just now."""
         try:
             self._command(number, {"replSetFreeze": never_for})
         except EnvironmentProblem as e:
             if not (isinstance(e.__cause__, pymongo.errors.OperationFailure) and e.__cause__.code == NOT_SECONDARY):
                 raise
+            return False
+        return True
 
     def _command(self, number: int, command: dict[str, Any]) -> dict[str, Any]:
         admin = self._direct[number].admin

@@ -80,7 +80,7 @@ def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["report", "/no/such/folder"], 2, "is not a run folder"),
         (["report", "/no/such/folder", "--format", "htm"], 2, "did you mean 'html'|no report format"),
         (["catalogue", "--area", "poetry"], 2, "no case matches --area poetry; there is: audit, durability, numbering"),
-        (["catalogue", "--id", "N99", "--engine", "stress"], 2, "no case matches --id N99; see: racegate list cases"),
+        (["catalogue", "--id", "N99", "--engine", "stress"], 2, "no case matches --id N99; the areas are: audit, durability"),
         (
             ["catalogue", "--id", "N04-twin", "--engine", "explore"],
             2,

@@ -61,6 +61,16 @@ def follow(nodes: Any, follower: int, source: int) -> None:
         client.admin.command("replSetSyncFrom", address)
 
 
+def make_lead(nodes: Any, number: int) -> None:
+    """Let a node be elected. It cannot win before it has caught up."""
+    limit = time.monotonic() + 60
+    while nodes.primary() != number:
+        assert time.monotonic() < limit, "it may not stand"
+        with suppress(pymongo.errors.OperationFailure):
+            nodes._direct[number].admin.command("replSetStepUp")
+        time.sleep(0.1)  # between two tries; the condition is who leads
+
+
 def seen(collection: Any) -> list[str]:
     """Read what is there. A driver asks twice; a machine that stalls brings more elections than that."""
     limit = time.monotonic() + 60
@@ -93,11 +103,10 @@ def test_what_is_held_stays_held_when_another_node_comes_to_lead(nodes: Any, col
     """On a machine that stalls for a second, an election comes at any time."""
     collection.insert_one({"by": "a majority"})
     nodes.hold_replication()
-    before = nodes.primary()
-    nodes.step_down()
-    assert nodes.primary() != before
-    for follower in nodes._secondaries():
-        nodes._freeze(follower)  # the other one goes on leading, until the next fault
+    before, other = nodes.primary(), nodes._secondaries()[0]
+    nodes._stand(other, 0)
+    make_lead(nodes, other)
+    nodes._freeze(before)  # the other one goes on leading, until the next fault
     with pytest.raises(pymongo.errors.WTimeoutError):  # a node that may fetch does so within one second
         collection.with_options(write_concern=pymongo.WriteConcern(w="majority", wtimeout=3000)).insert_one({"by": "one"})
     nodes.pause_primary()
@@ -131,8 +140,7 @@ def test_a_hold_that_failed_half_way_leaves_nobody_who_may_not_lead(
             nodes.hold_replication()
     nodes.recover()
 
-    follower = nodes._secondaries()[1]
-    nodes._direct[follower].admin.command("replSetStepUp")
+    make_lead(nodes, nodes._secondaries()[1])
 
 
 def fail(*words: Any) -> bool:
