@@ -154,6 +154,7 @@ class Play:
         self._unclear: list[Step] = []
         """Statements that came and may be one client's or another's, until more is heard."""
         self._guessed: list[Step] = []
+        """Those that were laid to a client though it could not be told."""
         self._past: dict[int, list[Hashable] | None] = {client: [] for client in range(clients)}
         """What each client asked and was answered; None once it wrote something, or got more than is kept of an answer."""
         self._published = 0
@@ -332,11 +333,11 @@ class Play:
             self._ground.backend[item.connection] = item.backend
         elif isinstance(item, ConnectionClosing):
             self.leaving.add(item.connection)
-            self._unclear = [step for step in self._unclear if step.connection != item.connection]
+            self._drop_unclear(item.connection)
         elif isinstance(item, ConnectionClosed):
             self.leaving.discard(item.connection)
             self._let_go = True
-            self._unclear = [step for step in self._unclear if step.connection != item.connection]
+            self._drop_unclear(item.connection)
             self._ground.backend.pop(item.connection, None)
             self._ground.owner.pop(item.connection, None)
 
@@ -349,9 +350,8 @@ class Play:
             if not self._still_to_write(client):
                 self.mood[client] = Mood.DONE
                 step = self.held.pop(client, None)
-                if step is not None and any(
-                    step is guessed for guessed in self._guessed
-                ):  # it waits for its answer, so it is somebody else's
+                # Who sent a statement waits for its answer: one that was laid to whoever has ended is somebody else's.
+                if step is not None and any(step is guessed for guessed in self._guessed):
                     self._unclear.append(step)
 
     def _still_to_write(self, client: int) -> bool:
@@ -359,6 +359,10 @@ class Play:
         held, flying = self.held.get(client), self.flying.get(client)
         step = held or (flying.step if flying else None)
         return step is not None and not step.acknowledged
+
+    def _drop_unclear(self, connection: int) -> None:
+        """Forget the statements of a connection whose client has hung up: nobody waits for them."""
+        self._unclear = [step for step in self._unclear if step.connection != connection]
 
     def _settle(self, *, guess: bool = False) -> None:
         """Look again whose the statements are that were not clear; with ``guess``, decide."""

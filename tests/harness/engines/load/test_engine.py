@@ -222,13 +222,19 @@ def test_a_run_that_was_stopped_while_users_still_came_is_over(processes: int, t
     assert set(history.operations["client"]) == {0, 1, 2, 3}
 
 
+def asked_for_users(engine: LoadEngine, users: int) -> dict[str, Any]:
+    """Ask for other numbers of users on the page of a run that goes on; return its answer."""
+    with urllib.request.urlopen(f"{engine.address}/swarm", f"user_count={users}&spawn_rate=4".encode()) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
 def test_users_asked_for_on_the_page_do_not_come_after_the_end(tmp_path: Path) -> None:
     answers: list[dict[str, Any]] = []
 
     def ask(progress: Progress) -> None:
         if progress.invoked and not answers:
-            with urllib.request.urlopen(f"{engine.address}/swarm", b"user_count=100&spawn_rate=4") as response:
-                answers.append(json.load(response))
+            answers.append(asked_for_users(engine, 100))
 
     def stop(name: str, message: Mapping[str, Any]) -> None:
         if message["users"] > 2:  # in one of two processes
@@ -247,8 +253,7 @@ def test_other_numbers_of_users_are_asked_for_while_the_first_still_come(tmp_pat
 
     def ask(progress: Progress) -> None:
         if progress.invoked and not answers:
-            with urllib.request.urlopen(f"{engine.address}/swarm", b"user_count=8&spawn_rate=4") as response:
-                answers.append(json.load(response))
+            answers.append(asked_for_users(engine, 8))
 
     with LoadEngine(processes=2, logs=tmp_path / "logs", page=Page(host="127.0.0.1", port=0)) as engine:
         outcome = engine.run(plan(tmp_path, users=40, spawn_rate=2.0, duration=5.0), ask)
